@@ -1,0 +1,415 @@
+"""One partition of one chain: input messages in, output messages out; no I/O, no clock, no threads.
+
+The same inputs at the same positions give the same outputs, byte for byte. That is what recovery
+rests on: replaying the input says again exactly what was said before.
+
+What happened          what becomes of the frame
+returned               its outputs are published and handed to the functions of the chain that read them
+raised Retry           state undone, the same frame again after the delay it asked for; nothing overtakes
+raised Drop            state undone, dead letter at once
+raised anything else   state undone, again with back-off; dead letter after `tries_max`
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from runtime.contract import Binding, Drop, Retry
+from runtime.frames import (
+    FRAME_BYTES_MAX,
+    BadFrame,
+    Frame,
+    check_values,
+    concatenate,
+    decode,
+    encode_parts,
+)
+from runtime.loader import CLOCK, ChainPlan, Hosted
+from runtime.state import (
+    Rows,
+    Snapshot,
+    Table,
+    carried,
+    pack_columns,
+    pack_symbols,
+    schema_of,
+    shapes_of,
+    unpack_columns,
+    unpack_symbols,
+)
+from runtime.subjects import Column, Subjects
+
+BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
+SYMBOLS = "symbols"
+_DTYPES = {"text": object}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One message to publish: `part` counts the messages of one input on one subject."""
+
+    subject: str
+    data: bytes
+    part: int
+    base: str
+    frame: Frame | None
+    is_core: bool = False
+
+
+@dataclass
+class Counts:
+    """What a chain has done since it was loaded, for telemetry."""
+
+    events_in: int = 0
+    frames_in: int = 0
+    events_out: int = 0
+    dead: int = 0
+
+
+class Chain:
+    """The functions of a chain with their state in one partition."""
+
+    def __init__(
+        self, plan: ChainPlan, subjects: Subjects, partition: int | None, tries_max: int = 3
+    ) -> None:
+        self.plan = plan
+        self.partition = partition
+        self.counts = Counts()
+        self.running = ""  # the function being called, for the watchdog
+        self.clock_ns = 0
+        self._subjects = subjects
+        self._tries_max = tries_max
+        self._rows = Rows()
+        self._tables = self._fresh_tables()
+        self._outputs: list[Output] = []
+        self._parts: dict[str, int] = {}
+        self._position = 0
+        self._readers: dict[str, list[tuple[Hosted, Binding]]] = {}
+        for hosted in plan.functions:
+            for binding in hosted.declaration.bindings:
+                self._readers.setdefault(binding.subject, []).append((hosted, binding))
+
+    def table(self, function: str) -> Table:
+        """The state of a function."""
+        return self._tables[function]
+
+    # -- running
+
+    def step(
+        self, position: int, subject: str, data: bytes, stored_ns: int = 0
+    ) -> Generator[float, None, list[Output]]:
+        """Run one input message; yields the seconds to wait before a retry, returns the outputs."""
+        self._outputs, self._parts, self._position = [], {}, position
+        self.counts.frames_in += 1
+        if subject.startswith("redrive."):
+            yield from self._redriven(data)
+            return self._outputs
+        try:
+            base, _, symbol = self._subjects.base_of(subject)
+            record = self._subjects.record_of(base)
+            frame = decode(data, record, symbol, self.clock_ns or stored_ns)
+        except (KeyError, BadFrame) as error:
+            self._bury(self.plan.name, "", subject, data, f"bad frame: {error}", "")
+            return self._outputs
+        yield from self._feed(base, frame)
+        return self._outputs
+
+    def run(self, position: int, subject: str, data: bytes, stored_ns: int = 0) -> list[Output]:
+        """`step` without waiting between retries."""
+        return _finished(self.step(position, subject, data, stored_ns))
+
+    def run_frame(self, base: str, frame: Frame) -> list[Output]:
+        """Feed a frame that is already decoded, as a backtest does."""
+        self._outputs, self._parts = [], {}
+        self._position += 1
+        self.counts.frames_in += 1
+        return _finished(self._fed(base, frame))
+
+    def _fed(self, base: str, frame: Frame) -> Generator[float, None, list[Output]]:
+        yield from self._feed(base, frame)
+        return self._outputs
+
+    def _feed(self, base: str, frame: Frame) -> Generator[float, None, None]:
+        self.counts.events_in += len(frame)
+        if base != CLOCK:
+            yield from self._hand_over(base, frame)
+            return
+        for ts_ns in frame["ts_ns"].tolist():
+            if ts_ns > self.clock_ns:  # a clock never goes back
+                self.clock_ns = ts_ns
+                yield from self._hand_over(base, None)
+
+    def _hand_over(self, base: str, frame: Frame | None) -> Generator[float, None, None]:
+        """Give a frame to every function that reads it, and their outputs on, depth first."""
+        if frame is not None:
+            self._rows.bind(frame)
+        for hosted, binding in self._readers.get(base, ()):
+            answers = yield from self._call(hosted, binding, base, frame)
+            for written, answer in answers:
+                yield from self._hand_over(written, answer)
+
+    def _call(
+        self, hosted: Hosted, binding: Binding, base: str, frame: Frame | None
+    ) -> Generator[float, None, list[tuple[str, Frame]]]:
+        table = self._tables[hosted.name]
+        arguments = self._arguments(hosted, binding, base, frame)
+        touched = frame.rows_by_symbol if frame is not None else None
+        self.running = hosted.name
+        for tried in range(1, self._tries_max + 1):
+            mark = table.mark(touched)
+            before = len(self._outputs), dict(self._parts)
+            try:
+                answers = self._answers(hosted, binding.handler(**arguments))
+                return [(written, self._say(written, answer)) for written, answer in answers]
+            except Retry as retry:
+                reason, trace, delay_s = f"Retry: {retry.reason}", "", retry.delay_s
+            except Drop as drop:
+                reason, trace, delay_s = f"Drop: {drop.reason}", "", -1.0
+            except Exception as error:  # a stranger's code is called here
+                reason = f"{type(error).__name__}: {error}"
+                trace = "".join(traceback.format_exception(error, limit=-8))
+                delay_s = BACKOFF_S[min(tried, len(BACKOFF_S)) - 1]
+            table.undo(mark)
+            del self._outputs[before[0] :]
+            self._parts = before[1]
+            if delay_s < 0 or tried == self._tries_max:
+                break
+            yield delay_s
+        self._bury(hosted.name, hosted.version, base, self._original(base, frame), reason, trace)
+        return []
+
+    def _arguments(
+        self, hosted: Hosted, binding: Binding, base: str, frame: Frame | None
+    ) -> dict[str, Any]:
+        known: dict[str, Any] = {
+            self._subjects.subjects[read].argument: None for read in hosted.reads
+        }
+        known |= {
+            "state": self._tables[hosted.name],
+            "settings": hosted.settings,
+            "clock": self.clock_ns,
+        }
+        if frame is not None:
+            known[self._subjects.subjects[base].argument] = frame
+        return {name: known[name] for name in binding.arguments}
+
+    # -- answers
+
+    def _answers(self, hosted: Hosted, answer: Any) -> list[tuple[str, Frame]]:
+        """What a handler returned, as frames by subject in the order the function declares."""
+        if answer is None:
+            return []
+        writes = hosted.writes
+        if not writes:
+            raise TypeError(f"{hosted.name} returned {type(answer).__name__}, but writes no subject")
+        if len(writes) == 1 and not (isinstance(answer, Mapping) and set(answer) <= set(writes)):
+            answer = {writes[0]: answer}
+        if not isinstance(answer, Mapping) or not set(answer) <= set(writes):
+            raise TypeError(
+                f"{hosted.name} returned {_described(answer)}; expected None or a mapping from "
+                f"{', '.join(writes)} to a frame or columns"
+            )
+        frames = [
+            (base, self._framed(hosted.name, base, answer[base]))
+            for base in writes
+            if answer.get(base) is not None
+        ]
+        return [(base, frame) for base, frame in frames if len(frame)]
+
+    def _framed(self, function: str, base: str, answer: Any) -> Frame:
+        """A frame or a mapping of columns as a checked frame of the subject's record."""
+        record = self._subjects.record_of(base)
+        if not isinstance(answer, Frame | Mapping):
+            raise TypeError(
+                f"{function} returned {_described(answer)} for {base}; expected a frame or columns"
+            )
+        given = answer.columns if isinstance(answer, Frame) else answer
+        columns: dict[str, Any] = {}
+        rows = -1
+        for name, column in record.columns.items():
+            if given.get(name) is None:
+                if column.required:
+                    raise TypeError(f"{function} returned no column {name} for {base}")
+                continue
+            columns[name] = _cast(function, base, name, given[name], column)
+            if rows not in (-1, len(columns[name])):
+                raise TypeError(f"{function}: columns for {base} differ in length at {name}")
+            rows = len(columns[name])
+        frame = Frame(columns, source=function, sequence=self._position)
+        self._name_symbols(function, base, frame, answer, given)
+        return frame
+
+    def _name_symbols(
+        self, function: str, base: str, frame: Frame, answer: Any, given: Mapping[str, Any]
+    ) -> None:
+        if isinstance(answer, Frame):
+            frame.symbols, frame.index = answer.symbols, answer.index
+            frame.rows_by_symbol = answer.rows_by_symbol
+        elif given.get("row") is not None:
+            row = np.asarray(given["row"], dtype=np.int64)
+            if row.shape != (len(frame),) or (len(row) and not 0 <= row.min() <= row.max() < len(self._rows)):
+                raise TypeError(f"{function}: `row` for {base} does not name rows of the table")
+            used, frame.index = np.unique(row, return_inverse=True)
+            frame.symbols = [self._rows.symbols[one] for one in used]
+            frame.rows_by_symbol = used
+        elif given.get("symbol") is not None:
+            symbols = [str(symbol) for symbol in given["symbol"]]
+            frame.symbols = list(dict.fromkeys(symbols))
+            place = {symbol: k for k, symbol in enumerate(frame.symbols)}
+            frame.index = np.array([place[symbol] for symbol in symbols], dtype=np.int64)
+        if frame.index is not None and len(frame.index) != len(frame):
+            raise TypeError(f"{function}: symbols for {base} differ in number from the columns")
+
+    def _say(self, base: str, frame: Frame) -> Frame:
+        subject = self._subjects.wire(base, self.partition)
+        is_core = self._subjects.subjects[base].core
+        self.counts.events_out += len(frame)
+        for data in encode_parts(frame, self._subjects.record_of(base)):
+            self._append(subject, data, base, frame, is_core)
+        return frame
+
+    def _append(
+        self, subject: str, data: bytes, base: str, frame: Frame | None, is_core: bool
+    ) -> None:
+        part = self._parts.get(subject, 0)
+        self._parts[subject] = part + 1
+        self._outputs.append(Output(subject, data, part, base, frame, is_core))
+
+    # -- dead letters
+
+    def _original(self, base: str, frame: Frame | None) -> bytes:
+        if frame is None:
+            frame = Frame({"ts_ns": np.array([self.clock_ns])})
+        return encode_parts(frame, self._subjects.record_of(base))[0]
+
+    def _bury(
+        self, function: str, version: str, subject: str, data: bytes, reason: str, trace: str
+    ) -> None:
+        """Set a frame aside with what is needed to understand it and to put it back."""
+        letter = {
+            "function": function,
+            "version": version,
+            "subject": subject,
+            "stream": self.plan.stream,
+            "position": self._position,
+            "partition": self.partition,
+            "clock_ns": self.clock_ns,
+            "reason": reason[:2000],
+            "trace": trace[-8000:],
+            "frame": data[: FRAME_BYTES_MAX - (16 << 10)],
+        }
+        ending = "all" if self.partition is None else str(self.partition)
+        self._append(f"dead.{function}.{ending}", msgpack.packb(letter), "dead", None, False)
+        self.counts.dead += 1
+
+    def bury_input(self, position: int, subject: str, data: bytes, reason: str) -> list[Output]:
+        """Set a whole input message aside without running it."""
+        self._outputs, self._parts, self._position = [], {}, position
+        self._bury(self.plan.name, self.plan.version, subject, data, reason, "")
+        return self._outputs
+
+    def _redriven(self, data: bytes) -> Generator[float, None, None]:
+        """A dead letter put back: only the function that failed sees its frame again."""
+        try:
+            letter = msgpack.unpackb(data)
+            base, function = letter["subject"], letter["function"]
+            if base not in self._subjects.subjects:  # a whole input message: everyone sees it
+                base = self._subjects.base_of(base)[0]
+            frame = decode(letter["frame"], self._subjects.record_of(base), None, self.clock_ns)
+        except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+            self._bury(self.plan.name, "", "redrive", data, f"bad dead letter: {error}", "")
+            return
+        if function == self.plan.name:
+            yield from self._feed(base, frame)
+            return
+        self._rows.bind(frame)
+        for hosted, binding in self._readers.get(base, ()):
+            if hosted.name == function:
+                given = None if base == CLOCK else frame
+                for written, answer in (yield from self._call(hosted, binding, base, given)):
+                    yield from self._hand_over(written, answer)
+
+    # -- state
+
+    def _fresh_tables(self) -> dict[str, Table]:
+        return {
+            hosted.name: Table(self._rows, shapes_of(hosted.declaration))
+            for hosted in self.plan.functions
+        }
+
+    def snapshot(self) -> Snapshot:
+        """The state as chunks; its index names the functions' schemas and versions."""
+        columns: dict[str, Any] = {SYMBOLS: pack_symbols(self._rows.symbols)}
+        for name, table in self._tables.items():
+            for column, values in table.columns().items():
+                columns[f"{name}/{column}"] = values
+        snapshot = pack_columns(columns)
+        snapshot.meta["clock_ns"] = self.clock_ns
+        snapshot.meta["functions"] = {
+            hosted.name: {"version": hosted.version, "schema": schema_of(hosted.declaration)}
+            for hosted in self.plan.functions
+        }
+        return snapshot
+
+    def restore(self, meta: Mapping[str, Any], chunks: Mapping[str, bytes]) -> None:
+        """Take over a saved state; raises StateChanged or ValueError and then is as it was."""
+        columns = unpack_columns(meta, chunks)
+        rows = Rows(unpack_symbols(columns.pop(SYMBOLS)))
+        tables = {}
+        for hosted in self.plan.functions:
+            table = tables[hosted.name] = Table(rows, shapes_of(hosted.declaration))
+            saved = meta["functions"].get(hosted.name)
+            if saved is not None:
+                prefix = hosted.name + "/"
+                own = {
+                    name.removeprefix(prefix): values
+                    for name, values in columns.items()
+                    if name.startswith(prefix)
+                }
+                table.load(carried(hosted.declaration, saved["schema"], own))
+        self._rows, self._tables = rows, tables
+        self.clock_ns = meta["clock_ns"]
+
+
+def newest_of(frames: Iterable[Frame], subjects: Subjects, base: str) -> Frame | None:
+    """The newest frame of every partition as one, in partition order, for a merge."""
+    present = list(frames)
+    return concatenate(present, subjects.record_of(base)) if present else None
+
+
+def _finished(step: Generator[float, None, list[Output]]) -> list[Output]:
+    while True:
+        try:
+            next(step)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def _cast(function: str, base: str, name: str, values: Any, column: Column) -> Any:
+    if column.type == "text":
+        texts = np.asarray(values, dtype=object)
+        if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{function}: column {name} of {base}: expected texts")
+        return texts
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{function}: column {name} of {base}: expected one-dimensional numbers, found "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    array = array.astype("<" + column.type, copy=True)
+    check_values(f"{function}: {base}.{name}", array, column)
+    array.flags.writeable = False
+    return array
+
+
+def _described(answer: Any) -> str:
+    if isinstance(answer, Mapping):
+        return f"a mapping with {sorted(map(str, answer))}"
+    return type(answer).__name__
