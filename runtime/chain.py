@@ -319,9 +319,10 @@ class Chain:
         try:
             letter = msgpack.unpackb(data)
             base, function = letter["subject"], letter["function"]
-            if base not in self._subjects.subjects:  # a whole input message: everyone sees it
-                base = self._subjects.base_of(base)[0]
-            frame = decode(letter["frame"], self._subjects.record_of(base), None, self.clock_ns)
+            symbol = None
+            if base not in self._subjects.subjects:  # a whole input message, by its wire subject
+                base, _, symbol = self._subjects.base_of(base)
+            frame = decode(letter["frame"], self._subjects.record_of(base), symbol, self.clock_ns)
         except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
             self._bury(self.plan.name, "", "redrive", data, f"bad dead letter: {error}", "")
             return
@@ -343,13 +344,13 @@ class Chain:
             for hosted in self.plan.functions
         }
 
-    def snapshot(self) -> Snapshot:
-        """The state as chunks; its index names the functions' schemas and versions."""
+    def snapshot(self, blob_id: str = "0", previous: Mapping[str, Any] | None = None) -> Snapshot:
+        """The state as an index and one blob; the index names the functions' schemas and versions."""
         columns: dict[str, Any] = {SYMBOLS: pack_symbols(self._rows.symbols)}
         for name, table in self._tables.items():
             for column, values in table.columns().items():
                 columns[f"{name}/{column}"] = values
-        snapshot = pack_columns(columns)
+        snapshot = pack_columns(columns, blob_id, previous)
         snapshot.meta["clock_ns"] = self.clock_ns
         snapshot.meta["functions"] = {
             hosted.name: {"version": hosted.version, "schema": schema_of(hosted.declaration)}
@@ -357,9 +358,9 @@ class Chain:
         }
         return snapshot
 
-    def restore(self, meta: Mapping[str, Any], chunks: Mapping[str, bytes]) -> None:
+    def restore(self, meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         """Take over a saved state; raises StateChanged or ValueError and then is as it was."""
-        columns = unpack_columns(meta, chunks)
+        columns = unpack_columns(meta, blobs)
         rows = Rows(unpack_symbols(columns.pop(SYMBOLS)))
         tables = {}
         for hosted in self.plan.functions:

@@ -1,11 +1,11 @@
-"""State as tables by symbol: one row per symbol, one column per value, saved as chunks of bytes."""
+"""State as tables by symbol: one row per symbol, one column per value, saved as an index and blobs of bytes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -234,58 +234,66 @@ class _Mark:
     texts: dict[str, str]
 
 
-# -- snapshots: columns to chunks and back
+# -- snapshots: columns to blobs and back
 
 
-@dataclass
+@dataclass(frozen=True)
 class Snapshot:
-    """A chain's state at a cursor, as a small index and content-addressed chunks.
+    """A chain's state: a small index, and the bytes of the columns that changed since the last one.
 
-    A chunk's key is the hash of its bytes, so a column that did not change is not written again and
-    a chunk read back is verified by its own name.
+    The index names for every column the blob it lies in; `blob` is what this snapshot adds.
     """
 
     meta: dict[str, Any]
-    chunks: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def keys(self) -> set[str]:
-        return set(chunk_keys(self.meta))
+    blob_id: str
+    blob: bytes
 
 
-def chunk_keys(meta: Mapping[str, Any]) -> list[str]:
-    """The chunks a snapshot's index refers to."""
-    return [key for column in meta["columns"] for key in column["chunks"]]
+def blobs_of(meta: Mapping[str, Any]) -> dict[str, int]:
+    """The blobs a snapshot's index refers to, with their sizes."""
+    return dict(meta["blobs"])
 
 
-def pack_columns(columns: Mapping[str, Array | str]) -> Snapshot:
-    """Columns and texts by name as an index and its chunks."""
-    snapshot = Snapshot({"columns": []})
+def pack_columns(
+    columns: Mapping[str, Array | str], blob_id: str, previous: Mapping[str, Any] | None = None
+) -> Snapshot:
+    """Columns and texts by name as a snapshot; what is as in `previous` is not written again."""
+    saved = {entry["name"]: entry for entry in previous["columns"]} if previous else {}
+    entries, parts, size = [], [], 0
     for name, values in columns.items():
         if isinstance(values, str):
-            entry: dict[str, Any] = {"name": name, "dtype": "text", "shape": []}
-            raw = values.encode()
+            dtype, shape, raw = "text", [], values.encode()
         else:
-            entry = {"name": name, "dtype": values.dtype.str, "shape": list(values.shape)}
+            dtype, shape = values.dtype.str, list(values.shape)
             raw = np.ascontiguousarray(values).tobytes()
-        entry["chunks"] = []
-        for start in range(0, len(raw), CHUNK_BYTES):
-            chunk = raw[start : start + CHUNK_BYTES]
-            key = hashlib.blake2b(chunk, digest_size=16).hexdigest()
-            snapshot.chunks[key] = chunk
-            entry["chunks"].append(key)
-        snapshot.meta["columns"].append(entry)
-    return snapshot
+        digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+        before = saved.get(name)
+        if before and (before["hash"], before["shape"], before["dtype"]) == (digest, shape, dtype):
+            entries.append(before)
+            continue
+        entry = {"name": name, "dtype": dtype, "shape": shape, "hash": digest}
+        entries.append({**entry, "blob": blob_id, "start": size, "size": len(raw)})
+        parts.append(raw)
+        size += len(raw)
+    used = {entry["blob"] for entry in entries}
+    blobs = {key: n for key, n in (blobs_of(previous) if previous else {}).items() if key in used}
+    if parts:
+        blobs[blob_id] = size
+    return Snapshot({"columns": entries, "blobs": blobs}, blob_id, b"".join(parts))
 
 
-def unpack_columns(meta: Mapping[str, Any], chunks: Mapping[str, bytes]) -> dict[str, Any]:
-    """The columns of a snapshot; raises ValueError for a chunk that is not what its name says."""
+def chunks_of(blob: bytes) -> list[bytes]:
+    """A blob in messages of at most CHUNK_BYTES; an empty blob is one empty message."""
+    return [blob[start : start + CHUNK_BYTES] for start in range(0, max(len(blob), 1), CHUNK_BYTES)]
+
+
+def unpack_columns(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[str, Any]:
+    """The columns of a snapshot; raises ValueError where bytes are not those that were saved."""
     columns: dict[str, Any] = {}
     for entry in meta["columns"]:
-        for key in entry["chunks"]:
-            if hashlib.blake2b(chunks[key], digest_size=16).hexdigest() != key:
-                raise ValueError(f"snapshot chunk {key} of {entry['name']}: checksum differs")
-        raw = b"".join(chunks[key] for key in entry["chunks"])
+        raw = blobs[entry["blob"]][entry["start"] : entry["start"] + entry["size"]]
+        if hashlib.blake2b(raw, digest_size=16).hexdigest() != entry["hash"]:
+            raise ValueError(f"snapshot column {entry['name']}: checksum differs")
         if entry["dtype"] == "text":
             columns[entry["name"]] = raw.decode()
         else:

@@ -99,7 +99,7 @@ class Harness:
         """Lose the process and come back from a snapshot of the present state."""
         snapshot = self.chain.snapshot()
         self.chain = self._chain()
-        self.chain.restore(snapshot.meta, snapshot.chunks)
+        self.chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
 
     def _collected(self, outputs: list[Output]) -> dict[str, Frame]:
         by_base: dict[str, list[Frame]] = {}
