@@ -8,6 +8,7 @@ import calendar
 import contextlib
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -576,7 +577,8 @@ class Pull:
         self._pinned = pinned
         self._following = following
         self._batch = batch
-        self._queue: asyncio.Queue[Message | LostPlace] = asyncio.Queue()
+        self._queue: deque[Message | LostPlace] = deque()  # at most `batch` messages are asked for
+        self._arrived = asyncio.Event()
         self._listener: Listener | None = None
         self._watch: asyncio.Task[None] | None = None
         self._inbox = ""
@@ -609,19 +611,30 @@ class Pull:
     @property
     def queued(self) -> int:
         """Messages received and not yet taken."""
-        return self._queue.qsize()
+        return len(self._queue)
+
+    async def ready(self, timeout_s: float) -> bool:
+        """Wait until `next` would answer at once; safe to cancel, unlike a message half taken."""
+        if not self._queue:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), timeout_s)
+        return bool(self._queue)
 
     async def next(self) -> Message:
         """The next message; raises LostPlace when the pull must be opened again."""
-        item = await self._queue.get()
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._outstanding + len(self._queue) <= self._batch // 2:
+            await self._ask()  # before the message is taken: a cancelled caller loses nothing
+        item = self._queue.popleft()
         if isinstance(item, LostPlace):
             raise item
-        if self._outstanding + self._queue.qsize() <= self._batch // 2:
-            await self._ask()
         return item
 
     async def _ask(self) -> None:
-        wanted = self._batch - self._outstanding - self._queue.qsize()
+        wanted = self._batch - self._outstanding - len(self._queue)
         if wanted <= 0 or self._lost:
             return
         request: dict[str, Any] = {
@@ -673,12 +686,14 @@ class Pull:
             if message.sequence < self._following:
                 return  # delivered before
             self._following = message.sequence + 1
-        self._queue.put_nowait(message)
+        self._queue.append(message)
+        self._arrived.set()
 
     def _lose(self, reason: str) -> None:
         if not self._lost:
             self._lost = True
-            self._queue.put_nowait(LostPlace(reason))
+            self._queue.append(LostPlace(reason))
+            self._arrived.set()
 
     async def _watch_silence(self) -> None:
         """No heartbeat while something is asked for: ask again, then give the place up."""

@@ -1,0 +1,589 @@
+"""The `jetscan` command: every command prints for people and, with --json, for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from runtime import telemetry
+from runtime.bus import Bus, BusError, Closed
+from runtime.config import ConfigError, Settings, load_settings
+from runtime.loader import Plan, load_plan
+from runtime.subjects import Subjects, SubjectsError, load_subjects
+
+EXIT_USAGE = 2
+EXIT_FAILED = 1
+
+
+def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
+    """End with a message on standard error."""
+    click.echo(f"jetscan: {message}", err=True)
+    sys.exit(code)
+
+
+def settings_and_subjects() -> tuple[Settings, Subjects]:
+    """The configuration, or an end with what is wrong in it."""
+    try:
+        settings = load_settings()
+        subjects = load_subjects(Path(settings.subjects_file))
+    except (ConfigError, SubjectsError) as error:
+        fail(str(error), EXIT_USAGE)
+    telemetry.configure(settings.log_level, settings.log_format)
+    return settings, subjects
+
+
+def plan_of(settings: Settings, subjects: Subjects) -> Plan:
+    """The functions on disk."""
+    return load_plan(Path(settings.functions_dir), subjects, settings.functions)
+
+
+def nats_url(settings: Settings) -> str:
+    """Where NATS is: the setting, or the embedded server of a `jetscan dev` on this data directory."""
+    if settings.nats_url:
+        return settings.nats_url
+    file = Path(settings.data_dir) / "nats.url"
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        fail(
+            f"no NATS: JETSCAN_NATS_URL is not set and no `jetscan dev` runs on {settings.data_dir}; "
+            "start one, or set JETSCAN_NATS_URL=nats://HOST:PORT"
+        )
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine; what NATS did not do ends with its reason, not with a stack."""
+    try:
+        return asyncio.run(main)
+    except BaseExceptionGroup as group:
+        known, unknown = group.split((BusError, OSError))
+        if unknown is not None or known is None:
+            raise
+        fail("; ".join(dict.fromkeys(str(error) for error in _leaves(known))))
+    except BusError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, name: str = "cli") -> AsyncIterator[Bus]:
+    """A connection for one command."""
+    bus = await Bus.connect(nats_url(settings), name, connect_s=3)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` on SIGTERM and SIGINT instead of dying half way."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
+    """Rows as JSON, or as a table with these columns."""
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+        return
+    table = [[str(row.get(column, "")) for column in columns] for row in rows]
+    widths = [
+        max([len(column), *(len(line[k]) for line in table)]) for k, column in enumerate(columns)
+    ]
+    click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)))
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="jetscan")
+def main() -> None:
+    """Jetscan: a real-time market scanner made of event functions on NATS JetStream.
+
+    Settings come from JETSCAN_* environment variables; `jetscan settings` shows them.
+    """
+
+
+@main.command()
+@json_option
+def settings(as_json: bool) -> None:
+    """Show every setting, its value and what it means."""
+    found, _ = settings_and_subjects()
+    rows = [
+        {"setting": f"JETSCAN_{name.upper()}", "value": _shown(name, value), "meaning": meaning}
+        for name, value, meaning in found.described()
+    ]
+    show(rows, ["setting", "value", "meaning"], as_json)
+
+
+def _shown(name: str, value: Any) -> Any:
+    return "(set)" if "secret" in name and value else value
+
+
+# -- functions
+
+
+@main.command()
+@json_option
+def check(as_json: bool) -> None:
+    """Load and check every function without a server; exit 1 if anything is wrong."""
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if as_json:
+        faults = [{"file": f.file, "line": f.line, "message": f.message} for f in plan.faults]
+        click.echo(json.dumps({"functions": len(plan.functions), "faults": faults}))
+    else:
+        for fault in plan.faults:
+            click.echo(str(fault), err=True)
+        for chain in plan.chains:
+            names = " -> ".join(one.name for one in chain.functions)
+            click.echo(f"chain {chain.name} on {chain.stream} ({len(chain.partitions)}): {names}")
+        click.echo(f"{len(plan.functions)} functions, {len(plan.faults)} faults")
+    sys.exit(EXIT_FAILED if plan.faults else 0)
+
+
+@main.command()
+@json_option
+def functions(as_json: bool) -> None:
+    """List the functions with their subjects, state and version."""
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    rows = [
+        {
+            "function": one.name,
+            "chain": chain.name if (chain := plan.chain(one.name)) else _kind(one, plan),
+            "reads": ",".join(one.reads),
+            "writes": ",".join(one.writes),
+            "state_bytes_per_symbol": one.row_bytes,
+            "version": one.version,
+            "file": f"{one.file}:{one.line}",
+        }
+        for one in plan.functions
+    ]
+    show(rows, list(rows[0]) if rows else ["function"], as_json)
+    for fault in plan.faults:
+        click.echo(f"refused: {fault}", err=True)
+
+
+def _kind(one: Any, plan: Plan) -> str:
+    return "(sink)" if one in plan.sinks else "(merge)"
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--reload", "is_reloading", is_flag=True, help="Load changed functions on save.")
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
+def run_command(names: tuple[str, ...], is_reloading: bool, metrics_port: int | None) -> None:
+    """Host functions in this process: the chosen NAMES (functions or chains), or all."""
+    from runtime.worker import Worker, run_worker
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    known = {one.name for one in plan.functions} | {chain.name for chain in plan.chains}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        fail(f"no function {', '.join(unknown)}; there are {', '.join(sorted(known))}", EXIT_USAGE)
+
+    async def host() -> None:
+        def ready(worker: Worker) -> None:
+            on_signals(worker.stop)
+
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        await run_worker(found, subjects, nats_url(found), names, is_reloading, ready)
+
+    run(host())
+
+
+run_command.name = "run"
+main.add_command(run_command, "run")
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Show the differences and change nothing.")
+@click.option("--allow-shrink", is_flag=True, help="Also apply what may drop stored messages.")
+@json_option
+def provision(dry_run: bool, allow_shrink: bool, as_json: bool) -> None:
+    """Create and update streams and buckets from subjects.yaml; shows the differences first."""
+    from runtime.provision import provision as apply
+
+    found, subjects = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await apply(bus, subjects, dry_run, allow_shrink)
+
+    report = run(work())
+    budget = report.budget
+    if as_json:
+        changes = [{"change": str(c), "refused": c.refused} for c in report.changes]
+        click.echo(json.dumps({"changes": changes, "budget": vars(budget), "applied": report.applied}))
+    else:
+        for change in report.changes:
+            click.echo(str(change))
+        click.echo(
+            f"{len(report.changes)} differences, {len(report.refused)} refused; "
+            f"{'shown only' if dry_run else 'applied'}"
+        )
+        click.echo(
+            f"budget: {budget.file_bytes / (1 << 30):.1f} GiB on disk, {budget.streams} streams, "
+            f"{budget.consumers} consumers of chains"
+        )
+    sys.exit(EXIT_FAILED if report.refused else 0)
+
+
+# -- looking and acting
+
+
+@main.command()
+@json_option
+def lag(as_json: bool) -> None:
+    """How far every partition is behind, who owns it, and how old its snapshot is."""
+    from runtime.supervisor import ask_lag
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            told = await ask_lag(bus)
+            clocks = await bus.newest("MARKET", ["ticks.clock.*"])
+            return told, {int(name.rpartition(".")[2]): m.data for name, m in clocks.items()}
+
+    told, clocks = run(work())
+    newest = _newest_clock_ns(clocks)
+    for unit in told.units:
+        behind = newest - unit["clock_ns"] if newest and unit["clock_ns"] else 0
+        unit["behind_s"] = round(max(behind, 0) / 1e9, 3)
+    columns = ["unit", "worker", "epoch", "pending", "behind_s", "snapshot_age_s", "paused", "version"]
+    units = sorted(told.units, key=lambda unit: (unit["chain"], unit["partition"] or 0))
+    show(units, columns, as_json)
+    for fault in sorted(told.faults):
+        click.echo(f"refused: {fault}", err=True)
+
+
+def _newest_clock_ns(clocks: dict[int, bytes]) -> int:
+    from runtime.frames import BadFrame, decode
+    from runtime.subjects import Column, Record
+
+    record = Record(
+        name="clock", columns={"ts_ns": Column.model_validate({"type": "i8", "unit": "", "meaning": ""})}
+    )
+    newest = 0
+    for data in clocks.values():
+        with contextlib.suppress(BadFrame):
+            newest = max(newest, int(decode(data, record)["ts_ns"][-1]))
+    return newest
+
+
+@main.command()
+@click.argument("name")
+def pause(name: str) -> None:
+    """Hold a function (and the chain it is in) where it stands; nothing is lost."""
+    _set_paused(name, True)
+
+
+@main.command()
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let a paused function go on."""
+    _set_paused(name, False)
+
+
+def _set_paused(name: str, is_paused: bool) -> None:
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    known = {one.name for one in plan.functions} | {chain.name for chain in plan.chains}
+    if name not in known and is_paused:
+        fail(f"no function {name}; there are {', '.join(sorted(known))}", EXIT_USAGE)
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            kv = bus.kv("functions")
+            await (kv.put(f"pause.{name}", b"1") if is_paused else kv.delete(f"pause.{name}"))
+
+    run(work())
+    chain = plan.chain(name)
+    others = [one.name for one in chain.functions if one.name != name] if chain else []
+    beside = f" (with {', '.join(others)}, hosted in one chain)" if others else ""
+    click.echo(f"{name} {'paused' if is_paused else 'resumed'}{beside}")
+
+
+@main.group()
+def dead() -> None:
+    """Dead letters: frames that were set aside."""
+
+
+@dead.command("list")
+@click.option("--function", default="", help="Only letters of this function.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+def dead_list(function: str, limit: int, as_json: bool) -> None:
+    """List dead letters, oldest first."""
+    from runtime.deadletters import letters
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await letters(bus, function, limit)
+
+    rows = [_letter_row(one) for one in run(work())]
+    show(rows, ["letter", "stored", "function", "subject", "position", "reason"], as_json)
+
+
+def _letter_row(one: Any) -> dict[str, Any]:
+    from runtime.backtest import rfc3339
+
+    return {
+        "letter": one.sequence,
+        "stored": rfc3339(one.stored_ns)[:19] + "Z",
+        "function": one.function,
+        "subject": one.subject,
+        "position": one.position,
+        "partition": one.partition,
+        "version": one.version,
+        "reason": one.reason,
+        "bytes": len(one.frame),
+    }
+
+
+@dead.command("show")
+@click.argument("letter", type=int)
+@json_option
+def dead_show(letter: int, as_json: bool) -> None:
+    """Show one dead letter: error, stack, and the frame as far as it can be read."""
+    from runtime.deadletters import letter as read
+    from runtime.frames import BadFrame, decode
+
+    found, subjects = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await read(bus, letter)
+
+    one = run(work())
+    row = {**_letter_row(one), "trace": one.trace}
+    try:
+        base = one.subject if one.subject in subjects.subjects else subjects.base_of(one.subject)[0]
+        frame = decode(one.frame, subjects.record_of(base), "?", 1)
+        row["frame"] = {
+            name: [str(value) for value in column[:5]] for name, column in frame.columns.items()
+        }
+        row["events"] = len(frame)
+    except (BadFrame, KeyError) as error:
+        row["frame"] = f"cannot be read: {error}; begins with {one.frame[:80]!r}"
+    if as_json:
+        click.echo(json.dumps(row, default=str))
+        return
+    for name, value in row.items():
+        click.echo(f"{name}: {value}")
+
+
+@dead.command("redrive")
+@click.argument("letters", nargs=-1, type=int, required=True)
+def dead_redrive(letters: tuple[int, ...]) -> None:
+    """Put letters back: the function that failed sees its frame again, in stream order."""
+    from runtime.deadletters import redrive
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            for letter in letters:
+                click.echo(f"{letter} -> {await redrive(bus, letter)}")
+
+    run(work())
+
+
+@dead.command("drop")
+@click.argument("letters", nargs=-1, type=int, required=True)
+def dead_drop(letters: tuple[int, ...]) -> None:
+    """Remove letters for good."""
+    from runtime.deadletters import drop
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            for letter in letters:
+                await drop(bus, letter)
+                click.echo(f"{letter} dropped")
+
+    run(work())
+
+
+# -- feeds, gateway, everything
+
+
+@main.command()
+@click.argument("urls", nargs=-1, required=True)
+@click.option("--resume", "is_resuming", is_flag=True, help="Continue a file after the last clock.")
+def ingest(urls: tuple[str, ...], is_resuming: bool) -> None:
+    """Feed market data: sim://?symbols=1000&seed=7, file:///trades.parquet?speed=max ..."""
+    from runtime.ingest import run_ingest
+
+    found, subjects = settings_and_subjects()
+    run(run_ingest(found, subjects, nats_url(found), list(urls), is_resuming))
+
+
+@main.command()
+@click.option("--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket.")
+def gateway(seed_rules: str | None) -> None:
+    """Serve REST, the WebSocket and the page."""
+    from runtime.gateway.app import serve
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    accepts = {
+        base: accept for one in plan.functions for base, accept in one.declaration.accepts.items()
+    }
+    run(serve(found, subjects, nats_url(found), accepts, seed_rules))
+
+
+@main.command()
+@click.option("--feed", default="sim://?symbols=500&seed=7&warm=10m", show_default=True)
+@click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")
+def dev(feed: str, workers: int | None) -> None:
+    """Everything on this machine: embedded NATS, functions, feed, gateway and page."""
+    from runtime.dev import run_dev
+
+    found, subjects = settings_and_subjects()
+    run(run_dev(found, subjects, feed, workers or found.workers_min))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--min", "least", type=click.IntRange(1, 64), default=None, help="Fewest workers.")
+@click.option("--max", "most", type=click.IntRange(1, 64), default=None, help="Most workers.")
+def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
+    """Run several worker processes on this machine, added and removed on lag."""
+    from runtime.dev import run_scale
+
+    found, _ = settings_and_subjects()
+    low = least or found.workers_min
+    run(run_scale(found, nats_url(found), names, low, max(low, most or found.workers_max)))
+
+
+@main.command()
+@click.option("--trades", "files", multiple=True, required=True, type=click.Path(exists=True))
+@click.option("--rules", "rules_file", type=click.Path(exists=True), help="JSON: a list of rules.")
+@click.option("--out", required=True, type=click.Path(file_okay=False))
+@json_option
+def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: bool) -> None:
+    """Run the live functions over recorded trades: bars, indicators and alerts into a directory."""
+    from runtime.backtest import BacktestError, run_backtest, write_result
+    from runtime.providers import ProviderError, backtest_events
+    from runtime.tables import TableError
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if plan.faults:
+        fail("\n".join(map(str, plan.faults)))
+    rules = _rules_body(plan, rules_file)
+    started = time.monotonic()
+    progress = _progress(as_json)
+    try:
+        result = run_backtest(plan, subjects, backtest_events(list(files), progress), rules)
+        rows = write_result(result, subjects, Path(out))
+    except (BacktestError, ProviderError, TableError, OSError) as error:
+        fail(str(error))
+    seconds = time.monotonic() - started
+    told = {"trades": result.trades, **rows, "dead": len(result.dead), "seconds": round(seconds, 3)}
+    if as_json:
+        click.echo(json.dumps(told))
+    else:
+        rate = result.trades / seconds if seconds else 0
+        click.echo(
+            f"{result.trades} trades in {seconds:.2f} s ({rate:,.0f}/s): "
+            + ", ".join(f"{name} {count}" for name, count in rows.items())
+        )
+    for letter in result.dead[:5]:
+        click.echo(f"dead letter of {letter['function']}: {letter['reason']}", err=True)
+    sys.exit(EXIT_FAILED if result.dead else 0)
+
+
+def _progress(is_quiet: bool) -> Callable[[int, int], None]:
+    """Shows how far a long run is, on a terminal only."""
+    if is_quiet or not sys.stderr.isatty():
+        return lambda done, total: None
+
+    def tell(done: int, total: int) -> None:
+        click.echo(f"\r{done:,} of {total:,} trades", nl=done >= total, err=True)
+
+    return tell
+
+
+def _rules_body(plan: Plan, rules_file: str | None) -> str:
+    """The rules of a file as a checked control body; wrong rules end the command."""
+    if rules_file is None:
+        return ""
+    try:
+        rules = json.loads(Path(rules_file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        fail(f"{rules_file}: not JSON: {error}")
+    if isinstance(rules, dict):
+        rules = rules.get("rules", [rules])
+    body = json.dumps({"rules": rules})
+    for one in plan.functions:
+        accept = one.declaration.accepts.get("control")
+        if accept is not None:
+            try:
+                body = accept(body)
+            except ValueError as error:
+                fail(f"{rules_file}: {error}")
+    return body
+
+
+@main.command()
+@click.argument("name", required=False)
+@json_option
+def bench(name: str | None, as_json: bool) -> None:
+    """Measure: bars, scan, pipeline, latency, takeover. Without NAME, list them."""
+    try:
+        from bench import names, run_bench
+    except ImportError:
+        sys.path.insert(0, os.getcwd())
+        from bench import names, run_bench
+    if name is None:
+        for known, meaning in names().items():
+            click.echo(f"{known:10} {meaning}")
+        return
+    if name not in names():
+        fail(f"no bench {name}; there are {', '.join(names())}", EXIT_USAGE)
+    found, subjects = settings_and_subjects()
+    report = run_bench(name, found, subjects, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    click.echo(f"{report['bench']} on {report['machine']['cpu']} ({report['machine']['cores']} cores)")
+    for key, value in {**report["sizes"], **report["results"]}.items():
+        click.echo(f"  {key}: {value:,}" if isinstance(value, int | float) else f"  {key}: {value}")
+
+
+__all__ = ["Closed", "main"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Dead letters: list, show, put back, drop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from runtime.bus import Bus, BusError, Message
+
+STREAM = "DEAD"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A frame that was set aside, and why."""
+
+    sequence: int
+    stored_ns: int
+    function: str
+    version: str
+    subject: str
+    stream: str
+    position: int
+    partition: int | None
+    reason: str
+    trace: str
+    frame: bytes
+
+    @property
+    def redrive_subject(self) -> str:
+        """Where it is put back: in stream order, for the function that failed alone."""
+        ending = "all" if self.partition is None else str(self.partition)
+        return f"redrive.{self.stream}.{self.function}.{ending}"
+
+
+async def letters(bus: Bus, function: str = "", limit: int = 100) -> list[Letter]:
+    """The newest letters, oldest first, of one function or of all."""
+    subject = f"dead.{function}.*" if function else "dead.>"
+    newest = await bus.last(STREAM, subject)
+    if newest is None:
+        return []
+    found: list[Letter] = []
+    async for message in bus.read(STREAM, [subject], "first"):
+        found.append(_letter(message))
+        if message.sequence >= newest.sequence:
+            break
+    return found[-limit:]
+
+
+async def letter(bus: Bus, sequence: int) -> Letter:
+    """One letter; raises BusError if there is none of that number."""
+    message = await bus.at(STREAM, sequence)
+    if message is None:
+        raise BusError(f"no dead letter {sequence}; `jetscan dead list` shows those there are")
+    return _letter(message)
+
+
+async def redrive(bus: Bus, sequence: int) -> str:
+    """Put a letter back and remove it; returns the subject it went to."""
+    message = await bus.at(STREAM, sequence)
+    if message is None:
+        raise BusError(f"no dead letter {sequence}; `jetscan dead list` shows those there are")
+    found = _letter(message)
+    await bus.put(found.redrive_subject, message.data, message_id=f"redrive/{sequence}")
+    await drop(bus, sequence)
+    return found.redrive_subject
+
+
+async def drop(bus: Bus, sequence: int) -> None:
+    """Remove a letter for good."""
+    await bus.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": sequence})
+
+
+def _letter(message: Message) -> Letter:
+    told: dict[str, Any] = msgpack.unpackb(message.data)
+    return Letter(
+        message.sequence,
+        message.ts_ns,
+        told["function"],
+        told["version"],
+        told["subject"],
+        told["stream"],
+        told["position"],
+        told["partition"],
+        told["reason"],
+        told["trace"],
+        told["frame"],
+    )

@@ -1,0 +1,122 @@
+"""`jetscan dev` and `jetscan scale`: the processes of one machine, started in order and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import httpx
+
+from runtime.bus import Bus
+from runtime.config import Settings
+from runtime.embedded import EmbeddedNats
+from runtime.provision import provision
+from runtime.subjects import Subjects
+from runtime.supervisor import Supervisor
+
+READY_S = 30.0
+STARTER_RULES = Path("rules") / "examples.json"
+
+
+async def run_dev(settings: Settings, subjects: Subjects, feed: str, workers: int) -> None:
+    """NATS, streams, workers, gateway and feed; until Ctrl-C, then all of it ends cleanly."""
+    stopping = _stop_on_signals()
+    data_dir = Path(settings.data_dir)
+    server = None if settings.nats_url else await EmbeddedNats.start(data_dir)
+    url = settings.nats_url or (server.url if server else "")
+    url_file = data_dir / "nats.url"
+    url_file.parent.mkdir(parents=True, exist_ok=True)
+    url_file.write_text(url, encoding="utf-8")
+    port = _free_port(settings.host, settings.port)
+    environment = {
+        "JETSCAN_NATS_URL": url,
+        "JETSCAN_PORT": str(port),
+        "JETSCAN_DATA_DIR": str(data_dir),
+        "JETSCAN_LOG_FORMAT": "json",
+    }
+    supervisor = Supervisor(environment, data_dir / "logs", click.echo)
+    try:
+        bus = await Bus.connect(url, "dev")
+        report = await provision(bus, subjects)
+        click.echo(f"NATS at {url}; {len(report.changes)} changes to streams and buckets")
+        for change in report.refused:
+            click.echo(f"  {change}")
+        for _ in range(workers):
+            supervisor.start_worker("--reload")
+        starter = Path(settings.functions_dir) / STARTER_RULES
+        seeding = ["--seed-rules", str(starter)] if starter.exists() else []
+        supervisor.start("gateway", "gateway", *seeding)
+        supervisor.start("ingest", "ingest", feed)
+        watching = asyncio.create_task(
+            supervisor.watch(bus, workers, max(workers, settings.workers_max))
+        )
+        address = f"http://{settings.host}:{port}/"
+        if await _is_ready(address, stopping):
+            click.echo(f"Jetscan is live: {address}   (logs in {data_dir / 'logs'}; Ctrl-C stops)")
+        elif not stopping.is_set():
+            click.echo(f"the gateway is not ready after {READY_S:g} s; see {data_dir / 'logs'}")
+        await stopping.wait()
+        click.echo("stopping")
+        watching.cancel()
+        await supervisor.stop_all()
+        await bus.close()
+    finally:
+        await supervisor.stop_all()
+        url_file.unlink(missing_ok=True)
+        if server is not None:
+            await server.stop()
+    click.echo("stopped; state is kept in " + str(data_dir))
+
+
+async def run_scale(
+    settings: Settings, url: str, names: Sequence[str], least: int, most: int
+) -> None:
+    """Workers only, against a NATS that is already there."""
+    stopping = _stop_on_signals()
+    bus = await Bus.connect(url, "scale")
+    supervisor = Supervisor({"JETSCAN_NATS_URL": url}, Path(settings.data_dir) / "logs", click.echo)
+    for _ in range(least):
+        supervisor.start_worker(*names)
+    click.echo(f"{least} workers; at most {most}, added and removed on lag; Ctrl-C hands over")
+    watching = asyncio.create_task(supervisor.watch(bus, least, most))
+    try:
+        await stopping.wait()
+    finally:
+        watching.cancel()
+        await supervisor.stop_all()
+        await bus.close()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _free_port(host: str, wanted: int) -> int:
+    """The wanted port, or, where another instance has it, a free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    return 0
+
+
+async def _is_ready(address: str, stopping: asyncio.Event) -> bool:
+    async with httpx.AsyncClient(timeout=1) as client:
+        for _ in range(int(READY_S / 0.2)):
+            if stopping.is_set():
+                return False
+            with contextlib.suppress(httpx.HTTPError):
+                if (await client.get(address + "ready")).status_code == 200:
+                    return True
+            await asyncio.sleep(0.2)
+    return False

@@ -1,0 +1,475 @@
+"""Host one partition of one chain: own, load, run, save, hand over. Start-up and recovery are one path.
+
+Every output names the input position that caused it. Before anything runs, the last message of each
+output subject tells what was already said; running again from the snapshot says the same again, and
+what was said is not repeated. So neither a crash between two steps nor a predecessor that does not
+know it is dead can lose, double or reorder an output:
+
+    crash after          on recovery
+    publish, no save     the output is found on its subject and suppressed
+    save, no ack         the snapshot's cursor is the position; the consumer's is not used
+    nothing              the input is read again
+
+What the server says to a fenced write, and what follows (`_say`):
+
+    stored                                        go on
+    refused, last message has a newer epoch       we are the zombie: stop
+    refused, last message says this or later      somebody said exactly this: go on from there
+    refused, anything else                        a foreign message: expect after it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgpack
+
+from runtime import telemetry
+from runtime.bus import Bus, LostPlace, Message, Pull, Refused
+from runtime.chain import Chain, Output
+from runtime.loader import ChainPlan
+from runtime.ownership import Owner, Owners, Unit, unit_key
+from runtime.state import blobs_of, chunks_of
+from runtime.subjects import Subjects
+from runtime.watchdog import Watchdog
+
+log = telemetry.get_logger(__name__)
+
+POSITION = "Jetscan-Position"  # <input sequence>.<part>
+EPOCH = "Jetscan-Epoch"
+TRACE = "traceparent"
+STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
+FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
+FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
+
+Position = tuple[int, int]
+CoreSink = Callable[[Output], Awaitable[None]]
+
+
+class Fenced(Exception):
+    """A newer owner exists; what this one still thinks is of no consequence."""
+
+
+class StreamRegressed(RuntimeError):
+    """The stream ends before the saved cursor: it lost messages and will reuse their numbers."""
+
+
+@dataclass
+class Said:
+    """The end of one output subject: its last sequence and the input position that it answers."""
+
+    sequence: int
+    position: Position
+
+
+@dataclass
+class Progress:
+    """What others may know of a hosted partition."""
+
+    position: int = 0
+    clock_ns: int = 0
+    pending: int = 0
+    saved_position: int = 0
+    saved_at: float = field(default_factory=time.monotonic)
+    suppressed: int = 0
+    published: int = 0
+    state_bytes: int = 0
+    paused: bool = False
+
+
+@dataclass
+class Limits:
+    """How a partition is hosted, from the settings."""
+
+    snapshot_interval_s: float = 2.0
+    tries_max: int = 3
+
+
+class PartitionHost:
+    """One owned partition, from take-over to hand-over."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        subjects: Subjects,
+        plan: ChainPlan,
+        unit: Unit,
+        owner: Owner,
+        limits: Limits,
+        core_sink: CoreSink,
+        is_paused: Callable[[ChainPlan], bool],
+        watchdog: Watchdog,
+    ) -> None:
+        self.unit = unit
+        self.owner = owner
+        self.progress = Progress()
+        self._bus = bus
+        self._kv = bus.kv("snapshots")
+        self._subjects = subjects
+        self.plan = plan
+        self._limits = limits
+        self._core_sink = core_sink
+        self._is_paused = is_paused
+        self._watchdog = watchdog
+        self._chain = self._new_chain(plan)
+        self._said: dict[str, Said] = {}
+        self._meta: dict[str, Any] | None = None
+        self._revision = 0
+        self._blobs_made = 0
+        self._last_message: Message | None = None
+        self._next_plan: ChainPlan | None = None
+        self._stopping = asyncio.Event()
+        self._is_fenced = False
+        self._suspect: dict[str, Any] = {"poison": [], "trying": 0}
+
+    @property
+    def chain(self) -> Chain:
+        """The running functions and their state."""
+        return self._chain
+
+    @property
+    def consumer(self) -> str:
+        """The durable that feeds this partition."""
+        return unit_key(self.unit).replace(".", "-")
+
+    def _new_chain(self, plan: ChainPlan) -> Chain:
+        return Chain(plan, self._subjects, self.unit[1], self._limits.tries_max)
+
+    def drain(self) -> None:
+        """Ask for a hand-over: finish the frame, save, stop."""
+        self._stopping.set()
+
+    def fence(self) -> None:
+        """A newer owner is known: stop without saving."""
+        self._is_fenced = True
+
+    def reload(self, plan: ChainPlan) -> None:
+        """Run a new version of the functions from the next frame on, with their state."""
+        self._next_plan = plan
+
+    # -- the life of an ownership
+
+    async def run(self) -> None:
+        """Load, run until drained or fenced, save. Raises Fenced, StateChanged, StreamRegressed."""
+        await self.load()
+        while not self._stopping.is_set():
+            pull = await self._open()
+            try:
+                await self._follow(pull)
+            except LostPlace as error:
+                log.info("partition reopens its pull", unit=unit_key(self.unit), reason=str(error))
+                await asyncio.sleep(0.05)
+            finally:
+                await pull.stop()
+            await self._confirm_ownership()
+        await self.save()
+
+    async def load(self) -> None:
+        """State at the snapshot's cursor, and the end of every output subject."""
+        entry = await self._kv.get(unit_key(self.unit))
+        if entry is not None:
+            meta = msgpack.unpackb(entry.value)
+            self._chain.restore(meta, await self._read_blobs(meta))
+            self._meta, self._revision = meta, entry.revision
+            self.progress.position = self.progress.saved_position = meta["cursor"]
+            self.progress.clock_ns = self._chain.clock_ns
+        else:
+            self._revision = await self._kv.revision(unit_key(self.unit))
+        state = await self._bus.stream_state(self.plan.stream)
+        if self.progress.position > state.last:
+            raise StreamRegressed(
+                f"{unit_key(self.unit)}: saved at {self.progress.position}, but stream "
+                f"{self.plan.stream} ends at {state.last}; restore the stream or remove the snapshot"
+            )
+        if state.first > self.progress.position + 1 and self.progress.position:
+            log.warning(
+                "input expired before it was read",
+                unit=unit_key(self.unit),
+                saved=self.progress.position,
+                first=state.first,
+            )
+        self._said = {
+            subject: await self._end_of(stream, subject) for stream, subject in self._outputs()
+        }
+        await self._load_suspect()
+
+    def _outputs(self) -> list[tuple[str, str]]:
+        """(stream, subject) of everything this partition publishes and fences."""
+        found = []
+        for base in self.plan.writes:
+            stream = self._subjects.subjects[base].stream
+            if stream:
+                found.append((stream, self._subjects.wire(base, self.unit[1])))
+        names = dict.fromkeys([self.plan.name, *(one.name for one in self.plan.functions)])
+        ending = "all" if self.unit[1] is None else str(self.unit[1])
+        return found + [("DEAD", f"dead.{name}.{ending}") for name in names]
+
+    async def _end_of(self, stream: str, subject: str) -> Said:
+        """The newest position said on a subject; what has expired was said before the cursor."""
+        saved = (self.progress.position, 1 << 30)
+        message = await self._bus.last(stream, subject)
+        if message is None:
+            return Said(0, saved)
+        position = _position_of(message)
+        if position is None:  # published by hand: look behind it
+            for earlier in reversed(await self._bus.history(stream, subject, FOREIGN_MAX)):
+                position = _position_of(earlier)
+                if position is not None:
+                    break
+        return Said(message.sequence, max(saved, position or saved))
+
+    async def _read_blobs(self, meta: Mapping[str, Any]) -> dict[str, bytes]:
+        blobs = {}
+        for blob_id, size in blobs_of(meta).items():
+            parts: list[bytes] = []
+            while sum(map(len, parts)) < size:
+                entry = await self._kv.get(f"{unit_key(self.unit)}.{blob_id}.{len(parts)}")
+                if entry is None:
+                    raise ValueError(f"{unit_key(self.unit)}: snapshot blob {blob_id} is not whole")
+                parts.append(entry.value)
+            blobs[blob_id] = b"".join(parts)
+        return blobs
+
+    async def _open(self) -> Pull:
+        wanted = self.plan.wire_inputs(self._subjects, self.unit[1])
+        await self._bus.ensure_consumer(self.plan.stream, self.consumer, wanted, pinned=True)
+        return await self._bus.take_consumer(
+            self.plan.stream, self.consumer, self.progress.position + 1
+        )
+
+    async def _confirm_ownership(self) -> None:
+        owner = await Owners(self._bus).get(self.unit)
+        if owner is None or owner.epoch != self.owner.epoch:
+            raise Fenced(unit_key(self.unit))
+
+    # -- running
+
+    async def _follow(self, pull: Pull) -> None:
+        turns = 0
+        while not self._stopping.is_set():
+            if self._is_fenced:
+                raise Fenced(unit_key(self.unit))
+            if self._next_plan is not None:
+                await self._change_plan()
+                return  # the new functions may read other subjects: open again
+            if self._is_paused(self.plan):
+                self.progress.paused = True
+                await self._save_if_due()
+                await asyncio.sleep(0.1)
+                continue
+            self.progress.paused = False
+            message = await self._next(pull)
+            if message is not None:
+                await self._answer(message)
+                self.progress.pending = pull.pending + pull.queued
+            await self._save_if_due()
+            turns += 1
+            if turns % FRAMES_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _next(self, pull: Pull) -> Message | None:
+        """The next input; None when it is time to look around."""
+        return await pull.next() if await pull.ready(0.1) else None
+
+    async def _answer(self, message: Message) -> None:
+        if message.sequence <= self.progress.position:
+            return
+        if self._suspect["careful"]:
+            await self._mark_suspect(message.sequence)
+        if message.sequence in self._suspect["poison"]:
+            outputs = self._chain.bury_input(
+                message.sequence, message.subject, message.data, "killed the process that ran it"
+            )
+        else:
+            outputs = await self._stepped(message)
+        await self._publish(message, outputs)
+        self.progress.position = message.sequence
+        self.progress.clock_ns = self._chain.clock_ns
+        self._last_message = message
+
+    async def _stepped(self, message: Message) -> list[Output]:
+        step = self._chain.step(message.sequence, message.subject, message.data, message.ts_ns)
+        while True:
+            try:
+                with self._watchdog.watching(self._running_now):
+                    delay_s = next(step)
+            except StopIteration as end:
+                outputs: list[Output] = end.value
+                return outputs
+            await asyncio.sleep(delay_s)
+
+    def _running_now(self) -> str:
+        return f"{self._chain.running} in {unit_key(self.unit)} after {self.progress.position}"
+
+    async def _publish(self, message: Message, outputs: list[Output]) -> None:
+        """One write in flight per subject, subjects side by side."""
+        by_subject: dict[str, list[Output]] = {}
+        for output in outputs:
+            if output.is_core:
+                await self._core_sink(output)
+            else:
+                by_subject.setdefault(output.subject, []).append(output)
+        if len(by_subject) == 1:
+            await self._say_all(message, next(iter(by_subject.values())))
+        elif by_subject:
+            async with asyncio.TaskGroup() as group:
+                for queued in by_subject.values():
+                    group.create_task(self._say_all(message, queued))
+
+    async def _say_all(self, message: Message, outputs: list[Output]) -> None:
+        for output in outputs:
+            await self._say(message, output)
+
+    async def _say(self, message: Message, output: Output) -> None:
+        said = self._said[output.subject]
+        position = (message.sequence, output.part)
+        if position <= said.position:
+            self.progress.suppressed += 1
+            return
+        headers = {POSITION: f"{position[0]}.{position[1]}", EPOCH: str(self.owner.epoch)}
+        if TRACE in message.headers:
+            headers[TRACE] = message.headers[TRACE]
+        while True:
+            try:
+                sequence = await self._bus.put_expecting(
+                    output.subject, output.data, said.sequence, headers
+                )
+            except Refused:
+                if await self._already_said(output, said, position):
+                    return
+                continue
+            said.sequence, said.position = sequence, position
+            self.progress.published += 1
+            return
+
+    async def _already_said(self, output: Output, said: Said, position: Position) -> bool:
+        stream = "DEAD" if output.base == "dead" else self._subjects.subjects[output.base].stream
+        last = await self._bus.last(stream or "", output.subject)
+        if last is None:  # expired or purged meanwhile
+            said.sequence = 0
+            return False
+        if int(last.headers.get(EPOCH, 0)) > self.owner.epoch:
+            raise Fenced(unit_key(self.unit))
+        said.sequence = last.sequence
+        found = _position_of(last)
+        if found is not None and found >= position:
+            said.position = found
+            return True
+        return False
+
+    # -- saving
+
+    async def _save_if_due(self) -> None:
+        due = time.monotonic() - self.progress.saved_at >= self._limits.snapshot_interval_s
+        if due and self.progress.position > self.progress.saved_position:
+            await self.save()
+
+    async def save(self) -> None:
+        """Commit the state at the present position by compare-and-set, then acknowledge the input."""
+        if self.progress.position == self.progress.saved_position and self._meta is not None:
+            return
+        key = unit_key(self.unit)
+        self._blobs_made += 1
+        snapshot = self._chain.snapshot(f"{self.owner.epoch}-{self._blobs_made}", self._own_meta())
+        meta = {**snapshot.meta, "cursor": self.progress.position, "epoch": self.owner.epoch}
+        if snapshot.blob_id in snapshot.meta["blobs"]:
+            for number, chunk in enumerate(chunks_of(snapshot.blob)):
+                await self._kv.put(f"{key}.{snapshot.blob_id}.{number}", chunk)
+        try:
+            self._revision = await self._kv.update(key, msgpack.packb(meta), self._revision)
+        except Refused:
+            await self._commit_contested(key, meta)
+            return
+        before, self._meta = self._meta, meta
+        self.progress.saved_position = self.progress.position
+        self.progress.saved_at = time.monotonic()
+        self.progress.state_bytes = sum(blobs_of(meta).values())
+        await self._forget_blobs(before, meta)
+        if self._last_message is not None:
+            await self._bus.acknowledge(self._last_message)
+        await self._clear_suspect()
+
+    def _own_meta(self) -> dict[str, Any] | None:
+        """The last index, if its blobs are ours: a predecessor's may be purged by itself."""
+        if self._meta is not None and self._meta["epoch"] == self.owner.epoch:
+            return self._meta
+        return None
+
+    async def _commit_contested(self, key: str, meta: dict[str, Any]) -> None:
+        """Somebody else saved: a newer owner fences us; an older one is overruled at the next save."""
+        entry = await self._kv.get(key)
+        if entry is not None:
+            found = msgpack.unpackb(entry.value)
+            if found["epoch"] > self.owner.epoch:
+                raise Fenced(key)
+            if found["epoch"] == self.owner.epoch and found["cursor"] == meta["cursor"]:
+                self._meta = found  # our own write, whose answer was lost
+                self.progress.saved_position = self.progress.position
+        self._revision = entry.revision if entry else await self._kv.revision(key)
+        self.progress.saved_at = time.monotonic() - self._limits.snapshot_interval_s + 0.2
+
+    async def _forget_blobs(self, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+        for blob_id in set(blobs_of(before) if before else ()) - set(blobs_of(now)):
+            pattern = f"{unit_key(self.unit)}.{blob_id}.>"
+            await self._kv.purge(pattern)
+
+    async def _change_plan(self) -> None:
+        """Save under the old functions, go on under the new ones; on failure the old ones stay."""
+        plan, self._next_plan = self._next_plan, None
+        assert plan is not None
+        await self.save()
+        chain = self._new_chain(plan)
+        snapshot = self._chain.snapshot("reload")
+        chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
+        self._chain, self.plan = chain, plan
+        self._meta = None  # other columns: write all of them at the next save
+        for stream, subject in self._outputs():
+            if subject not in self._said:
+                self._said[subject] = await self._end_of(stream, subject)
+        log.info("functions reloaded", unit=unit_key(self.unit), version=plan.version)
+
+    # -- frames that kill
+
+    async def _load_suspect(self) -> None:
+        """After owners died at one cursor: mark each frame before running it, set the killer aside."""
+        self._suspect = {"poison": [], "trying": 0, "careful": False}
+        if not self.owner.strikes:
+            return
+        entry = await self._bus.kv("functions").get(f"suspect.{unit_key(self.unit)}")
+        if entry is not None:
+            self._suspect |= json.loads(entry.value)
+            if self._suspect["trying"] > self.progress.position:
+                self._suspect["poison"].append(self._suspect["trying"])
+                log.error("frame set aside", unit=unit_key(self.unit), position=self._suspect["trying"])
+        self._suspect["careful"] = self.owner.strikes >= STRIKES_MAX
+
+    async def _mark_suspect(self, position: int) -> None:
+        self._suspect["trying"] = position
+        told = {"poison": self._suspect["poison"], "trying": position}
+        await self._bus.kv("functions").put(
+            f"suspect.{unit_key(self.unit)}", json.dumps(told).encode()
+        )
+
+    async def _clear_suspect(self) -> None:
+        if self._suspect["careful"] and self.progress.position >= max(
+            self._suspect["poison"], default=self._suspect["trying"]
+        ):
+            await self._bus.kv("functions").delete(f"suspect.{unit_key(self.unit)}")
+            self._suspect = {"poison": [], "trying": 0, "careful": False}
+            self.owner = replace(self.owner, strikes=0)
+
+
+async def saved_cursor(bus: Bus, unit: Unit) -> int:
+    """The cursor of a unit's snapshot; 0 without one."""
+    entry = await bus.kv("snapshots").get(unit_key(unit))
+    return int(msgpack.unpackb(entry.value)["cursor"]) if entry else 0
+
+
+def _position_of(message: Message) -> Position | None:
+    sequence, dot, part = message.headers.get(POSITION, "").partition(".")
+    return (int(sequence), int(part)) if dot and sequence.isdigit() and part.isdigit() else None

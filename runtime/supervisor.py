@@ -1,0 +1,210 @@
+"""Keep processes running on one machine: start them, restart what ends, add and remove workers on lag."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from runtime import telemetry
+from runtime.bus import Bus, BusError
+
+log = telemetry.get_logger(__name__)
+
+RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+HEALTHY_S = 30.0  # a process that ran this long starts again without waiting
+STOP_S = 9.0
+LOOK_S = 1.0
+LAG_MESSAGES_PER_WORKER = 200  # frames: more than a second of work for one process
+LOOKS_TO_ADD = 3
+LOOKS_TO_REMOVE = 60  # seconds without lag before a worker is given back
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Process:
+    """One process that is to run until told otherwise."""
+
+    name: str
+    arguments: list[str]
+    environment: Mapping[str, str]
+    log_file: Path
+    task: asyncio.Task[None] | None = None
+    handle: asyncio.subprocess.Process | None = None
+    restarts: int = 0
+    stopping: bool = False
+
+
+@dataclass
+class Lag:
+    """What the workers told when last asked."""
+
+    pending: int = 0
+    workers: int = 0
+    faults: frozenset[str] = frozenset()
+    units: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Supervisor:
+    """Processes of this machine, each a `jetscan` command."""
+
+    def __init__(
+        self, environment: Mapping[str, str], logs: Path, say: Callable[[str], None] = print
+    ) -> None:
+        self._environment = {**os.environ, **environment}
+        self._logs = logs
+        self._say = say
+        self._processes: dict[str, Process] = {}
+        self._workers = 0
+        self._worker_arguments: list[str] = []
+        self._lagging = 0
+        self._idle = 0
+        self._faults: frozenset[str] = frozenset()
+
+    @property
+    def workers(self) -> list[Process]:
+        """The worker processes."""
+        return [one for one in self._processes.values() if one.name.startswith("worker-")]
+
+    def start(self, name: str, *arguments: str) -> Process:
+        """Run `jetscan ARGUMENTS` and keep it running."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        process = Process(
+            name, list(arguments), self._environment, self._logs / f"{name}.log"
+        )
+        self._processes[name] = process
+        process.task = asyncio.create_task(self._keep(process))
+        return process
+
+    def start_worker(self, *arguments: str) -> Process:
+        """One more worker process."""
+        self._workers += 1
+        self._worker_arguments = list(arguments)
+        return self.start(f"worker-{self._workers}", "run", *arguments)
+
+    async def _keep(self, process: Process) -> None:
+        failures = 0
+        while not process.stopping:
+            started_at = time.monotonic()
+            with process.log_file.open("ab") as output:
+                process.handle = await _spawn(process, output)
+                code = await process.handle.wait()
+            if process.stopping:
+                return
+            failures = 0 if time.monotonic() - started_at > HEALTHY_S else failures + 1
+            process.restarts += 1
+            wait_s = RESTART_S[min(failures, len(RESTART_S) - 1)]
+            last = _last_line(process.log_file)
+            self._say(f"{process.name} ended with code {code}; again in {wait_s:g} s. {last}")
+            await asyncio.sleep(wait_s)
+
+    async def stop(self, process: Process) -> None:
+        """Ask a process to hand over and end; after STOP_S it is killed."""
+        process.stopping = True
+        handle = process.handle
+        if handle is not None and handle.returncode is None:
+            handle.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(handle.wait(), STOP_S)
+            except TimeoutError:
+                log.error("process did not end; killed", process=process.name)
+                handle.kill()
+                await handle.wait()
+        if process.task is not None:
+            process.task.cancel()
+        self._processes.pop(process.name, None)
+
+    async def stop_all(self) -> None:
+        """What feeds first, what serves next, workers last: nothing is cut off half way."""
+        for prefix in ("ingest", "gateway", "worker-"):
+            chosen = [one for one in self._processes.values() if one.name.startswith(prefix)]
+            await asyncio.gather(*(self.stop(one) for one in chosen))
+        await asyncio.gather(*(self.stop(one) for one in list(self._processes.values())))
+
+    async def watch(self, bus: Bus, workers_min: int, workers_max: int) -> None:
+        """Report faults and scale between the limits, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                lag = await ask_lag(bus)
+            except BusError as error:
+                log.warning("workers cannot be asked", reason=str(error))
+                continue
+            self._report(lag.faults)
+            await self._scale(lag, workers_min, workers_max)
+
+    def _report(self, faults: frozenset[str]) -> None:
+        for fault in sorted(faults - self._faults):
+            self._say(f"refused: {fault} (the last good version, if any, keeps running)")
+        for fault in sorted(self._faults - faults):
+            self._say(f"mended: {fault.partition(': ')[0]}")
+        self._faults = faults
+
+    async def _scale(self, lag: Lag, workers_min: int, workers_max: int) -> None:
+        """Desired workers = lag over what one worker should have; slow to shrink."""
+        present = len(self.workers)
+        if lag.workers < present:
+            return  # one is starting: its effect is not seen yet
+        if lag.pending > LAG_MESSAGES_PER_WORKER * present and present < workers_max:
+            self._lagging, self._idle = self._lagging + 1, 0
+            if self._lagging >= LOOKS_TO_ADD:
+                self._lagging = 0
+                added = self.start_worker(*self._worker_arguments)
+                self._say(f"lag {lag.pending} frames: {added.name} added")
+        elif lag.pending < LAG_MESSAGES_PER_WORKER // 10 and present > workers_min:
+            self._lagging, self._idle = 0, self._idle + 1
+            if self._idle >= LOOKS_TO_REMOVE:
+                self._idle = 0
+                spare = self.workers[-1]
+                self._say(f"no lag for {LOOKS_TO_REMOVE} s: {spare.name} removed")
+                await self.stop(spare)
+        else:
+            self._lagging = self._idle = 0
+
+
+async def ask_lag(bus: Bus) -> Lag:
+    """Ask every worker what it hosts and how far behind it is."""
+    told = [json.loads(answer.data) for answer in await bus.gather("runtime.status")]
+    units = [
+        {**unit, "worker": one["worker"], "pid": one["pid"]} for one in told for unit in one["units"]
+    ]
+    faults = {fault for one in told for fault in one["faults"]}
+    faults |= {f"{unit}: {why}" for one in told for unit, why in one["refused"].items()}
+    return Lag(
+        sum(max(unit["pending"], 0) for unit in units), len(told), frozenset(faults), units
+    )
+
+
+async def _spawn(process: Process, output: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "runtime.cli",
+        *process.arguments,
+        env=dict(process.environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C reaches the supervisor, which stops them in order
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f"Its last words: {lines[-1][:300]}" if lines else ""
