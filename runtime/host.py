@@ -21,7 +21,6 @@ What the server says to a fenced write, and what follows (`_say`):
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -44,6 +43,7 @@ POSITION = "Jetscan-Position"  # <input sequence>.<part>
 EPOCH = "Jetscan-Epoch"
 TRACE = "traceparent"
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
+DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
 FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
 
@@ -90,6 +90,31 @@ class Limits:
     tries_max: int = 3
 
 
+@dataclass
+class Suspect:
+    """Which frames the process died at."""
+
+    trying: int = 0
+    deaths: dict[int, int] = field(default_factory=dict)
+    is_careful: bool = False
+
+    def count_death(self) -> None:
+        """The last owner died with this frame marked."""
+        if self.trying:
+            self.deaths[self.trying] = self.deaths.get(self.trying, 0) + 1
+
+    def is_poison(self, position: int) -> bool:
+        return self.deaths.get(position, 0) >= DEATHS_MAX
+
+    def encoded(self) -> bytes:
+        return msgpack.packb({"trying": self.trying, "deaths": self.deaths})  # type: ignore[no-any-return]
+
+    @classmethod
+    def decoded(cls, data: bytes) -> Suspect:
+        told = msgpack.unpackb(data, strict_map_key=False)
+        return cls(told["trying"], told["deaths"])
+
+
 class PartitionHost:
     """One owned partition, from take-over to hand-over."""
 
@@ -125,7 +150,7 @@ class PartitionHost:
         self._next_plan: ChainPlan | None = None
         self._stopping = asyncio.Event()
         self._is_fenced = False
-        self._suspect: dict[str, Any] = {"poison": [], "trying": 0}
+        self._suspect = Suspect()
 
     @property
     def chain(self) -> Chain:
@@ -279,15 +304,18 @@ class PartitionHost:
     async def _answer(self, message: Message) -> None:
         if message.sequence <= self.progress.position:
             return
-        if self._suspect["careful"]:
+        if self._suspect.is_careful:
             await self._mark_suspect(message.sequence)
-        if message.sequence in self._suspect["poison"]:
+        if self._suspect.is_poison(message.sequence):
+            log.error("frame set aside", unit=unit_key(self.unit), position=message.sequence)
             outputs = self._chain.bury_input(
                 message.sequence, message.subject, message.data, "killed the process that ran it"
             )
         else:
             outputs = await self._stepped(message)
         await self._publish(message, outputs)
+        if self._suspect.is_careful:
+            await self._mark_suspect(0)
         self.progress.position = message.sequence
         self.progress.clock_ns = self._chain.clock_ns
         self._last_message = message
@@ -436,31 +464,32 @@ class PartitionHost:
     # -- frames that kill
 
     async def _load_suspect(self) -> None:
-        """After owners died at one cursor: mark each frame before running it, set the killer aside."""
-        self._suspect = {"poison": [], "trying": 0, "careful": False}
+        """After owners died at one cursor, go frame by frame; one that ended two of them is set aside.
+
+        A frame is marked in `functions` before it runs and unmarked after: a mark that is left is
+        the frame at which the process died, once by chance, twice hardly.
+        """
+        self._suspect = Suspect()
         if not self.owner.strikes:
             return
-        entry = await self._bus.kv("functions").get(f"suspect.{unit_key(self.unit)}")
+        entry = await self._bus.kv("functions").get(self._suspect_key)
         if entry is not None:
-            self._suspect |= json.loads(entry.value)
-            if self._suspect["trying"] > self.progress.position:
-                self._suspect["poison"].append(self._suspect["trying"])
-                log.error("frame set aside", unit=unit_key(self.unit), position=self._suspect["trying"])
-        self._suspect["careful"] = self.owner.strikes >= STRIKES_MAX
+            self._suspect = Suspect.decoded(entry.value)
+            self._suspect.count_death()
+        self._suspect.is_careful = self.owner.strikes >= STRIKES_MAX
+
+    @property
+    def _suspect_key(self) -> str:
+        return f"suspect.{unit_key(self.unit)}"
 
     async def _mark_suspect(self, position: int) -> None:
-        self._suspect["trying"] = position
-        told = {"poison": self._suspect["poison"], "trying": position}
-        await self._bus.kv("functions").put(
-            f"suspect.{unit_key(self.unit)}", json.dumps(told).encode()
-        )
+        self._suspect.trying = position
+        await self._bus.kv("functions").put(self._suspect_key, self._suspect.encoded())
 
     async def _clear_suspect(self) -> None:
-        if self._suspect["careful"] and self.progress.position >= max(
-            self._suspect["poison"], default=self._suspect["trying"]
-        ):
-            await self._bus.kv("functions").delete(f"suspect.{unit_key(self.unit)}")
-            self._suspect = {"poison": [], "trying": 0, "careful": False}
+        if self._suspect.is_careful:
+            await self._bus.kv("functions").delete(self._suspect_key)
+            self._suspect = Suspect()
             self.owner = replace(self.owner, strikes=0)
 
 
