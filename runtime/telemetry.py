@@ -1,0 +1,137 @@
+"""Logs, metrics and traces: the one place that knows structlog, Prometheus and OpenTelemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from opentelemetry import propagate, trace
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+REQUEST_BYTES_MAX = 8 << 10
+
+FRAMES = Counter("jetscan_frames_total", "Input frames answered", ["chain", "partition"])
+EVENTS = Counter("jetscan_events_total", "Input events answered", ["chain", "partition"])
+OUTPUTS = Counter("jetscan_outputs_total", "Output messages stored", ["chain", "partition"])
+SUPPRESSED = Counter("jetscan_suppressed_total", "Outputs that had been said before", ["chain", "partition"])
+HANDLER_S = Histogram("jetscan_step_seconds", "Time of a chain for one frame", ["chain"], buckets=LATENCY_S)
+LAG_MESSAGES = Gauge("jetscan_lag_messages", "Input messages not answered yet", ["chain", "partition"])
+LAG_S = Gauge("jetscan_lag_seconds", "Event-time age of the newest answered input", ["chain", "partition"])
+SNAPSHOT_AGE_S = Gauge("jetscan_snapshot_age_seconds", "Age of the saved state", ["chain", "partition"])
+DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
+BAD_FRAMES = Counter("jetscan_bad_frames_total", "Messages refused at decoding", ["subject"])
+TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
+EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
+PUBLISH_S = Histogram("stream_publish_latency_seconds", "Time until a write is stored", ["stream"], buckets=LATENCY_S)
+INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
+CONNECTIONS = Gauge("websocket_connections", "Open WebSocket connections")
+ALERTS_DELIVERED = Counter("alerts_delivered_total", "Alerts written to WebSocket clients")
+DELIVERY_S = Histogram(
+    "alert_delivery_latency_seconds", "From an alert's stream to the socket", buckets=LATENCY_S
+)
+REQUESTS = Counter("http_requests_total", "Requests", ["method", "endpoint", "status"])
+REQUEST_S = Histogram("http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S)
+
+
+def configure(level: str, style: str) -> None:
+    """Send logs to standard error, as JSON lines or for people."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            _with_trace,
+            structlog.processors.dict_tracebacks if style == "json" else _as_is,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _as_is(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return event
+
+
+def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format(context.trace_id, "032x")
+        event["span_id"] = format(context.span_id, "016x")
+    return event
+
+
+def get_logger(name: str) -> Any:
+    """A logger that carries the module's name."""
+    return structlog.get_logger().bind(logger=name)
+
+
+# -- traces: no cost without an SDK
+
+_tracer = trace.get_tracer("jetscan")
+
+
+@contextlib.contextmanager
+def span(name: str, headers: Mapping[str, str] | None = None, **attributes: Any) -> Iterator[Any]:
+    """A span, child of the one that the message's headers name."""
+    parent = propagate.extract(dict(headers)) if headers else None
+    with _tracer.start_as_current_span(name, context=parent, attributes=attributes) as current:
+        yield current
+
+
+def inject(headers: dict[str, str]) -> dict[str, str]:
+    """Add the present span to a message's headers."""
+    propagate.inject(headers)
+    return headers
+
+
+# -- metrics over HTTP, for processes without a gateway
+
+
+def rendered() -> tuple[bytes, str]:
+    """Every metric as Prometheus text, and its content type."""
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+async def serve_metrics(
+    host: str, port: int, is_ready: Callable[[], bool] = lambda: True
+) -> asyncio.Server:
+    """Answer GET /metrics, /health, /live and /ready; port 0 takes a free one."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
+            line = await asyncio.wait_for(reader.readline(), 5)
+            status, kind, body = _answered(line.split(b" ")[1].decode(), is_ready)
+            head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(answer, host, port, limit=REQUEST_BYTES_MAX)
+
+
+def _answered(path: str, is_ready: Callable[[], bool]) -> tuple[str, str, bytes]:
+    if path == "/metrics":
+        body, kind = rendered()
+        return "200 OK", kind, body
+    if path == "/health":
+        return "200 OK", "application/json", b'{"status":"healthy"}'
+    if path == "/live":
+        return "200 OK", "application/json", b'{"status":"alive"}'
+    if path == "/ready" and is_ready():
+        return "200 OK", "application/json", b'{"status":"ready"}'
+    if path == "/ready":
+        return "503 Service Unavailable", "application/json", b'{"status":"not ready"}'
+    return "404 Not Found", "text/plain", b"not found"
