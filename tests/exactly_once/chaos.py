@@ -44,9 +44,15 @@ class Gate:
     port: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._relay(reader, writer))
+            self._relays.add(task)
+            task.add_done_callback(self._relays.discard)
+
+        self._server = await asyncio.start_server(accepted, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,6 +82,7 @@ class Gate:
         self.cut()
         if self._server:
             self._server.close()
+        await asyncio.gather(*self._relays)
 
 
 @dataclass
@@ -88,12 +95,9 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        log = (self.directory / "nats.log").open("ab")
-        self.process = subprocess.Popen(
-            [self.binary, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.directory)],
-            stdout=log,
-            stderr=log,
-        )
+        arguments = ["-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.directory)]
+        with (self.directory / "nats.log").open("ab") as log:
+            self.process = subprocess.Popen([self.binary, *arguments], stdout=log, stderr=log)
 
     def kill(self) -> None:
         assert self.process is not None
