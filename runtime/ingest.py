@@ -1,0 +1,283 @@
+"""Publish a provider's batches: by partition, in order, each exactly once, never faster than NATS takes them.
+
+Every partition has one sender with one write in flight, so that order survives a retry; the others
+do not wait for it. A message's id is made of the feed's event time and its number, so that what a
+restart sends again is the message it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime import telemetry
+from runtime.bus import Bus, BusError
+from runtime.config import Settings
+from runtime.frames import FRAME_BYTES_TARGET, Array, Frame, concatenate, decode, encode
+from runtime.providers import (
+    SECOND_NS,
+    Batch,
+    Provider,
+    ProviderError,
+    frame_of_rows,
+    open_provider,
+)
+from runtime.subjects import Subjects, partition_of
+
+log = telemetry.get_logger(__name__)
+
+QUEUE_FRAMES = 64  # per partition: a second of a busy market; then the provider waits
+LINGER_S = 0.01  # a frame that is not full waits no longer
+REPORT_S = 10.0
+CLOCK_ROWS_MAX = 4096
+STOP_S = 5.0
+BYTES_PER_TRADE = 2 + 8 + 8 + 8  # index, time, price, size
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A frame ready to be published."""
+
+    partition: int
+    base: str
+    frame: Frame
+
+
+@dataclass
+class Splitter:
+    """Cuts batches into frames per partition, trades and clock events in the order they came."""
+
+    subjects: Subjects
+    source: str
+    _partition_of: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    _open: dict[int, list[tuple[str, Frame]]] = field(default_factory=dict)
+    after_ns: dict[int, int] = field(default_factory=dict)  # partitions that were ahead at a restart
+    clock_ns: int = 0
+
+    def split(self, batch: Batch) -> Iterator[Outgoing]:
+        """The full frames a batch completes; the rest waits for `flush`."""
+        if batch.index is None:
+            self.clock_ns = batch.newest_ns
+            for partition in range(self.subjects.partitions):
+                frame = Frame(dict(batch.columns), source=self.source)
+                if partition in self.after_ns:
+                    frame = frame[frame["ts_ns"] > self.after_ns[partition]]
+                if len(frame):
+                    yield from self._add(partition, batch.base, frame)
+            return
+        self._learn(batch.symbols)
+        wanted = self._partition_of[batch.index]
+        order = np.argsort(wanted, kind="stable")
+        bounds = np.searchsorted(wanted[order], np.arange(self.subjects.partitions + 1))
+        for partition in range(self.subjects.partitions):
+            rows = order[bounds[partition] : bounds[partition + 1]]
+            if len(rows) and self.clock_ns >= self.after_ns.get(partition, 0):
+                yield from self._add(partition, batch.base, frame_of_rows(batch, rows, self.source))
+
+    def _learn(self, symbols: list[str]) -> None:
+        known = len(self._partition_of)
+        if len(symbols) > known:
+            new = [partition_of(symbol, self.subjects.partitions) for symbol in symbols[known:]]
+            self._partition_of = np.concatenate([self._partition_of, np.array(new, dtype=np.int64)])
+
+    def _add(self, partition: int, base: str, frame: Frame) -> Iterator[Outgoing]:
+        waiting = self._open.setdefault(partition, [])
+        if waiting and waiting[-1][0] != base:
+            yield from self._emit(partition)
+        waiting = self._open.setdefault(partition, [])
+        waiting.append((base, frame))
+        if _is_full(base, sum(len(one) for _, one in waiting)):
+            yield from self._emit(partition)
+
+    def _emit(self, partition: int) -> Iterator[Outgoing]:
+        waiting = self._open.pop(partition, [])
+        if not waiting:
+            return
+        base = waiting[0][0]
+        whole = concatenate([frame for _, frame in waiting], self.subjects.record_of(base))
+        rows = CLOCK_ROWS_MAX if base == "ticks.clock" else FRAME_BYTES_TARGET // BYTES_PER_TRADE
+        for first in range(0, len(whole), rows):
+            yield Outgoing(partition, base, whole[first : first + rows])
+
+    def flush(self) -> Iterator[Outgoing]:
+        """Everything that waits."""
+        for partition in list(self._open):
+            yield from self._emit(partition)
+
+
+def _is_full(base: str, rows: int) -> bool:
+    if base == "ticks.clock":
+        return rows >= CLOCK_ROWS_MAX
+    return rows * BYTES_PER_TRADE >= FRAME_BYTES_TARGET
+
+
+class Ingest:
+    """One feed on its way into the MARKET stream."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        subjects: Subjects,
+        provider: Provider,
+        clocks_ns: Mapping[int, int] | None = None,
+    ) -> None:
+        self._bus = bus
+        self._subjects = subjects
+        self._provider = provider
+        self._splitter = Splitter(subjects, provider.name, after_ns=dict(clocks_ns or {}))
+        self._queues = [asyncio.Queue[Outgoing](QUEUE_FRAMES) for _ in range(subjects.partitions)]
+        self._numbers = [0] * subjects.partitions
+        self._stopping = asyncio.Event()
+        self._epoch_ns = 0
+        self.published = 0
+
+    def stop(self) -> None:
+        """Publish what waits, then end."""
+        self._stopping.set()
+
+    async def run(self, after_ns: int = 0) -> None:
+        """Publish until the feed ends or `stop` is called, and everything pending is stored."""
+        self._epoch_ns = after_ns
+        self._splitter.clock_ns = after_ns
+        async with asyncio.TaskGroup() as group:
+            senders = [group.create_task(self._send(queue)) for queue in self._queues]
+            reporting = group.create_task(self._report())
+            await self._feed(after_ns)
+            with contextlib.suppress(TimeoutError):
+                limit_s = STOP_S if self._stopping.is_set() else None
+                await asyncio.wait_for(self._drained(), limit_s)
+            for task in (*senders, reporting):
+                task.cancel()
+
+    async def _feed(self, after_ns: int) -> None:
+        pace = Pace(self._provider.speed, self._provider.warm_ns)
+        flushed_at = time.monotonic()
+        for batch in self._provider.batches(after_ns):
+            wait_s = pace.wait_s(batch.newest_ns)
+            if wait_s > LINGER_S / 2 and not self._stopping.is_set():
+                await self._flush()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait_s)
+            for outgoing in self._splitter.split(batch):
+                await self._queues[outgoing.partition].put(outgoing)
+            telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
+            self.published += len(batch) if batch.kind != "clock" else 0
+            if self._stopping.is_set() and batch.kind == "clock":
+                break  # a clock event in every partition is where the next run goes on
+            if time.monotonic() - flushed_at > LINGER_S:
+                await self._flush()
+                flushed_at = time.monotonic()
+                await asyncio.sleep(0)
+        await self._flush()
+
+    async def _flush(self) -> None:
+        for outgoing in self._splitter.flush():
+            await self._queues[outgoing.partition].put(outgoing)
+
+    async def _drained(self) -> None:
+        for queue in self._queues:
+            await queue.join()
+
+    async def _send(self, queue: asyncio.Queue[Outgoing]) -> None:
+        while True:
+            outgoing = await queue.get()
+            number = self._numbers[outgoing.partition]
+            self._numbers[outgoing.partition] += 1
+            outgoing.frame.sequence = number
+            identity = f"{self._provider.name}/{self._epoch_ns}/{outgoing.partition}/{number}"
+            data = encode(outgoing.frame, self._subjects.record_of(outgoing.base))
+            subject = self._subjects.wire(outgoing.base, outgoing.partition)
+            with telemetry.span("ingest", subject=subject):
+                await self._bus.put(subject, data, telemetry.inject({}), identity)
+            queue.task_done()
+
+    async def _report(self) -> None:
+        before = 0
+        while True:
+            await asyncio.sleep(REPORT_S)
+            rate = (self.published - before) / REPORT_S
+            before = self.published
+            log.info("ingested", source=self._provider.name, events_per_s=round(rate))
+
+
+@dataclass
+class Pace:
+    """When an event time is due on the wall; the first `warm_ns` of event time are due at once."""
+
+    speed: float
+    warm_ns: int
+    _from_ns: int = 0
+    _from_s: float = 0.0
+
+    def wait_s(self, event_ns: int) -> float:
+        """Seconds until an event of this time is due."""
+        if not self.speed:
+            return 0.0
+        if not self._from_ns:
+            self._from_ns = event_ns + self.warm_ns
+            self._from_s = time.monotonic()
+        if event_ns <= self._from_ns:
+            self._from_s = time.monotonic()
+            return 0.0
+        due_s = self._from_s + (event_ns - self._from_ns) / 1e9 / self.speed
+        return due_s - time.monotonic()
+
+
+async def last_clocks_ns(bus: Bus, subjects: Subjects) -> dict[int, int]:
+    """The newest clock event of every partition that has one."""
+    newest = await bus.newest("MARKET", ["ticks.clock.*"])
+    record = subjects.record_of("ticks.clock")
+    return {
+        int(subject.rpartition(".")[2]): int(decode(message.data, record)["ts_ns"][-1])
+        for subject, message in newest.items()
+    }
+
+
+async def run_ingest(
+    settings: Settings, subjects: Subjects, url: str, urls: list[str], is_resuming: bool = False
+) -> None:
+    """Publish feeds until they end or the process is told to stop.
+
+    The simulator goes on where the stream's clock stands. A file is refused when the stream's clock
+    is past its beginning, since all its trades would be late: --resume publishes what comes after.
+    """
+    del settings
+    if len(urls) != 1:
+        raise BusError("one feed per process: its clock is the market's clock; start one process each")
+    try:
+        provider = open_provider(urls[0])
+    except ProviderError as error:
+        raise BusError(str(error)) from error
+    bus = await Bus.connect(url, "ingest")
+    try:
+        clocks_ns = await last_clocks_ns(bus, subjects)
+        is_whole = len(clocks_ns) == subjects.partitions
+        after_ns = min(clocks_ns.values()) if is_whole else 0
+        if provider.name == "file" and after_ns and not is_resuming:
+            await _refuse_past(provider, after_ns)
+            after_ns, clocks_ns = 0, {}
+        ingest = Ingest(bus, subjects, provider, clocks_ns)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ingest.stop)
+        log.info("ingest starts", source=provider.name, after_ns=after_ns)
+        await ingest.run(after_ns)
+        log.info("ingest ends", source=provider.name, trades=ingest.published)
+    finally:
+        await bus.close()
+
+
+async def _refuse_past(provider: Provider, after_ns: int) -> None:
+    first = next(iter(provider.batches())).newest_ns
+    if first < after_ns - SECOND_NS:
+        raise BusError(
+            f"the stream's clock is at {np.datetime64(after_ns, 'ns')}, the file begins at "
+            f"{np.datetime64(first, 'ns')}: its trades would all be late; say --resume to publish only "
+            "what comes after, or use an empty data directory"
+        )

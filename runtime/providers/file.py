@@ -1,0 +1,78 @@
+"""Recorded trades from CSV, CSV.gz or Parquet files.
+
+Columns: symbol, ts_ns, price, size; `upd` (what a print may update) and `id` where there are.
+Vendors' sale conditions are not mapped to `upd` yet: without that column every print is eligible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
+from runtime.tables import TableError, read_trades
+
+BATCH_ROWS = 65_536
+
+
+class FileProvider:
+    """Trades of one or more files, ordered by time; the order of rows breaks ties."""
+
+    name = "file"
+    warm_ns = 0
+
+    def __init__(self, paths: list[Path], speed: float = 1.0, order: str = "time") -> None:
+        self.speed = speed
+        self._symbols: list[str] = []
+        parts = [read_trades(path) for path in paths]
+        if not parts:
+            raise ProviderError("file: expected at least one file")
+        names = [name for name in parts[0] if all(name in part for part in parts)]
+        place: dict[str, int] = {}
+        for part in parts:
+            part["symbol"] = np.array([place.setdefault(s, len(place)) for s in part["symbol"]])
+        self._symbols = list(place)
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        if order == "time":
+            rows = np.argsort(columns["ts_ns"], kind="stable")
+            columns = {name: values[rows] for name, values in columns.items()}
+        self._index = columns.pop("symbol")
+        self._columns = columns
+
+    @property
+    def trades(self) -> int:
+        """How many trades the files hold."""
+        return len(self._index)
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        """Trades with their clock events; after `after_ns` only the trades at or past it."""
+        start = int(np.searchsorted(self._columns["ts_ns"], after_ns)) if after_ns else 0
+        return clocked(self._trades(start), after_ns)
+
+    def _trades(self, start: int) -> Iterator[Batch]:
+        for first in range(start, self.trades, BATCH_ROWS):
+            rows = slice(first, first + BATCH_ROWS)
+            columns = {name: values[rows] for name, values in self._columns.items()}
+            yield Batch("trades", columns, self._symbols, self._index[rows])
+
+
+def open_file(path: str, given: dict[str, str]) -> FileProvider:
+    """file:///a.parquet,/b.csv?speed=10&order=arrival; speed=max publishes as fast as possible."""
+    known = {"speed": speed_of, "order": _order}
+    taken = take_parameters(given, known)
+    paths = [Path(name) for name in path.split(",") if name]
+    missing = [str(one) for one in paths if not one.exists()]
+    if missing:
+        raise ProviderError(f"no file {', '.join(missing)}")
+    try:
+        return FileProvider(paths, taken.get("speed", 1.0), taken.get("order", "time"))
+    except TableError as error:
+        raise ProviderError(str(error)) from error
+
+
+def _order(text: str) -> str:
+    if text not in ("time", "arrival"):
+        raise ValueError("expected time or arrival")
+    return text
