@@ -12,8 +12,9 @@ import msgpack
 import numpy as np
 
 from runtime.chain import Chain, Output
-from runtime.frames import Frame
+from runtime.frames import Frame, texts
 from runtime.loader import ChainPlan, Plan
+from runtime.shapes import alert_shapes
 from runtime.subjects import Subjects
 from runtime.tables import write_parquet
 
@@ -59,7 +60,7 @@ def run_backtest(
     followers = {chain.name: (chain, Chain(chain, subjects, None)) for chain in later}
     result = Result()
     if rules:
-        control = Frame({"version": np.array([1]), "body": _texts([rules])}, source="backtest")
+        control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
         _feed(first, chains, followers, "control", control, result)
     for base, frame in events:
         if base == "ticks.trades":
@@ -112,7 +113,7 @@ def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[st
         columns = _newest(result.frames.get(base, []), subjects, base)
         write_parquet(directory / file, columns)
         rows[file] = len(columns["symbol"])
-    alerts = [alert for frame in result.frames.get("alerts.filtered", []) for alert in as_alerts(frame)]
+    alerts = [alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)]
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
     (directory / "alerts.jsonl").write_text(text, encoding="utf-8")
     rows["alerts.jsonl"] = len(alerts)
@@ -134,37 +135,3 @@ def _newest(frames: list[Frame], subjects: Subjects, base: str) -> dict[str, Any
     last[:-1] = ~same
     keep = order[last]
     return {"symbol": list(symbols[keep]), **{name: column[keep] for name, column in columns.items()}}
-
-
-def as_alerts(frame: Frame) -> list[dict[str, Any]]:
-    """Alerts in the shape that clients know (`wire.md` of the design: id, rule, symbol, time ...)."""
-    symbols = frame["symbol"]
-    alerts = []
-    for row in range(len(frame)):
-        name, symbol = frame["rule_name"][row], str(symbols[row])
-        alerts.append(
-            {
-                "id": frame["id"][row],
-                "rule_id": frame["rule_id"][row],
-                "rule_name": name,
-                "symbol": symbol,
-                "timestamp": rfc3339(int(frame["ts_ns"][row])),
-                "ts_ns": int(frame["ts_ns"][row]),
-                "price": float(frame["price"][row]),
-                "message": f"Rule '{name}' matched for {symbol}",
-                "metadata": json.loads(frame["values"][row]),
-                "seq": int(frame["seq"][row]),
-            }
-        )
-    return alerts
-
-
-def rfc3339(ts_ns: int) -> str:
-    """Nanoseconds since 1970 as RFC 3339 in UTC, nine digits."""
-    return str(np.datetime64(ts_ns, "ns")) + "Z"
-
-
-def _texts(values: list[str]) -> Any:
-    texts = np.empty(len(values), dtype=object)
-    texts[:] = values
-    return texts

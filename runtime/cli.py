@@ -355,7 +355,7 @@ def dead_list(function: str, limit: int, as_json: bool) -> None:
 
 
 def _letter_row(one: Any) -> dict[str, Any]:
-    from runtime.backtest import rfc3339
+    from runtime.shapes import rfc3339
 
     return {
         "letter": one.sequence,

@@ -213,7 +213,7 @@ def _column(name: str, value: Any, column: Column, rows: int) -> Array:
             raise BadFrame(f"{name}: expected a list of {rows} texts")
         if not all(isinstance(text, str) for text in value):
             raise BadFrame(f"{name}: expected texts only")
-        return _texts(value)
+        return texts(value)
     dtype = _DTYPES[column.type]
     if not isinstance(value, bytes) or len(value) != rows * dtype.itemsize:
         found = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
@@ -223,10 +223,11 @@ def _column(name: str, value: Any, column: Column, rows: int) -> Array:
     return values
 
 
-def _texts(values: list[str]) -> Array:
-    texts = np.empty(len(values), dtype=object)
-    texts[:] = values
-    return texts
+def texts(values: list[str]) -> Array:
+    """A text column."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
 
 
 def check_values(name: str, values: Array, column: Column) -> None:
@@ -277,7 +278,7 @@ def _scalar(name: str, value: Any, column: Column) -> Array:
     if column.type == "text":
         if not isinstance(value, str):
             raise BadFrame(f"{name}: expected a text, found {value!r}")
-        return _texts([value])
+        return texts([value])
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadFrame(f"{name}: expected a number, found {value!r}")
     if isinstance(value, float) and not math.isfinite(value) and not column.absent:

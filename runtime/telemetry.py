@@ -31,6 +31,9 @@ EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired un
 PUBLISH_S = Histogram("stream_publish_latency_seconds", "Time until a write is stored", ["stream"], buckets=LATENCY_S)
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
 CONNECTIONS = Gauge("websocket_connections", "Open WebSocket connections")
+SENT = Counter("websocket_messages_sent_total", "Messages written to WebSocket clients")
+CONFLATED = Counter("websocket_conflated_total", "Toplist updates skipped for slow clients")
+DROPPED_CLIENTS = Counter("websocket_clients_dropped_total", "Clients cut off because they stopped reading")
 ALERTS_DELIVERED = Counter("alerts_delivered_total", "Alerts written to WebSocket clients")
 DELIVERY_S = Histogram(
     "alert_delivery_latency_seconds", "From an alert's stream to the socket", buckets=LATENCY_S

@@ -1,0 +1,1 @@
+"""REST, the WebSocket and the page."""

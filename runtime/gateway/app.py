@@ -1,0 +1,540 @@
+"""The Quart application and the process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+from quart import Quart, Response, abort, g, jsonify, request, send_from_directory, websocket
+from werkzeug.exceptions import HTTPException
+
+from runtime import telemetry
+from runtime.bus import Bus, BusError, Message
+from runtime.config import Settings
+from runtime.frames import BadFrame, decode
+from runtime.gateway import fanout
+from runtime.gateway.auth import Unauthorized, origin_allowed, user_of
+from runtime.gateway.hub import RING_MAX, Client, Hub
+from runtime.gateway.rules import RuleBook, RuleError
+from runtime.gateway.socket import Conversation, TooFast, write_waiting
+from runtime.shapes import alert_shapes, bar_shapes, rank_shapes, rfc3339
+from runtime.subjects import Subjects
+
+log = telemetry.get_logger(__name__)
+
+BODY_BYTES_MAX = 256 << 10
+MESSAGE_BYTES_MAX = 64 << 10
+SEND_BUFFER_BYTES = 64 << 10  # a client that stops reading is noticed after 13 updates, not after 600
+UNANSWERED_MS = 20_000  # TCP_USER_TIMEOUT: a vanished client frees its socket
+GOODBYE_S = 3.0
+EXIT_S = 8.0
+LIST_LIMIT, LIST_LIMIT_MAX, OFFSET_MAX = 50, 500, 10_000
+ALERT_LIMIT, ALERT_LIMIT_MAX = 100, 1_000
+HISTORY_READ = 20_000  # alerts messages read back at start
+POLICY = (
+    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Gateway:
+    """What the routes share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        subjects: Subjects,
+        bus: Bus,
+        accepts: Mapping[str, Callable[[str], str]],
+    ) -> None:
+        self.settings = settings
+        self.subjects = subjects
+        self.bus = bus
+        self.hub = Hub()
+        self.rules = RuleBook(bus, subjects, accepts)
+        self.is_loaded = False
+        self.is_draining = False
+
+    async def run(self, seed_rules: str | None) -> None:
+        """Read what there is, then follow what comes; ends only with an error or by cancellation."""
+        await self.rules.open(seed_rules)
+        await self._load_toplists()
+        listeners = [
+            await self.bus.listen("toplists.updated", self._heard_toplists),
+            await self.bus.listen("bars.live.*", self._heard_bars),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.hub.pump())
+                group.create_task(self._follow_alerts())
+                group.create_task(self._end_with_bus())
+        finally:
+            for listener in listeners:
+                await listener.stop()
+            await self.rules.close()
+
+    async def _end_with_bus(self) -> None:
+        await self.bus.closed.wait()
+        raise BusError("the connection to NATS is closed for good")
+
+    async def _follow_alerts(self) -> None:
+        stream, subject = "ALERTS", "alerts.filtered"
+        newest = await self.bus.last(stream, subject)
+        past = await self.bus.history(stream, subject, HISTORY_READ) if newest else []
+        for message in past:
+            self._heard_alerts(message)
+        self.is_loaded = True
+        start = newest.sequence + 1 if newest else "first"
+        async for message in self.bus.read(stream, [subject], start):
+            self._heard_alerts(message)
+
+    def _heard_alerts(self, message: Message) -> None:
+        record = self.subjects.record_of("alerts.filtered")
+        try:
+            alerts = alert_shapes(decode(message.data, record))
+        except (BadFrame, ValueError, KeyError) as error:
+            log.error("alerts refused", sequence=message.sequence, reason=str(error))
+            return
+        with telemetry.span("deliver", message.headers, alerts=len(alerts)):
+            for alert in alerts:
+                self.hub.add_alert(alert)
+
+    def _heard_toplists(self, message: Message) -> None:
+        self._take_toplists(message.data)
+
+    def _take_toplists(self, data: bytes) -> None:
+        try:
+            frame = decode(data, self.subjects.record_of("toplists.updated"))
+        except BadFrame as error:
+            log.error("toplists refused", reason=str(error))
+            return
+        ts_ns = int(frame["ts_ns"].max())
+        for name, rankings in rank_shapes(frame).items():
+            self.hub.set_toplist(name, rankings, ts_ns, rfc3339(ts_ns))
+
+    async def _load_toplists(self) -> None:
+        for entry in (await self.bus.kv("toplists").all()).values():
+            self._take_toplists(entry.value)
+
+    def _heard_bars(self, message: Message) -> None:
+        try:
+            frame = decode(message.data, self.subjects.record_of("bars.live"))
+        except BadFrame as error:
+            log.error("bars refused", reason=str(error))
+            return
+        self.hub.newest_ns = max(self.hub.newest_ns, int(frame["ts_ns"].max()))
+        for bar in bar_shapes(frame):
+            self.hub.set_bar(bar)
+
+
+def create_app(gateway: Gateway) -> Quart:
+    """The routes; `gateway.run` must be running beside them."""
+    app = Quart(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    _answer_errors(app)
+    _guard(app, gateway)
+    _probes(app, gateway)
+    _rules(app, gateway)
+    _reading(app, gateway)
+    _page(app)
+    _websocket(app, gateway)
+    return app
+
+
+# -- what every request goes through
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An RFC 9457 answer, with `error` and `code` for older clients."""
+    title = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 409: "Conflict"}.get(
+        status, "Error"
+    )
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "error": detail,
+        "code": status,
+    }
+    response = jsonify(body)
+    response.status_code = status
+    response.headers["Content-Type"] = "application/problem+json"
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _answer_errors(app: Quart) -> None:
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Response:
+        kept = {k: v for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")}
+        return problem(error.code or 500, error.description or error.name, kept)
+
+    @app.errorhandler(RuleError)
+    async def rule_error(error: RuleError) -> Response:
+        return problem(error.status, str(error))
+
+    @app.errorhandler(Unauthorized)
+    async def unauthorized(error: Unauthorized) -> Response:
+        return problem(401, str(error), {"WWW-Authenticate": "Bearer"})
+
+    @app.errorhandler(BusError)
+    async def bus_error(error: BusError) -> Response:
+        return problem(503, str(error), {"Retry-After": "2"})
+
+    @app.errorhandler(Exception)
+    async def bug(error: Exception) -> Response:
+        log.error("request failed", path=request.path, exc_info=error)
+        return problem(500, "an error on our side; it is in the log")
+
+
+def _guard(app: Quart, gateway: Gateway) -> None:
+    settings = gateway.settings
+
+    @app.before_request
+    async def check() -> Response | None:
+        g.started_at = time.monotonic()
+        origin = request.headers.get("Origin", "")
+        if not origin_allowed(settings, origin, request.host):
+            return problem(403, f"origin {origin} may not call; list it in JETSCAN_ORIGINS")
+        if request.method == "OPTIONS":
+            return Response("", 200)
+        if request.path.startswith("/api/"):
+            g.user = user_of(settings, request.headers)
+        return None
+
+    @app.after_request
+    async def finish(response: Response) -> Response:
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        origin = request.headers.get("Origin", "")
+        if origin and origin_allowed(settings, origin, request.host):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Vary"] = "Origin"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE, OPTIONS"
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
+            response.headers["Access-Control-Max-Age"] = "3600"
+        endpoint = request.endpoint or "unknown"
+        telemetry.REQUESTS.labels(request.method, endpoint, str(response.status_code)).inc()
+        telemetry.REQUEST_S.labels(endpoint).observe(time.monotonic() - g.get("started_at", time.monotonic()))
+        return response
+
+
+# -- routes
+
+
+def _probes(app: Quart, gateway: Gateway) -> None:
+    @app.get("/health")
+    async def health() -> Any:
+        return {"status": "healthy"}
+
+    @app.get("/live")
+    async def live() -> Any:
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    async def ready() -> Any:
+        if not gateway.bus.connected:
+            return {"status": "not ready", "reason": "NATS cannot be reached"}, 503
+        if not gateway.is_loaded or gateway.is_draining:
+            return {"status": "not ready", "reason": "starting or stopping"}, 503
+        return {"status": "ready"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        body, kind = telemetry.rendered()
+        return Response(body, content_type=kind)
+
+    @app.get("/stats")
+    async def stats() -> Any:
+        hub = gateway.hub
+        return {
+            "ConnectionsTotal": hub.connections,
+            "ConnectionsActive": len(hub.clients),
+            "AlertsReceived": hub.newest,
+            "AlertsBroadcast": hub.delivered,
+            "ToplistsConflated": hub.conflated,
+            "NewestEvent": rfc3339(hub.newest_ns) if hub.newest_ns else None,
+        }
+
+
+def _rules(app: Quart, gateway: Gateway) -> None:
+    book = gateway.rules
+
+    @app.get("/api/v1/rules")
+    async def list_rules() -> Any:
+        rules = book.all()
+        return {"rules": rules, "count": len(rules)}
+
+    @app.post("/api/v1/rules")
+    async def add_rule() -> Any:
+        return await book.add(await _body()), 201
+
+    @app.get("/api/v1/rules/<rule_id>")
+    async def get_rule(rule_id: str) -> Any:
+        return book.get(rule_id)
+
+    @app.put("/api/v1/rules/<rule_id>")
+    async def put_rule(rule_id: str) -> Any:
+        return await book.replace(rule_id, await _body())
+
+    @app.delete("/api/v1/rules/<rule_id>")
+    async def delete_rule(rule_id: str) -> Any:
+        await book.remove(rule_id)
+        return {"message": "Rule deleted"}
+
+    @app.post("/api/v1/rules/<rule_id>/validate")
+    async def validate_rule(rule_id: str) -> Any:
+        return book.verdict(rule_id)
+
+
+async def _body() -> Any:
+    if not request.is_json:
+        abort(415, "expected Content-Type: application/json")
+    return await request.get_json()
+
+
+def _reading(app: Quart, gateway: Gateway) -> None:
+    hub = gateway.hub
+
+    @app.get("/api/v1/alerts")
+    async def list_alerts() -> Any:
+        limit = _whole("limit", ALERT_LIMIT, 1, ALERT_LIMIT_MAX)
+        offset = _whole("offset", 0, 0, RING_MAX)
+        symbol, rule_id = request.args.get("symbol"), request.args.get("rule_id")
+        start, end = _time("start_time"), _time("end_time")
+        found = [
+            alert
+            for alert in hub.alerts()
+            if (symbol is None or alert["symbol"] == symbol)
+            and (rule_id is None or alert["rule_id"] == rule_id)
+            and (start is None or alert["ts_ns"] >= start)
+            and (end is None or alert["ts_ns"] <= end)
+        ]
+        page = found[offset : offset + limit]
+        return {"alerts": page, "count": len(page), "limit": limit, "offset": offset}
+
+    @app.get("/api/v1/alerts/<alert_id>")
+    async def get_alert(alert_id: str) -> Any:
+        for alert in hub.alerts():
+            if alert["id"] == alert_id:
+                return alert
+        return abort(404, "Alert not found")
+
+    @app.get("/api/v1/symbols")
+    async def list_symbols() -> Any:
+        search = request.args.get("search", "").upper()
+        symbols = sorted(symbol for symbol in hub.bars if search in symbol.upper())
+        return {"symbols": symbols, "count": len(symbols)}
+
+    @app.get("/api/v1/symbols/<symbol>")
+    async def get_symbol(symbol: str) -> Any:
+        if symbol not in hub.bars:
+            abort(404, "Symbol not found")
+        return {"symbol": symbol, "bar": hub.bars[symbol]}
+
+    @app.get("/api/v1/toplists")
+    async def list_toplists() -> Any:
+        lists = [{"id": name, "name": name.replace("_", " "), "user_id": ""} for name in sorted(hub.toplists)]
+        return {"system_toplists": lists, "user_toplists": [], "count": len(lists)}
+
+    @app.get("/api/v1/toplists/system/<name>")
+    async def get_toplist(name: str) -> Any:
+        if name not in hub.toplists:
+            abort(404, "Toplist not found")
+        limit = _whole("limit", LIST_LIMIT, 1, LIST_LIMIT_MAX)
+        offset = _whole("offset", 0, 0, OFFSET_MAX)
+        volume = _number("min_volume", 0.0)
+        low, high = _number("price_min", 0.0), _number("price_max", float("inf"))
+        wanted = [
+            rank
+            for rank in hub.toplists[name]["rankings"]
+            if rank["metadata"]["volume"] >= volume and low <= rank["metadata"]["price"] <= high
+        ]
+        page = [
+            {**rank, "rank": offset + k + 1}
+            for k, rank in enumerate(wanted[offset : offset + limit])
+        ]
+        return {
+            "toplist_id": name,
+            "toplist_name": name.replace("_", " "),
+            "rankings": page,
+            "pagination": {"limit": limit, "offset": offset, "total": len(wanted)},
+        }
+
+
+def _whole(name: str, default: int, least: int, most: int) -> int:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        abort(400, f"{name}: expected a whole number from {least} to {most}, found {text!r}")
+    return int(text)
+
+
+def _number(name: str, default: float) -> float:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value >= 0:
+        abort(400, f"{name}: expected a number from 0, found {text!r}")
+    return value
+
+
+def _time(name: str) -> int | None:
+    """An RFC 3339 time as nanoseconds."""
+    import numpy as np
+
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        if not text.endswith("Z"):
+            raise ValueError(text)
+        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
+    except ValueError:
+        abort(400, f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}")
+
+
+def _page(app: Quart) -> None:
+    files = {"app.js", "style.css", "icon.svg"}
+
+    @app.get("/")
+    async def page() -> Any:
+        return await send_from_directory(_page_folder(), "index.html")
+
+    @app.get("/page/<name>")
+    async def asset(name: str) -> Any:
+        if name not in files:
+            abort(404, "Not found")
+        return await send_from_directory(_page_folder(), name)
+
+
+def _page_folder() -> str:
+    return os.path.join(os.path.dirname(__file__), "page")  # noqa: PTH118, PTH120 -- Quart wants text
+
+
+def _websocket(app: Quart, gateway: Gateway) -> None:
+    hub, settings = gateway.hub, gateway.settings
+
+    @app.websocket("/ws")
+    async def follow() -> Any:
+        origin = websocket.headers.get("Origin", "")
+        if not origin_allowed(settings, origin, websocket.host):
+            return problem(403, f"origin {origin} may not connect")
+        user = user_of(settings, websocket.headers)
+        if len(hub.clients) >= settings.websocket_connections_max or gateway.is_draining:
+            return problem(503, "Max connections reached", {"Retry-After": "5"})
+        await websocket.accept()
+        transport = fanout.transport_of(websocket.scope)
+        client = Client(user, transport, websocket.send, cursor=hub.newest)
+        hub.join(client)
+        writing = asyncio.create_task(write_waiting(client, lambda: client in hub.clients))
+        try:
+            await _converse(Conversation(hub, client))
+        finally:
+            hub.leave(client)
+            writing.cancel()
+        return None
+
+
+async def _converse(conversation: Conversation) -> None:
+    while True:
+        text = await websocket.receive()
+        try:
+            conversation.hear(text)
+        except TooFast:
+            await websocket.close(1008, "too many messages")
+            return
+
+
+# -- the process
+
+
+async def serve(
+    settings: Settings,
+    subjects: Subjects,
+    url: str,
+    accepts: Mapping[str, Callable[[str], str]],
+    seed_rules: str | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then tell every client and end within EXIT_S."""
+    listening = bound_socket(settings.host, settings.port)
+    bus = await Bus.connect(url, "gateway")
+    gateway = Gateway(settings, subjects, bus, accepts)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(gateway.run(seed_rules))
+        group.create_task(_serve_until(stopping, gateway, listening, following))
+    await bus.close()
+
+
+async def _serve_until(
+    stopping: asyncio.Event,
+    gateway: Gateway,
+    listening: socket.socket,
+    following: asyncio.Task[None],
+) -> None:
+    async def shutdown() -> None:
+        await stopping.wait()
+        gateway.is_draining = True
+        # An open connection must not keep the process: Python 3.12 waits for it for ever.
+        asyncio.get_running_loop().call_later(EXIT_S, os._exit, 0)
+        gateway.hub.say_goodbye()
+        await asyncio.sleep(0.05)
+
+    await run_server(create_app(gateway), listening, shutdown)
+    following.cancel()
+
+
+async def run_server(app: Quart, listening: socket.socket, shutdown: Callable[[], Any]) -> None:
+    """Hypercorn on a socket of ours, with limits that hold."""
+    fanout.install()
+    config = Config()
+    config.bind = [f"fd://{listening.fileno()}"]
+    config.graceful_timeout = GOODBYE_S
+    config.websocket_max_message_size = MESSAGE_BYTES_MAX
+    config.keep_alive_max_requests = 1_000_000
+    config.accesslog = None
+    config.errorlog = None
+    await hypercorn_serve(app, config, shutdown_trigger=shutdown)  # type: ignore[arg-type]
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A listening socket; raises OSError that names the port and what to do."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.suppress(AttributeError, OSError):  # Linux only
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_MS)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise OSError(f"port {port} on {host} cannot be had: {error.strerror}; set JETSCAN_PORT") from error
+    listening.listen(4096)
+    listening.setblocking(False)
+    return listening

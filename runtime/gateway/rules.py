@@ -1,0 +1,194 @@
+"""Rules over REST: kept one per key, checked by the functions, sent to the scanner in stream order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime import telemetry
+from runtime.bus import Bus, Listener, Refused
+from runtime.frames import Frame, encode, texts
+from runtime.subjects import Subjects
+
+log = telemetry.get_logger(__name__)
+
+BODY_BYTES_MAX = 900_000  # one control frame
+RULES_MAX = 1_000
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+BUCKET, SUBJECT = "rules", "control"
+
+
+class RuleError(Exception):
+    """A rule that is not taken; `status` is the HTTP answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class RuleBook:
+    """All rules, in memory as in the bucket."""
+
+    def __init__(
+        self, bus: Bus, subjects: Subjects, accepts: Mapping[str, Callable[[str], str]]
+    ) -> None:
+        self._bus = bus
+        self._kv = bus.kv(BUCKET)
+        self._subjects = subjects
+        self._check = accepts.get(SUBJECT)
+        self._rules: dict[str, dict[str, Any]] = {}
+        self._revisions: dict[str, int] = {}
+        self._changing = asyncio.Lock()
+        self._told = -1
+        self._listener: Listener | None = None
+
+    async def open(self, starter: str | None = None) -> None:
+        """Read the rules, put the starter rules into a bucket that never had any, tell the scanner."""
+        self._listener = await self._kv.hints(self._changed)
+        if starter and await self._kv.sequence() == 0:
+            for rule in json.loads(Path(starter).read_text(encoding="utf-8")):
+                await self._kv.create(rule["id"], json.dumps(self._complete(rule, {})).encode())
+        await self.refresh()
+
+    async def close(self) -> None:
+        """Stop following changes."""
+        if self._listener:
+            await self._listener.stop()
+
+    async def _changed(self, _: str) -> None:
+        if not self._changing.locked():  # another gateway's change
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the bucket and tell every partition, once per version."""
+        async with self._changing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        version = await self._kv.sequence()
+        entries = await self._kv.all()
+        self._rules = {key: json.loads(entry.value) for key, entry in entries.items()}
+        self._revisions = {key: entry.revision for key, entry in entries.items()}
+        if version != self._told:
+            await self._tell(version)
+            self._told = version
+
+    async def _tell(self, version: int) -> None:
+        """The whole set of enabled rules, to every partition, under an id that makes it one message."""
+        body = self._checked(self._enabled())
+        frame = Frame({"version": np.array([version]), "body": texts([body])}, source="gateway")
+        data = encode(frame, self._subjects.record_of(SUBJECT))
+        async with asyncio.TaskGroup() as group:
+            for partition in range(self._subjects.partitions):
+                subject = self._subjects.wire(SUBJECT, partition)
+                identity = f"rules-{version}-{partition}"
+                group.create_task(self._bus.put(subject, data, message_id=identity))
+
+    def _enabled(self) -> list[dict[str, Any]]:
+        return [rule for rule in self._rules.values() if rule.get("enabled", True)]
+
+    def _checked(self, rules: list[dict[str, Any]]) -> str:
+        """The control body; a rule that does not compile any more is left out and said, not all."""
+        good = []
+        for rule in sorted(rules, key=lambda one: str(one["id"])):
+            try:
+                self._compiled(rule)
+                good.append(rule)
+            except RuleError as error:
+                log.error("rule left out", rule=rule["id"], reason=str(error))
+        return json.dumps({"rules": good})
+
+    def _compiled(self, rule: dict[str, Any]) -> None:
+        if self._check is None:
+            raise RuleError(503, "no hosted function takes rules")
+        try:
+            self._check(json.dumps({"rules": [rule]}))
+        except ValueError as error:
+            raise RuleError(400, f"Failed to compile rule: {error}") from error
+
+    # -- what REST does
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every rule, newest first."""
+        return sorted(self._rules.values(), key=lambda rule: str(rule["created_at"]), reverse=True)
+
+    def get(self, rule_id: str) -> dict[str, Any]:
+        """One rule; 404."""
+        if rule_id not in self._rules:
+            raise RuleError(404, "Rule not found")
+        return self._rules[rule_id]
+
+    def verdict(self, rule_id: str) -> dict[str, Any]:
+        """Whether a stored rule compiles."""
+        try:
+            self._compiled(self.get(rule_id))
+        except RuleError as error:
+            if error.status == 404:
+                raise
+            return {"valid": False, "error": str(error)}
+        return {"valid": True}
+
+    async def add(self, rule: Any) -> dict[str, Any]:
+        """Store a new rule; 400, 409, 413."""
+        async with self._changing:
+            whole = self._complete(self._object(rule), {})
+            if whole["id"] in self._rules:
+                raise RuleError(409, f"rule {whole['id']} exists; PUT changes it")
+            if len(self._rules) >= RULES_MAX:
+                raise RuleError(413, f"at most {RULES_MAX} rules")
+            await self._store(whole, None)
+        return whole
+
+    async def replace(self, rule_id: str, rule: Any) -> dict[str, Any]:
+        """Change a rule; its id and its creation stay."""
+        async with self._changing:
+            before = self.get(rule_id)
+            whole = self._complete({**self._object(rule), "id": rule_id}, before)
+            await self._store(whole, self._revisions[rule_id])
+        return whole
+
+    async def remove(self, rule_id: str) -> None:
+        """Delete a rule; 404."""
+        async with self._changing:
+            self.get(rule_id)
+            await self._kv.delete(rule_id)
+            await self._refresh()
+
+    def _object(self, rule: Any) -> dict[str, Any]:
+        if not isinstance(rule, dict):
+            raise RuleError(400, f"Invalid request body: expected an object, found {type(rule).__name__}")
+        return rule
+
+    def _complete(self, rule: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        rule_id = rule.get("id") or str(uuid.uuid4())
+        if not isinstance(rule_id, str) or not ID.fullmatch(rule_id):
+            raise RuleError(400, f"id: expected 1 to 64 of letters, digits, - and _, found {rule_id!r}")
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        whole = {"description": "", "cooldown": 10, "enabled": True, **rule, "id": rule_id}
+        whole["created_at"] = before.get("created_at") or rule.get("created_at") or now
+        whole["updated_at"] = now
+        return whole
+
+    async def _store(self, rule: dict[str, Any], revision: int | None) -> None:
+        self._compiled(rule)
+        others = [one for one in self._enabled() if one["id"] != rule["id"]]
+        if len(json.dumps({"rules": [*others, rule]})) > BODY_BYTES_MAX:
+            raise RuleError(413, f"all rules together may take {BODY_BYTES_MAX} bytes of JSON")
+        value = json.dumps(rule).encode()
+        try:
+            if revision is None:
+                await self._kv.create(rule["id"], value)
+            else:
+                await self._kv.update(rule["id"], value, revision)
+        except Refused as error:
+            await self._refresh()
+            raise RuleError(409, f"rule {rule['id']} was changed by somebody else; read it again") from error
+        await self._refresh()

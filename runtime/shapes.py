@@ -1,0 +1,77 @@
+"""Frames as the JSON that clients know: alerts, ranks, bars."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from runtime.frames import Frame
+
+
+def rfc3339(ts_ns: int) -> str:
+    """Nanoseconds since 1970 as RFC 3339 in UTC, nine digits."""
+    return str(np.datetime64(ts_ns, "ns")) + "Z"
+
+
+def alert_shapes(frame: Frame) -> list[dict[str, Any]]:
+    """The alerts of an `alerts.filtered` frame."""
+    symbols = frame["symbol"]
+    alerts = []
+    for row in range(len(frame)):
+        name, symbol = frame["rule_name"][row], str(symbols[row])
+        trace = frame["trace"][row] if "trace" in frame else ""
+        alerts.append(
+            {
+                "id": frame["id"][row],
+                "rule_id": frame["rule_id"][row],
+                "rule_name": name,
+                "symbol": symbol,
+                "timestamp": rfc3339(int(frame["ts_ns"][row])),
+                "ts_ns": int(frame["ts_ns"][row]),
+                "price": float(frame["price"][row]),
+                "message": f"Rule '{name}' matched for {symbol}",
+                "metadata": json.loads(frame["values"][row]),
+                "trace_id": trace,
+                "seq": int(frame["seq"][row]),
+            }
+        )
+    return alerts
+
+
+def rank_shapes(frame: Frame) -> dict[str, list[dict[str, Any]]]:
+    """The rankings of a `toplists.updated` frame, by list, in rank order."""
+    lists: dict[str, list[dict[str, Any]]] = {}
+    symbols = frame["symbol"]
+    for row in np.argsort(frame["rank"], kind="stable").tolist():
+        lists.setdefault(str(frame["list"][row]), []).append(
+            {
+                "symbol": str(symbols[row]),
+                "rank": int(frame["rank"][row]),
+                "value": float(frame["value"][row]),
+                "metadata": {
+                    "price": float(frame["price"][row]),
+                    "volume": float(frame["volume"][row]),
+                },
+            }
+        )
+    return lists
+
+
+def bar_shapes(frame: Frame) -> list[dict[str, Any]]:
+    """The bars of a `bars.live` or `bars.final` frame; an absent VWAP is left out."""
+    symbols = frame["symbol"]
+    bars = []
+    for row in range(len(frame)):
+        bar: dict[str, Any] = {
+            "symbol": str(symbols[row]),
+            "timestamp": rfc3339(int(frame["ts_ns"][row])),
+            **{name: float(frame[name][row]) for name in ("open", "high", "low", "close", "volume")},
+            "count": int(frame["count"][row]),
+            "revision": int(frame["revision"][row]),
+        }
+        if np.isfinite(frame["vwap"][row]):
+            bar["vwap"] = float(frame["vwap"][row])
+        bars.append(bar)
+    return bars
