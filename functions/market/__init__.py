@@ -1,0 +1,1 @@
+"""What traders call things: candles, sessions, indicators and metrics, as kernels on numpy arrays."""

@@ -1,0 +1,186 @@
+"""Rules on every print, toplists every second.
+
+A rule fires when it turns true: at the first print at which all its conditions hold and did not
+hold, or were not known, at the symbol's print before. Then it is silent for its cooldown, in event
+time; what is suppressed does not prolong it. Prints that came late, may not update the last price,
+or belong to a halted symbol fire nothing.
+"""
+
+import json
+from hashlib import blake2b
+from uuid import UUID
+
+import numpy as np
+
+from functions.market import metrics, sessions, tape
+from functions.market.running import runs_of, shifted
+from functions.market.toplists import LISTS, METRICS, ranked
+from functions.rules import check_rules, compile_rules
+from runtime import function
+
+STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
+REFRESH_S = 60  # quiet markets rank this often, so that stale symbols leave
+SECOND_NS = 1_000_000_000
+
+scanner = function(
+    "scanner",
+    writes=["alerts", "toplists.partial"],
+    state={
+        **metrics.STATE,
+        "same_ns": "i8",  # time of the newest print, and its number among prints of that time:
+        "same": "i4",  # with the symbol they name the causing event
+        "halted": "u1",
+        "armed.*": "u1",  # per rule: 1 = it held at the symbol's last print
+        "fired.*": "i8",  # per rule: event time of the last alert; 0 = none
+        "rules": "text",
+        "rules_version": "text",
+        "ranked": "text",  # "no" = prints came since the last ranking
+    },
+    # us: a rule with calculated_during `all` is silent while the market is closed (20:00-04:00 in
+    # New York, weekends); always: it fires at any time, which suits symbols that trade around the clock.
+    settings={"hours": "always"},
+    accepts={"control": check_rules},
+)
+
+
+@scanner.on("control")
+def change_rules(control, state):
+    for version, body in zip(control["version"].tolist(), control["body"], strict=True):
+        if version <= int(state["rules_version"] or 0):
+            continue
+        kept = {rule.version for rule in compile_rules(body).rules}
+        for name in state.family("armed"):
+            if name not in kept:
+                del state[f"armed.{name}"]
+                del state[f"fired.{name}"]
+        state["rules"], state["rules_version"] = body, str(version)
+
+
+@scanner.on("ticks.status")
+def halt(status, state):
+    state["halted"][status["row"]] = status["code"] == 1
+
+
+@scanner.on("bars.final")
+def add_bars(bars, state):
+    tape.add_bars(state, bars)
+
+
+@scanner.on("indicators")
+def add_indicators(indicators, state):
+    tape.add_indicators(state, indicators)
+
+
+@scanner.on("ticks.trades")
+def scan(trades, state, settings):
+    state["ranked"] = "no"
+    rules = compile_rules(state["rules"])
+    alerts = []
+    for rows, day, session in tape.parts_of(trades["ts_ns"]):
+        part = trades[rows]
+        prints = tape.add_prints(
+            state,
+            part["row"],
+            part["ts_ns"],
+            part["price"],
+            part["size"],
+            part.get("upd"),
+            day,
+            session,
+        )
+        number = tape.ordinals(state, prints.events.row, prints.ts_ns)
+        if rules.rules and len(number) and (session or settings["hours"] == "always"):
+            alerts += fire(state, rules, prints, number)
+    return {"alerts": as_columns(alerts)} if alerts else None
+
+
+def fire(state, rules, prints, number):
+    """The alerts of some prints, ordered by print, then by rule."""
+    values = metrics.compute(rules.metrics, state, prints.events)
+    session = np.full(len(number), prints.session)
+    truths = rules.truth(values, prints.events.volume, session)
+    row = prints.events.row
+    runs = runs_of(row)
+    is_trading = state["halted"][row] == 0
+    alerts = []
+    for rule, truth in zip(rules.rules, truths, strict=True):
+        armed = state[f"armed.{rule.version}"]
+        if not truth.any():
+            armed[runs.rows] = 0
+            continue
+        truth = truth & is_trading
+        ordered = truth[runs.order]
+        before = runs.unsorted(shifted(armed[runs.rows] > 0, runs, ordered))
+        armed[runs.rows] = ordered[runs.lasts]
+        for event in np.flatnonzero(truth & ~before).tolist():
+            alert = alert_of(state, rule, prints, event, int(number[event]), values)
+            if alert is not None:
+                alerts.append((event, rule.id, alert))
+    alerts.sort(key=lambda one: one[:2])
+    return [alert for _, _, alert in alerts]
+
+
+def alert_of(state, rule, prints, event, number, values):
+    """The alert of a rule that turned true at an event; None while it cools down."""
+    row, ts_ns = int(prints.events.row[event]), int(prints.ts_ns[event])
+    fired = state[f"fired.{rule.version}"]
+    if fired[row] and ts_ns - fired[row] < rule.cooldown_ns:
+        return None
+    fired[row] = ts_ns
+    symbol = state.symbols[row]
+    cause = f"{rule.version}|{symbol}|{ts_ns}|{number}"
+    leaves = {leaf.metric: float(values[leaf.metric][event]) for leaf in rule.conditions}
+    return {
+        "row": row,
+        "ts_ns": ts_ns,
+        "price": float(prints.events.price[event]),
+        "id": str(UUID(bytes=blake2b(cause.encode(), digest_size=16).digest())),
+        "rule_id": rule.id,
+        "rule_name": rule.name,
+        "values": json.dumps({"metrics": leaves}, separators=(",", ":")),
+    }
+
+
+def as_columns(alerts):
+    """Alerts as columns."""
+    return {name: [alert[name] for alert in alerts] for name in alerts[0]}
+
+
+@scanner.on("ticks.clock")
+def rank(clock, state):
+    if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
+        return None
+    state["ranked"] = "yes"
+    row = np.flatnonzero((state["last"] > 0) & (state["last_ns"] > clock - STALE_NS))
+    if not len(row):
+        return None
+    minute = np.full(len(row), clock // metrics.MINUTE_NS)
+    is_now = state["minute"][row] == minute
+    flow = np.where(is_now, state["flow"][row] - state["minute_flow"][row], 0.0)
+    events = metrics.Events(row, state["last"][row], minute, state["day_volume"][row], flow)
+    values = metrics.compute(METRICS, state, events)
+    names, places, ranks = [], [], []
+    symbols = np.array([state.symbols[one] for one in row.tolist()])
+    for name, (metric, is_falling) in LISTS.items():
+        best = ranked(values[metric], symbols, is_falling)
+        names += [name] * len(best)
+        places.append(best)
+        ranks.append(np.arange(1, len(best) + 1))
+    place = np.concatenate(places)
+    if not len(place):
+        return None
+    chosen = [values[LISTS[name][0]][one] for name, one in zip(names, place.tolist(), strict=True)]
+    return {
+        "toplists.partial": {
+            "row": row[place],
+            "list": names,
+            "ts_ns": np.full(len(place), clock),
+            "value": chosen,
+            "price": events.price[place],
+            "volume": events.volume[place],
+            "rank": np.concatenate(ranks),
+        }
+    }
+
+
+assert sessions.CLOSED == 0  # `session or ...` above reads as: in a session
