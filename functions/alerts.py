@@ -27,7 +27,7 @@ def alerts(alerts, state):
         "rule_id": alerts.get("rule_id", absent),
         "rule_name": alerts.get("rule_name", absent),
         "values": alerts.get("values", ["{}"] * size),
-        "seq": np.arange(count + 1, count + size + 1),
+        "number": np.arange(count + 1, count + size + 1),
         "trace": alerts.get("trace", [""] * size),
     }
 

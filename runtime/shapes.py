@@ -34,7 +34,7 @@ def alert_shapes(frame: Frame) -> list[dict[str, Any]]:
                 "message": f"Rule '{name}' matched for {symbol}",
                 "metadata": json.loads(frame["values"][row]),
                 "trace_id": trace,
-                "seq": int(frame["seq"][row]),
+                "seq": int(frame["number"][row]),
             }
         )
     return alerts

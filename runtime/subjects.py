@@ -20,6 +20,7 @@ from pydantic import (
 FNV_OFFSET = 0x811C9DC5
 FNV_PRIME = 0x01000193
 PARTITIONS_MAX = 256
+FRAME_KEYS = frozenset({"v", "src", "seq", "n", "sym", "i", "row", "symbol"})  # no column names
 
 _TIMES_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -207,6 +208,10 @@ class Subjects(_Strict):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Subjects:
+        for name, columns in self.records.items():
+            for column in columns:
+                if column in FRAME_KEYS:
+                    raise ValueError(f"records.{name}.{column}: the frame itself uses this name")
         for base, subject in self.subjects.items():
             self._check_subject(base, subject)
         for name, chain in self.chains.items():

@@ -78,7 +78,7 @@ def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 
 def get_logger(name: str) -> Any:
     """A logger that carries the module's name."""
-    return structlog.get_logger().bind(logger=name)
+    return structlog.get_logger(module=name)
 
 
 # -- traces: no cost without an SDK

@@ -87,7 +87,7 @@ class SimProvider:
         self._weight = draw.permutation(weight / weight.sum())
         self._chances = np.cumsum(self._weight)
         self._base = np.exp(draw.uniform(np.log(1.5), np.log(400), symbols))
-        self._volatility = 0.0006 * (1 + 2 * draw.random(symbols))  # of a minute
+        self._volatility = 0.0008 * (1 + 4 * draw.random(symbols) ** 2)  # of a minute
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """The market from its start, or from the second after `after_ns`."""
