@@ -19,7 +19,7 @@ bars = function(
 
 
 @bars.on("ticks.trades")
-def add(trades, state, settings):
+def add(trades, state):
     said = add_prints(
         state,
         trades["row"],

@@ -89,7 +89,11 @@ def scan(trades, state, settings):
             session,
         )
         number = tape.ordinals(state, prints.events.row, prints.ts_ns)
-        if rules.rules and len(number) and (session or settings["hours"] == "always"):
+        if (
+            rules.rules
+            and len(number)
+            and (session != sessions.CLOSED or settings["hours"] == "always")
+        ):
             alerts += fire(state, rules, prints, number)
     return {"alerts": as_columns(alerts)} if alerts else None
 
@@ -103,12 +107,12 @@ def fire(state, rules, prints, number):
     runs = runs_of(row)
     is_trading = state["halted"][row] == 0
     alerts = []
-    for rule, truth in zip(rules.rules, truths, strict=True):
+    for rule, holds in zip(rules.rules, truths, strict=True):
         armed = state[f"armed.{rule.version}"]
-        if not truth.any():
+        if not holds.any():
             armed[runs.rows] = 0
             continue
-        truth = truth & is_trading
+        truth = holds & is_trading
         ordered = truth[runs.order]
         before = runs.unsorted(shifted(armed[runs.rows] > 0, runs, ordered))
         armed[runs.rows] = ordered[runs.lasts]
@@ -181,6 +185,3 @@ def rank(clock, state):
             "rank": np.concatenate(ranks),
         }
     }
-
-
-assert sessions.CLOSED == 0  # `session or ...` above reads as: in a session

@@ -113,7 +113,9 @@ def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[st
         columns = _newest(result.frames.get(base, []), subjects, base)
         write_parquet(directory / file, columns)
         rows[file] = len(columns["symbol"])
-    alerts = [alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)]
+    alerts = [
+        alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
+    ]
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
     (directory / "alerts.jsonl").write_text(text, encoding="utf-8")
     rows["alerts.jsonl"] = len(alerts)
@@ -124,7 +126,10 @@ def _newest(frames: list[Frame], subjects: Subjects, base: str) -> dict[str, Any
     """One row per symbol and minute, the newest revision, ordered by symbol and time."""
     names = list(subjects.record_of(base).columns)
     if not frames:
-        return {"symbol": [], **{name: np.array([], dtype="i8" if name == "ts_ns" else "f8") for name in names}}
+        return {
+            "symbol": [],
+            **{name: np.array([], dtype="i8" if name == "ts_ns" else "f8") for name in names},
+        }
     symbols = np.concatenate([frame["symbol"] for frame in frames])
     columns = {name: np.concatenate([frame[name] for frame in frames]) for name in names}
     order = np.lexsort((np.arange(len(symbols)), columns["ts_ns"], symbols.astype(str)))
@@ -134,4 +139,7 @@ def _newest(frames: list[Frame], subjects: Subjects, base: str) -> dict[str, Any
     )
     last[:-1] = ~same
     keep = order[last]
-    return {"symbol": list(symbols[keep]), **{name: column[keep] for name, column in columns.items()}}
+    return {
+        "symbol": list(symbols[keep]),
+        **{name: column[keep] for name, column in columns.items()},
+    }

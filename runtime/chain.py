@@ -72,6 +72,15 @@ class Counts:
     dead: int = 0
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A handler that reads a subject, and the names of its arguments."""
+
+    hosted: Hosted
+    binding: Binding
+    arguments: tuple[str, ...]
+
+
 class Chain:
     """The functions of a chain with their state in one partition."""
 
@@ -90,10 +99,11 @@ class Chain:
         self._outputs: list[Output] = []
         self._parts: dict[str, int] = {}
         self._position = 0
-        self._readers: dict[str, list[tuple[Hosted, Binding]]] = {}
+        self._readers: dict[str, list[Reader]] = {}
         for hosted in plan.functions:
             for binding in hosted.declaration.bindings:
-                self._readers.setdefault(binding.subject, []).append((hosted, binding))
+                reader = Reader(hosted, binding, binding.arguments)
+                self._readers.setdefault(binding.subject, []).append(reader)
 
     def table(self, function: str) -> Table:
         """The state of a function."""
@@ -149,23 +159,24 @@ class Chain:
         """Give a frame to every function that reads it, and their outputs on, depth first."""
         if frame is not None:
             self._rows.bind(frame)
-        for hosted, binding in self._readers.get(base, ()):
-            answers = yield from self._call(hosted, binding, base, frame)
+        for reader in self._readers.get(base, ()):
+            answers = yield from self._call(reader, base, frame)
             for written, answer in answers:
                 yield from self._hand_over(written, answer)
 
     def _call(
-        self, hosted: Hosted, binding: Binding, base: str, frame: Frame | None
+        self, reader: Reader, base: str, frame: Frame | None
     ) -> Generator[float, None, list[tuple[str, Frame]]]:
+        hosted = reader.hosted
         table = self._tables[hosted.name]
-        arguments = self._arguments(hosted, binding, base, frame)
+        arguments = self._arguments(reader, base, frame)
         touched = frame.rows_by_symbol if frame is not None else None
         self.running = hosted.name
         for tried in range(1, self._tries_max + 1):
             mark = table.mark(touched)
             before = len(self._outputs), dict(self._parts)
             try:
-                answers = self._answers(hosted, binding.handler(**arguments))
+                answers = self._answers(hosted, reader.binding.handler(**arguments))
                 return [(written, self._say(written, answer)) for written, answer in answers]
             except Retry as retry:
                 reason, trace, delay_s = f"Retry: {retry.reason}", "", retry.delay_s
@@ -184,20 +195,20 @@ class Chain:
         self._bury(hosted.name, hosted.version, base, self._original(base, frame), reason, trace)
         return []
 
-    def _arguments(
-        self, hosted: Hosted, binding: Binding, base: str, frame: Frame | None
-    ) -> dict[str, Any]:
-        known: dict[str, Any] = {
-            self._subjects.subjects[read].argument: None for read in hosted.reads
-        }
-        known |= {
-            "state": self._tables[hosted.name],
-            "settings": hosted.settings,
-            "clock": self.clock_ns,
-        }
-        if frame is not None:
-            known[self._subjects.subjects[base].argument] = frame
-        return {name: known[name] for name in binding.arguments}
+    def _arguments(self, reader: Reader, base: str, frame: Frame | None) -> dict[str, Any]:
+        hosted = reader.hosted
+        given: dict[str, Any] = {}
+        for name in reader.arguments:
+            if name == "state":
+                given[name] = self._tables[hosted.name]
+            elif name == "settings":
+                given[name] = hosted.settings
+            elif name == "clock":
+                given[name] = self.clock_ns
+            else:
+                is_this = name == self._subjects.subjects[base].argument
+                given[name] = frame if is_this else None
+        return given
 
     # -- answers
 
@@ -207,7 +218,9 @@ class Chain:
             return []
         writes = hosted.writes
         if not writes:
-            raise TypeError(f"{hosted.name} returned {type(answer).__name__}, but writes no subject")
+            raise TypeError(
+                f"{hosted.name} returned {type(answer).__name__}, but writes no subject"
+            )
         if len(writes) == 1 and not (isinstance(answer, Mapping) and set(answer) <= set(writes)):
             answer = {writes[0]: answer}
         if not isinstance(answer, Mapping) or not set(answer) <= set(writes):
@@ -253,7 +266,9 @@ class Chain:
             frame.rows_by_symbol = answer.rows_by_symbol
         elif given.get("row") is not None:
             row = np.asarray(given["row"], dtype=np.int64)
-            if row.shape != (len(frame),) or (len(row) and not 0 <= row.min() <= row.max() < len(self._rows)):
+            if row.shape != (len(frame),) or (
+                len(row) and not 0 <= row.min() <= row.max() < len(self._rows)
+            ):
                 raise TypeError(f"{function}: `row` for {base} does not name rows of the table")
             used, frame.index = np.unique(row, return_inverse=True)
             frame.symbols = [self._rows.symbols[one] for one in used]
@@ -330,10 +345,10 @@ class Chain:
             yield from self._feed(base, frame)
             return
         self._rows.bind(frame)
-        for hosted, binding in self._readers.get(base, ()):
-            if hosted.name == function:
+        for reader in self._readers.get(base, ()):
+            if reader.hosted.name == function:
                 given = None if base == CLOCK else frame
-                for written, answer in (yield from self._call(hosted, binding, base, given)):
+                for written, answer in (yield from self._call(reader, base, given)):
                     yield from self._hand_over(written, answer)
 
     # -- state

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -109,7 +108,9 @@ def show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
     widths = [
         max([len(column), *(len(line[k]) for line in table)]) for k, column in enumerate(columns)
     ]
-    click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)))
+    click.echo(
+        "  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True))
+    )
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
@@ -240,7 +241,9 @@ def provision(dry_run: bool, allow_shrink: bool, as_json: bool) -> None:
     budget = report.budget
     if as_json:
         changes = [{"change": str(c), "refused": c.refused} for c in report.changes]
-        click.echo(json.dumps({"changes": changes, "budget": vars(budget), "applied": report.applied}))
+        click.echo(
+            json.dumps({"changes": changes, "budget": vars(budget), "applied": report.applied})
+        )
     else:
         for change in report.changes:
             click.echo(str(change))
@@ -277,7 +280,16 @@ def lag(as_json: bool) -> None:
     for unit in told.units:
         behind = newest - unit["clock_ns"] if newest and unit["clock_ns"] else 0
         unit["behind_s"] = round(max(behind, 0) / 1e9, 3)
-    columns = ["unit", "worker", "epoch", "pending", "behind_s", "snapshot_age_s", "paused", "version"]
+    columns = [
+        "unit",
+        "worker",
+        "epoch",
+        "pending",
+        "behind_s",
+        "snapshot_age_s",
+        "paused",
+        "version",
+    ]
     units = sorted(told.units, key=lambda unit: (unit["chain"], unit["partition"] or 0))
     show(units, columns, as_json)
     for fault in sorted(told.faults):
@@ -289,7 +301,8 @@ def _newest_clock_ns(clocks: dict[int, bytes]) -> int:
     from runtime.subjects import Column, Record
 
     record = Record(
-        name="clock", columns={"ts_ns": Column.model_validate({"type": "i8", "unit": "", "meaning": ""})}
+        name="clock",
+        columns={"ts_ns": Column.model_validate({"type": "i8", "unit": "", "meaning": ""})},
     )
     newest = 0
     for data in clocks.values():
@@ -450,7 +463,9 @@ def ingest(urls: tuple[str, ...], is_resuming: bool) -> None:
 
 
 @main.command()
-@click.option("--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket.")
+@click.option(
+    "--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket."
+)
 def gateway(seed_rules: str | None) -> None:
     """Serve REST, the WebSocket and the page."""
     from runtime.gateway.app import serve
@@ -528,12 +543,16 @@ def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: 
 def _progress(is_quiet: bool) -> Callable[[int, int], None]:
     """Shows how far a long run is, on a terminal only."""
     if is_quiet or not sys.stderr.isatty():
-        return lambda done, total: None
+        return _say_nothing
 
     def tell(done: int, total: int) -> None:
         click.echo(f"\r{done:,} of {total:,} trades", nl=done >= total, err=True)
 
     return tell
+
+
+def _say_nothing(_: int, __: int) -> None:
+    """Progress for programs."""
 
 
 def _rules_body(plan: Plan, rules_file: str | None) -> str:
@@ -565,7 +584,7 @@ def bench(name: str | None, as_json: bool) -> None:
     try:
         from bench import names, run_bench
     except ImportError:
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         from bench import names, run_bench
     if name is None:
         for known, meaning in names().items():
@@ -578,7 +597,9 @@ def bench(name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report))
         return
-    click.echo(f"{report['bench']} on {report['machine']['cpu']} ({report['machine']['cores']} cores)")
+    click.echo(
+        f"{report['bench']} on {report['machine']['cpu']} ({report['machine']['cores']} cores)"
+    )
     for key, value in {**report["sizes"], **report["results"]}.items():
         click.echo(f"  {key}: {value:,}" if isinstance(value, int | float) else f"  {key}: {value}")
 

@@ -21,31 +21,53 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    nats_url: str = Field("", description="nats://host:port; empty: the embedded server of `jetscan dev`")
-    data_dir: str = Field(".jetscan", description="where the embedded server and logs keep their files")
+    nats_url: str = Field(
+        "", description="nats://host:port; empty: the embedded server of `jetscan dev`"
+    )
+    data_dir: str = Field(
+        ".jetscan", description="where the embedded server and logs keep their files"
+    )
     functions_dir: str = Field("functions", description="the folder whose modules are hosted")
-    subjects_file: str = Field("subjects.yaml", description="the wire: subjects, records, streams, buckets")
+    subjects_file: str = Field(
+        "subjects.yaml", description="the wire: subjects, records, streams, buckets"
+    )
     host: str = Field("127.0.0.1", description="address the gateway listens on")
-    port: int = Field(8090, ge=0, le=65535, description="port of REST, WebSocket and page; 0: a free one")
+    port: int = Field(
+        8090, ge=0, le=65535, description="port of REST, WebSocket and page; 0: a free one"
+    )
     mode: Literal["local", "production"] = Field(
         "local", description="local: no token is user `default`; production: tokens are required"
     )
-    jwt_secret: str = Field("", description="HMAC key of bearer tokens, 32 bytes or more; required outside local")
-    origins: str = Field("", description="other origins, comma-separated, that browsers may call from")
+    jwt_secret: str = Field(
+        "", description="HMAC key of bearer tokens, 32 bytes or more; required outside local"
+    )
+    origins: str = Field(
+        "", description="other origins, comma-separated, that browsers may call from"
+    )
     websocket_connections_max: int = Field(1000, ge=1, description="one more is answered 503")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
-    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level logged"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="json for machines, console for people"
+    )
     snapshot_interval_s: float = Field(
-        2.0, gt=0, le=60, description="state is saved this often: the most that a take-over runs again"
+        2.0,
+        gt=0,
+        le=60,
+        description="state is saved this often: the most that a take-over runs again",
     )
     handler_timeout_s: float = Field(
         10.0, gt=0, description="a function that takes longer ends its process, which starts again"
     )
-    tries_max: int = Field(3, ge=1, le=20, description="times a frame is tried before it is a dead letter")
+    tries_max: int = Field(
+        3, ge=1, le=20, description="times a frame is tried before it is a dead letter"
+    )
     workers_min: int = Field(1, ge=1, le=64, description="worker processes that always run")
     workers_max: int = Field(2, ge=1, le=64, description="most worker processes, added on lag")
     functions: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description='settings of functions as JSON: {"bars": {"grace_ms": 500}}'
+        default_factory=dict,
+        description='settings of functions as JSON: {"bars": {"grace_ms": 500}}',
     )
 
     @model_validator(mode="after")
@@ -86,8 +108,13 @@ def _unknown(name: str, known: set[str]) -> str:
 
 def _explained(fault: Any) -> str:
     name = PREFIX + str(fault["loc"][0]).upper() if fault["loc"] else ""
-    message = fault["msg"].removeprefix("Value error, ")
+    message: str = fault["msg"].removeprefix("Value error, ")
     if not name:
-        return PREFIX + message.replace(":", "", 1).partition(" ")[0].upper() + ": " + message.partition(": ")[2]
+        return (
+            PREFIX
+            + message.replace(":", "", 1).partition(" ")[0].upper()
+            + ": "
+            + message.partition(": ")[2]
+        )
     found = "" if "secret" in name.lower() else f", found {fault['input']!r}"
     return f"{name}: {message}{found}"

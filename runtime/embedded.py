@@ -164,7 +164,9 @@ def _end_leftover(store: Path) -> None:
         ports.unlink()
     try:
         pid = int((store / "nats.pid").read_text(encoding="utf-8"))
-        command = Path(f"/proc/{pid}/cmdline").read_bytes() if sys.platform == "linux" else b"nats-server"
+        command = (
+            Path(f"/proc/{pid}/cmdline").read_bytes() if sys.platform == "linux" else b"nats-server"
+        )
     except (OSError, ValueError):
         return
     if b"nats-server" in command and str(store).encode() in command + str(store).encode() * (
@@ -181,7 +183,9 @@ def _refuse_taken(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise EmbeddedError(f"port {port} is in use; stop what has it, or choose another") from error
+            raise EmbeddedError(
+                f"port {port} is in use; stop what has it, or choose another"
+            ) from error
 
 
 async def _asks_jetstream(host: str, port: int) -> bool:
@@ -189,7 +193,9 @@ async def _asks_jetstream(host: str, port: int) -> bool:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         await reader.readline()
-        writer.write(b'CONNECT {"verbose":false,"protocol":1}\r\nSUB _JS 1\r\nPUB $JS.API.INFO _JS 0\r\n\r\n')
+        writer.write(
+            b'CONNECT {"verbose":false,"protocol":1}\r\nSUB _JS 1\r\nPUB $JS.API.INFO _JS 0\r\n\r\n'
+        )
         await writer.drain()
         while line := await reader.readline():
             if line.startswith(b"MSG _JS"):

@@ -83,7 +83,7 @@ class Frame:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The column, or `default` where the frame has none of that name."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 -- this is `get` itself
 
     def _pick(self, rows: Any) -> Frame:
         picked = Frame(
@@ -180,10 +180,8 @@ def decode(data: bytes, record: Record, symbol: str | None = None, now_ns: int =
 
 def _unpack(data: bytes) -> dict[str, Any]:
     try:
-        if data[:1] in (b"{", b" ", b"\n"):
-            message = json.loads(data)
-        else:
-            message = msgpack.unpackb(data)
+        is_json = data[:1] in (b"{", b" ", b"\n")
+        message = json.loads(data) if is_json else msgpack.unpackb(data)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise BadFrame(f"neither msgpack nor JSON: {error}") from error
     if not isinstance(message, dict):
@@ -197,7 +195,9 @@ def _symbols(message: Mapping[str, Any], rows: int) -> tuple[list[str], Array]:
         raise BadFrame("sym: expected a list of 1 to 65536 symbols")
     for symbol in symbols:
         if not isinstance(symbol, str) or not 0 < len(symbol) <= SYMBOL_BYTES_MAX:
-            raise BadFrame(f"sym: expected texts of 1 to {SYMBOL_BYTES_MAX} letters, found {symbol!r}")
+            raise BadFrame(
+                f"sym: expected texts of 1 to {SYMBOL_BYTES_MAX} letters, found {symbol!r}"
+            )
     if not isinstance(raw, bytes) or len(raw) != rows * _INDEX.itemsize:
         found = len(raw) if isinstance(raw, bytes) else type(raw).__name__
         raise BadFrame(f"i: expected {rows * _INDEX.itemsize} bytes, found {found}")
@@ -217,7 +217,9 @@ def _column(name: str, value: Any, column: Column, rows: int) -> Array:
     dtype = _DTYPES[column.type]
     if not isinstance(value, bytes) or len(value) != rows * dtype.itemsize:
         found = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
-        raise BadFrame(f"{name}: expected {rows} x {column.type} ({rows * dtype.itemsize} bytes), found {found}")
+        raise BadFrame(
+            f"{name}: expected {rows} x {column.type} ({rows * dtype.itemsize} bytes), found {found}"
+        )
     values = np.frombuffer(value, dtype)
     check_values(name, values, column)
     return values
@@ -312,6 +314,4 @@ def concatenate(frames: list[Frame], record: Record) -> Frame:
     for frame in frames:
         table = [place.setdefault(symbol, len(place)) for symbol in frame.symbols or ()]
         parts.append(np.array(table, dtype=np.int64)[frame.index])
-    return Frame(
-        columns, list(place), np.concatenate(parts), frames[0].source, frames[0].sequence
-    )
+    return Frame(columns, list(place), np.concatenate(parts), frames[0].source, frames[0].sequence)

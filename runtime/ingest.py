@@ -57,7 +57,9 @@ class Splitter:
     source: str
     _partition_of: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     _open: dict[int, list[tuple[str, Frame]]] = field(default_factory=dict)
-    after_ns: dict[int, int] = field(default_factory=dict)  # partitions that were ahead at a restart
+    after_ns: dict[int, int] = field(
+        default_factory=dict
+    )  # partitions that were ahead at a restart
     clock_ns: int = 0
 
     def split(self, batch: Batch) -> Iterator[Outgoing]:
@@ -249,7 +251,9 @@ async def run_ingest(
     """
     del settings
     if len(urls) != 1:
-        raise BusError("one feed per process: its clock is the market's clock; start one process each")
+        raise BusError(
+            "one feed per process: its clock is the market's clock; start one process each"
+        )
     try:
         provider = open_provider(urls[0])
     except ProviderError as error:

@@ -138,7 +138,9 @@ def load_plan(
     """Load every module of `directory` and plan its functions; faults are returned, not raised."""
     found = _Found()
     if not directory.is_dir():
-        fault = Fault(str(directory), 1, "not a directory; set functions_dir to where functions are")
+        fault = Fault(
+            str(directory), 1, "not a directory; set functions_dir to where functions are"
+        )
         return Plan(faults=(fault,))
     vocabulary = _vocabulary_digest(directory)
     _forget(directory)
@@ -181,7 +183,9 @@ def _load_file(
         return
     declarations = [value for value in vars(module).values() if isinstance(value, Declaration)]
     if not declarations:
-        found.faults.append(Fault(str(file), 1, "declares no function; decorate one with @function"))
+        found.faults.append(
+            Fault(str(file), 1, "declares no function; decorate one with @function")
+        )
     for declaration in declarations:
         _host(declaration, file, source, vocabulary, overrides, found)
 
@@ -189,7 +193,8 @@ def _load_file(
 def _import(file: Path, found: _Found) -> ModuleType | None:
     name = f"functions.{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -270,9 +275,12 @@ def _lint_import(line: int, name: str, is_sink: bool) -> Iterator[tuple[int, str
     elif top == "functions" and "." not in rest and not _is_vocabulary(rest):
         yield line, f"imports {name}; a function never imports another, read its subject instead"
     elif top in FORBIDDEN_MODULES and not (is_sink and top == "asyncio"):
-        yield line, (
-            f"imports {name}; a function owns no clock, socket, file or environment: ask by name "
-            f"for {', '.join(CHAIN_ARGUMENTS)} (a sink: {', '.join(SINK_ARGUMENTS)})"
+        yield (
+            line,
+            (
+                f"imports {name}; a function owns no clock, socket, file or environment: ask by name "
+                f"for {', '.join(CHAIN_ARGUMENTS)} (a sink: {', '.join(SINK_ARGUMENTS)})"
+            ),
         )
 
 
@@ -328,12 +336,18 @@ def _write_problems(hosted: Hosted, base: str, subjects: Subjects) -> Iterator[t
     subject = subjects.subjects.get(base)
     if subject is None:
         writable = [n for n, s in subjects.subjects.items() if s.written_by == "functions"]
-        yield hosted.line, (
-            f"function {hosted.name} writes {base}, which subjects.yaml does not name; functions may "
-            f"write {', '.join(writable)}, or add it there"
+        yield (
+            hosted.line,
+            (
+                f"function {hosted.name} writes {base}, which subjects.yaml does not name; functions may "
+                f"write {', '.join(writable)}, or add it there"
+            ),
         )
     elif subject.written_by != "functions":
-        yield hosted.line, f"function {hosted.name} writes {base}, which {subject.written_by} writes"
+        yield (
+            hosted.line,
+            f"function {hosted.name} writes {base}, which {subject.written_by} writes",
+        )
 
 
 def _binding_problems(
@@ -342,18 +356,26 @@ def _binding_problems(
     line = binding.handler.__code__.co_firstlineno
     subject = subjects.subjects.get(binding.subject)
     if subject is None:
-        yield line, (
-            f"function {hosted.name} reads {binding.subject}, which subjects.yaml does not name; "
-            f"it has {', '.join(subjects.subjects)}"
+        yield (
+            line,
+            (
+                f"function {hosted.name} reads {binding.subject}, which subjects.yaml does not name; "
+                f"it has {', '.join(subjects.subjects)}"
+            ),
         )
         return
     asked = SINK_ARGUMENTS if binding.is_sink else CHAIN_ARGUMENTS
-    frames = {subjects.subjects[base].argument for base in hosted.reads if base in subjects.subjects}
+    frames = {
+        subjects.subjects[base].argument for base in hosted.reads if base in subjects.subjects
+    }
     for argument in binding.arguments:
         if argument not in frames and argument not in asked:
-            yield line, (
-                f"function {hosted.name} asks for {argument!r}; it may ask for its frames "
-                f"({', '.join(sorted(frames))}) and for {', '.join(asked)}"
+            yield (
+                line,
+                (
+                    f"function {hosted.name} asks for {argument!r}; it may ask for its frames "
+                    f"({', '.join(sorted(frames))}) and for {', '.join(asked)}"
+                ),
             )
 
 
@@ -387,9 +409,7 @@ def merge_plan(hosted: Hosted) -> ChainPlan:
     return ChainPlan(hosted.name, "core", (hosted,), hosted.reads, (None,))
 
 
-def _groups(
-    pure: list[Hosted], subjects: Subjects, faults: list[Fault]
-) -> dict[str, list[Hosted]]:
+def _groups(pure: list[Hosted], subjects: Subjects, faults: list[Fault]) -> dict[str, list[Hosted]]:
     by_name = {one.name: one for one in pure}
     groups = {
         chain: [by_name[name] for name in place.functions if name in by_name]
@@ -445,10 +465,14 @@ def _chain(
         return None
     if subjects.subjects[CLOCK].stream == stream:
         inputs = list(dict.fromkeys([*inputs, CLOCK]))
-    elif any("clock" in binding.arguments for one in members for binding in one.declaration.bindings):
+    elif any(
+        "clock" in binding.arguments for one in members for binding in one.declaration.bindings
+    ):
         asker = members[0]
         faults.append(
-            Fault(asker.file, asker.line, f"chain {name} asks for `clock`, but {stream} has no clock")
+            Fault(
+                asker.file, asker.line, f"chain {name} asks for `clock`, but {stream} has no clock"
+            )
         )
         return None
     ordered = _in_order(name, members, faults)
@@ -468,9 +492,7 @@ def _two_streams(one: Hosted, inputs: list[str], subjects: Subjects) -> str:
     )
 
 
-def _in_order(
-    name: str, members: list[Hosted], faults: list[Fault]
-) -> tuple[Hosted, ...] | None:
+def _in_order(name: str, members: list[Hosted], faults: list[Fault]) -> tuple[Hosted, ...] | None:
     """Writers before readers; otherwise the order of subjects.yaml, then of names."""
     waiting, done = list(members), []
     while waiting:
@@ -498,19 +520,25 @@ def _in_order(
 def _second_writers(chains: list[ChainPlan], others: list[Hosted]) -> list[Fault]:
     """A fenced subject has one writing chain; sinks and merges may not write there."""
     owner: dict[str, str] = {}
-    faults = []
     for chain in chains:
-        for one in chain.functions:
-            for base in one.writes:
-                if owner.setdefault(base, chain.name) != chain.name:
-                    text = f"function {one.name} writes {base}, which chain {owner[base]} writes"
-                    faults.append(Fault(one.file, one.line, text))
-    for one in others:
-        for base in one.writes:
-            if base in owner:
-                text = f"function {one.name} writes {base}, which chain {owner[base]} writes"
-                faults.append(Fault(one.file, one.line, text))
-    return faults
+        for base in chain.writes:
+            owner.setdefault(base, chain.name)
+    clashes = [
+        (one, base)
+        for chain in chains
+        for one in chain.functions
+        for base in one.writes
+        if owner[base] != chain.name
+    ]
+    clashes += [(one, base) for one in others for base in one.writes if base in owner]
+    return [
+        Fault(
+            one.file,
+            one.line,
+            f"function {one.name} writes {base}, which chain {owner[base]} writes",
+        )
+        for one, base in clashes
+    ]
 
 
 # -- versions

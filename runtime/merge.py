@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class MergeHost:
     async def run(self) -> None:
         """Listen and merge until drained."""
         listeners = [
-            await self._bus.listen(f"{base}.*", lambda message, base=base: self._heard(base, message))
+            await self._bus.listen(f"{base}.*", partial(self._heard, base))
             for base in self.plan.inputs
         ]
         try:

@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from runtime import telemetry
@@ -159,7 +160,10 @@ class Roll:
             elif name not in self._probing and not member.dead:
                 task = asyncio.create_task(self._probe(member))
                 self._probing[name] = task
-                task.add_done_callback(lambda _, name=name: self._probing.pop(name, None))
+                task.add_done_callback(partial(self._probed, name))
+
+    def _probed(self, name: str, _: asyncio.Task[None]) -> None:
+        self._probing.pop(name, None)
 
     async def _probe(self, member: Member) -> None:
         try:
@@ -254,8 +258,10 @@ class Owners:
         except Refused:
             # Our own write may have been stored before an answer was lost: look.
             present = await self.get(unit)
-            if present and present.worker == claim.worker and present.epoch > (
-                judged.epoch if judged else 0
+            if (
+                present
+                and present.worker == claim.worker
+                and present.epoch > (judged.epoch if judged else 0)
             ):
                 return present
             return None

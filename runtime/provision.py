@@ -149,7 +149,9 @@ def _differences(
         present = found.get(key)
         if present == value or (not present and not value):
             continue
-        changes.append(Change(name, key, present, value, _refusal(key, present, value, allow_shrink)))
+        changes.append(
+            Change(name, key, present, value, _refusal(key, present, value, allow_shrink))
+        )
     return changes
 
 

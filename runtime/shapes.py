@@ -67,7 +67,9 @@ def bar_shapes(frame: Frame) -> list[dict[str, Any]]:
         bar: dict[str, Any] = {
             "symbol": str(symbols[row]),
             "timestamp": rfc3339(int(frame["ts_ns"][row])),
-            **{name: float(frame[name][row]) for name in ("open", "high", "low", "close", "volume")},
+            **{
+                name: float(frame[name][row]) for name in ("open", "high", "low", "close", "volume")
+            },
             "count": int(frame["count"][row]),
             "revision": int(frame["revision"][row]),
         }

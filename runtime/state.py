@@ -133,10 +133,11 @@ class Table:
         array = self._arrays.get(name)
         if array is None:
             array = self._arrays[name] = self._zeros(self._family_shape(name))
-        if len(array) < self.rows:
+        rows = len(self._rows.symbols)
+        if len(array) < rows:
             self._grow()
             array = self._arrays[name]
-        return array[: self.rows]
+        return array[:rows]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._texts:
@@ -171,11 +172,10 @@ class Table:
         """Remember the rows a handler may change (None: all), to be given to `undo`."""
         rows = slice(0, self.rows) if touched is None else touched
         kept = {}
-        for name, array in self._arrays.items():
-            if len(array) < self.rows:
-                self._grow()
-                array = self._arrays[name]
-            kept[name] = array[rows].copy() if touched is None else array[rows]
+        if any(len(column) < self.rows for column in self._arrays.values()):
+            self._grow()
+        for name, column in self._arrays.items():
+            kept[name] = column[rows].copy() if touched is None else column[rows]
         return _Mark(rows, kept, dict(self._texts))
 
     def undo(self, mark: _Mark) -> None:
@@ -297,7 +297,9 @@ def unpack_columns(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[
         if entry["dtype"] == "text":
             columns[entry["name"]] = raw.decode()
         else:
-            columns[entry["name"]] = np.frombuffer(raw, dtype=entry["dtype"]).reshape(entry["shape"])
+            columns[entry["name"]] = np.frombuffer(raw, dtype=entry["dtype"]).reshape(
+                entry["shape"]
+            )
     return columns
 
 

@@ -77,9 +77,7 @@ class Supervisor:
     def start(self, name: str, *arguments: str) -> Process:
         """Run `jetscan ARGUMENTS` and keep it running."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        process = Process(
-            name, list(arguments), self._environment, self._logs / f"{name}.log"
-        )
+        process = Process(name, list(arguments), self._environment, self._logs / f"{name}.log")
         self._processes[name] = process
         process.task = asyncio.create_task(self._keep(process))
         return process
@@ -97,7 +95,7 @@ class Supervisor:
             with process.log_file.open("ab") as output:
                 process.handle = await _spawn(process, output)
                 code = await process.handle.wait()
-            if process.stopping:
+            if self._is_stopping(process):
                 return
             failures = 0 if time.monotonic() - started_at > HEALTHY_S else failures + 1
             process.restarts += 1
@@ -105,6 +103,9 @@ class Supervisor:
             last = _last_line(process.log_file)
             self._say(f"{process.name} ended with code {code}; again in {wait_s:g} s. {last}")
             await asyncio.sleep(wait_s)
+
+    def _is_stopping(self, process: Process) -> bool:
+        return process.stopping
 
     async def stop(self, process: Process) -> None:
         """Ask a process to hand over and end; after STOP_S it is killed."""
@@ -174,13 +175,13 @@ async def ask_lag(bus: Bus) -> Lag:
     """Ask every worker what it hosts and how far behind it is."""
     told = [json.loads(answer.data) for answer in await bus.gather("runtime.status")]
     units = [
-        {**unit, "worker": one["worker"], "pid": one["pid"]} for one in told for unit in one["units"]
+        {**unit, "worker": one["worker"], "pid": one["pid"]}
+        for one in told
+        for unit in one["units"]
     ]
     faults = {fault for one in told for fault in one["faults"]}
     faults |= {f"{unit}: {why}" for one in told for unit, why in one["refused"].items()}
-    return Lag(
-        sum(max(unit["pending"], 0) for unit in units), len(told), frozenset(faults), units
-    )
+    return Lag(sum(max(unit["pending"], 0) for unit in units), len(told), frozenset(faults), units)
 
 
 async def _spawn(process: Process, output: IO[bytes]) -> asyncio.subprocess.Process:

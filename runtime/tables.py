@@ -42,10 +42,14 @@ def read_trades(path: Path) -> dict[str, Any]:
     }
     for name, dtype in OPTIONAL.items():
         if name in table.columns and table[name].dtype.is_integer():
-            columns["id" if name == "trade_id" else name] = _cast(path, table, name, dtype).to_numpy()
+            columns["id" if name == "trade_id" else name] = _cast(
+                path, table, name, dtype
+            ).to_numpy()
     _refuse(path, "symbol", np.array([not symbol for symbol in columns["symbol"]]), "a symbol")
     _refuse(path, "ts_ns", columns["ts_ns"] <= 0, "nanoseconds since 1970 above 0")
-    _refuse(path, "price", ~(columns["price"] > 0) | ~np.isfinite(columns["price"]), "a price above 0")
+    _refuse(
+        path, "price", ~(columns["price"] > 0) | ~np.isfinite(columns["price"]), "a price above 0"
+    )
     _refuse(path, "size", ~(columns["size"] >= 0) | ~np.isfinite(columns["size"]), "a size from 0")
     return columns
 
@@ -63,12 +67,16 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _cast(path: Path, table: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
     if name == "ts_ns" and not table[name].dtype.is_integer():
-        raise TableError(f"{path}: column ts_ns: expected whole nanoseconds, found {table[name].dtype}")
+        raise TableError(
+            f"{path}: column ts_ns: expected whole nanoseconds, found {table[name].dtype}"
+        )
     try:
         values = table[name].cast(dtype)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise TableError(f"{path}: column {name}: expected {dtype}, found {table[name].dtype}: {reason}") from error
+        raise TableError(
+            f"{path}: column {name}: expected {dtype}, found {table[name].dtype}: {reason}"
+        ) from error
     if values.null_count():
         row = int(values.is_null().arg_max() or 0) + 1
         raise TableError(f"{path}: column {name}, row {row}: expected a value, found none")

@@ -19,27 +19,43 @@ REQUEST_BYTES_MAX = 8 << 10
 FRAMES = Counter("jetscan_frames_total", "Input frames answered", ["chain", "partition"])
 EVENTS = Counter("jetscan_events_total", "Input events answered", ["chain", "partition"])
 OUTPUTS = Counter("jetscan_outputs_total", "Output messages stored", ["chain", "partition"])
-SUPPRESSED = Counter("jetscan_suppressed_total", "Outputs that had been said before", ["chain", "partition"])
-HANDLER_S = Histogram("jetscan_step_seconds", "Time of a chain for one frame", ["chain"], buckets=LATENCY_S)
-LAG_MESSAGES = Gauge("jetscan_lag_messages", "Input messages not answered yet", ["chain", "partition"])
-LAG_S = Gauge("jetscan_lag_seconds", "Event-time age of the newest answered input", ["chain", "partition"])
-SNAPSHOT_AGE_S = Gauge("jetscan_snapshot_age_seconds", "Age of the saved state", ["chain", "partition"])
+SUPPRESSED = Counter(
+    "jetscan_suppressed_total", "Outputs that had been said before", ["chain", "partition"]
+)
+HANDLER_S = Histogram(
+    "jetscan_step_seconds", "Time of a chain for one frame", ["chain"], buckets=LATENCY_S
+)
+LAG_MESSAGES = Gauge(
+    "jetscan_lag_messages", "Input messages not answered yet", ["chain", "partition"]
+)
+LAG_S = Gauge(
+    "jetscan_lag_seconds", "Event-time age of the newest answered input", ["chain", "partition"]
+)
+SNAPSHOT_AGE_S = Gauge(
+    "jetscan_snapshot_age_seconds", "Age of the saved state", ["chain", "partition"]
+)
 DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
 BAD_FRAMES = Counter("jetscan_bad_frames_total", "Messages refused at decoding", ["subject"])
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
-PUBLISH_S = Histogram("stream_publish_latency_seconds", "Time until a write is stored", ["stream"], buckets=LATENCY_S)
+PUBLISH_S = Histogram(
+    "stream_publish_latency_seconds", "Time until a write is stored", ["stream"], buckets=LATENCY_S
+)
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
 CONNECTIONS = Gauge("websocket_connections", "Open WebSocket connections")
 SENT = Counter("websocket_messages_sent_total", "Messages written to WebSocket clients")
 CONFLATED = Counter("websocket_conflated_total", "Toplist updates skipped for slow clients")
-DROPPED_CLIENTS = Counter("websocket_clients_dropped_total", "Clients cut off because they stopped reading")
+DROPPED_CLIENTS = Counter(
+    "websocket_clients_dropped_total", "Clients cut off because they stopped reading"
+)
 ALERTS_DELIVERED = Counter("alerts_delivered_total", "Alerts written to WebSocket clients")
 DELIVERY_S = Histogram(
     "alert_delivery_latency_seconds", "From an alert's stream to the socket", buckets=LATENCY_S
 )
 REQUESTS = Counter("http_requests_total", "Requests", ["method", "endpoint", "status"])
-REQUEST_S = Histogram("http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S)
+REQUEST_S = Histogram(
+    "http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S
+)
 
 
 def configure(level: str, style: str) -> None:

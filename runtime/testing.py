@@ -67,7 +67,8 @@ class Harness:
         record = self.subjects.record_of(base)
         arrays = {
             name: np.asarray(
-                values, dtype=object if record.columns[name].type == "text" else record.columns[name].type
+                values,
+                dtype=object if record.columns[name].type == "text" else record.columns[name].type,
             )
             for name, values in columns.items()
         }

@@ -47,7 +47,9 @@ class Watchdog:
         while not self._stopped.wait(LOOK_S):
             now, since = time.monotonic(), self._since
             if now - looked > 4 * LOOK_S and since is not None:
-                self._since = since + (now - looked)  # the whole process stood still, not the function
+                self._since = since + (
+                    now - looked
+                )  # the whole process stood still, not the function
             elif since is not None and now - since > self._limit_s:
                 log.error("function does not return; ending the process", running=self._what())
                 faulthandler.dump_traceback(sys.stderr)

@@ -169,7 +169,9 @@ class Worker:
 
     async def _end_with(self, bus: Bus) -> None:
         await bus.closed.wait()
-        raise Closed("the connection to NATS is closed for good; the supervisor starts a new process")
+        raise Closed(
+            "the connection to NATS is closed for good; the supervisor starts a new process"
+        )
 
     async def _hand_over(self) -> None:
         self._roll.draining = True
@@ -262,7 +264,9 @@ class Worker:
 
     def _host(self, unit: Unit, chain: ChainPlan, owner: Owner) -> PartitionHost | MergeHost:
         if chain.stream == "core":
-            return MergeHost(self._bus, self._subjects, chain, owner, self._send_core, self._watchdog)
+            return MergeHost(
+                self._bus, self._subjects, chain, owner, self._send_core, self._watchdog
+            )
         return PartitionHost(
             self._bus,
             self._subjects,
@@ -307,9 +311,7 @@ class Worker:
 
     def _look_at_sinks(self, group: asyncio.TaskGroup) -> None:
         wanted = {
-            one.name: one
-            for one in self.plan.sinks
-            if not self._chosen or one.name in self._chosen
+            one.name: one for one in self.plan.sinks if not self._chosen or one.name in self._chosen
         }
         for name, running in list(self._sinks.items()):
             one = wanted.get(name)
@@ -319,7 +321,9 @@ class Worker:
                 running.host.drain()
         for name, one in wanted.items():
             if name not in self._sinks:
-                host = SinkHost(self._bus, self._subjects, one, self._limits.tries_max, self._is_sink_paused)
+                host = SinkHost(
+                    self._bus, self._subjects, one, self._limits.tries_max, self._is_sink_paused
+                )
                 self._sinks[name] = _SinkRunning(host, group.create_task(host.run()))
 
     # -- pausing
@@ -410,5 +414,7 @@ async def run_worker(
 async def _reload_on_save(worker: Worker, settings: Settings) -> None:
     from watchfiles import PythonFilter, awatch
 
-    async for _ in awatch(settings.functions_dir, watch_filter=PythonFilter(), step=50, debounce=200):
+    async for _ in awatch(
+        settings.functions_dir, watch_filter=PythonFilter(), step=50, debounce=200
+    ):
         worker.load()

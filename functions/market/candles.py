@@ -46,7 +46,12 @@ STATE = {
 
 
 def add_prints(
-    slots: Mapping[str, Array], row: Array, ts_ns: Array, price: Array, size: Array, upd: Array | None
+    slots: Mapping[str, Array],
+    row: Array,
+    ts_ns: Array,
+    price: Array,
+    size: Array,
+    upd: Array | None,
 ) -> Columns | None:
     """Add prints, in order of arrival, to the bars of their minutes.
 
@@ -76,7 +81,9 @@ def add_prints(
             return None
         spread = minute
     at = row * SLOTS + spread % SLOTS
-    flat = {name: slots[name].reshape(-1) for name, shape in STATE.items() if isinstance(shape, tuple)}
+    flat = {
+        name: slots[name].reshape(-1) for name, shape in STATE.items() if isinstance(shape, tuple)
+    }
     evicted = None
     stale = flat["start"][at] != spread
     if stale.any():

@@ -27,7 +27,9 @@ Columns = dict[str, Array]
 
 MINUTE_NS = 60_000_000_000
 REVISABLE = 4  # minutes; as far back as the bars are revised
-AFTER = REVISABLE + 1  # values kept of each recursion: before the oldest revisable bar and after each
+AFTER = (
+    REVISABLE + 1
+)  # values kept of each recursion: before the oldest revisable bar and after each
 MINUTES = 64  # of volume and notional kept: the hour of the oldest revisable bar
 EMAS = (9, 20, 50)
 SMAS = (20, 50, 200)
@@ -67,7 +69,14 @@ def add_bars(
     parts = []
     for turn in rounds(row):
         parts += _add_round(
-            state, turn, row[turn], minute[turn], close[turn], volume[turn], notional[turn], revision[turn]
+            state,
+            turn,
+            row[turn],
+            minute[turn],
+            close[turn],
+            volume[turn],
+            notional[turn],
+            revision[turn],
         )
     if not parts:
         return None
@@ -117,7 +126,12 @@ def _add_round(
 
 
 def _put_minute(
-    state: Mapping[str, Array], row: Array, newest: Array, minute: Array, volume: Array, notional: Array
+    state: Mapping[str, Array],
+    row: Array,
+    newest: Array,
+    minute: Array,
+    volume: Array,
+    notional: Array,
 ) -> None:
     """Keep a minute's volume and notional; the minutes passed over since the newest are gaps."""
     gap = np.clip(minute - newest - 1, 0, MINUTES)

@@ -66,6 +66,7 @@ class Events:
     volume: Array  # of the trading day, the event included
     flow: Array  # since the event's minute began
 
+
 Metric = Callable[[Mapping[str, Array], Events], Array]
 
 
@@ -96,14 +97,16 @@ def _change_pct(minutes: int) -> Metric:
 
 
 def _volume(minutes: int) -> Metric:
+    if minutes == 1:
+        return lambda _, events: events.flow
+    ages = np.arange(1, minutes)
+
     def volume(state: Mapping[str, Array], events: Events) -> Array:
-        total = events.flow.copy()
-        filled = state["filled"][events.row]
-        for age in range(1, minutes):
-            minute = events.minute - age
-            is_kept = (minute <= filled) & (filled - minute < MINUTES)
-            total += np.where(is_kept, state["volumes"][events.row, minute % MINUTES], 0.0)
-        return total
+        row, minute = events.row[:, None], events.minute[:, None] - ages
+        age_in_ring = state["filled"][row] - minute
+        is_kept = (age_in_ring >= 0) & (age_in_ring < MINUTES)
+        closed = np.where(is_kept, state["volumes"][row, minute % MINUTES], 0.0)
+        return events.flow + np.add.accumulate(closed, axis=1)[:, -1]
 
     return volume
 
@@ -149,9 +152,7 @@ ALIASES = {
 }
 
 
-def compute(
-    names: Iterable[str], state: Mapping[str, Array], events: Events
-) -> dict[str, Array]:
+def compute(names: Iterable[str], state: Mapping[str, Array], events: Events) -> dict[str, Array]:
     """The named metrics at each event."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: METRICS[name](state, events) for name in names}

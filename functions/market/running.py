@@ -147,4 +147,3 @@ def previous(last: Array, row: Array | Runs, value: Array) -> Array:
     before = shifted(last[runs.rows], runs, ordered)
     last[runs.rows] = ordered[runs.lasts]
     return runs.unsorted(before)
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def parts_of(ts_ns: Array) -> Iterator[tuple[slice, int, int]]:
     day, session = sessions.trading_day(ts_ns), sessions.session(ts_ns)
     cuts = np.flatnonzero((np.diff(day) != 0) | (np.diff(session) != 0)) + 1
     bounds = [0, *cuts.tolist(), len(ts_ns)]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         yield slice(start, stop), int(day[start]), int(session[start])
 
 
@@ -123,7 +124,9 @@ def filled_forward(is_set: Array, values: Array, carry: Array, runs: Runs) -> Ar
 
 
 def _open_day(state: Mapping[str, Array], events: Events) -> None:
-    opens = np.flatnonzero(state["day_open"][events.row] == 0)[::-1]  # the first one is written last
+    opens = np.flatnonzero(state["day_open"][events.row] == 0)[
+        ::-1
+    ]  # the first one is written last
     state["day_open"][events.row[opens]] = events.price[opens]
 
 

@@ -35,7 +35,16 @@ COOLDOWN_MAX_S = 7 * 86_400
 EQUAL_WITHIN = 1e-4  # of the wire contract: == means |a - b| < 0.0001
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SESSIONS = ("all", *sessions.NAMES)
-KEYS = {"id", "name", "description", "conditions", "cooldown", "enabled", "created_at", "updated_at"}
+KEYS = {
+    "id",
+    "name",
+    "description",
+    "conditions",
+    "cooldown",
+    "enabled",
+    "created_at",
+    "updated_at",
+}
 CONDITION_KEYS = {
     "metric",
     "operator",
@@ -116,19 +125,25 @@ def parse_rule(given: Any) -> Rule:
     if "cooldown_sec" in told:
         told.setdefault("cooldown", told.pop("cooldown_sec"))
     if "conditions" not in told and "metric" in told:  # the older form of one condition
-        told["conditions"] = [{name: told.pop(name) for name in list(told) if name in CONDITION_KEYS | {"op"}}]
+        told["conditions"] = [
+            {name: told.pop(name) for name in list(told) if name in CONDITION_KEYS | {"op"}}
+        ]
         told.pop("type", None)
     where = f"rule {told.get('id') or told.get('name') or '?'}"
     _only(told, KEYS, where)
     rule_id = told.get("id")
     if not isinstance(rule_id, str) or not ID.fullmatch(rule_id):
-        raise RuleFault(f"{where}: id: expected 1 to 64 of letters, digits, - and _, found {rule_id!r}")
+        raise RuleFault(
+            f"{where}: id: expected 1 to 64 of letters, digits, - and _, found {rule_id!r}"
+        )
     name = told.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
         raise RuleFault(f"{where}: name: expected 1 to {NAME_MAX} letters, found {name!r}")
     cooldown = told.get("cooldown", 10)
     if not _is_number(cooldown) or not 0 <= cooldown <= COOLDOWN_MAX_S:
-        raise RuleFault(f"{where}: cooldown: expected seconds from 0 to {COOLDOWN_MAX_S}, found {cooldown!r}")
+        raise RuleFault(
+            f"{where}: cooldown: expected seconds from 0 to {COOLDOWN_MAX_S}, found {cooldown!r}"
+        )
     enabled = told.get("enabled", True)
     if not isinstance(enabled, bool):
         raise RuleFault(f"{where}: enabled: expected true or false, found {enabled!r}")
@@ -157,7 +172,9 @@ def _condition(given: Any, where: str) -> Condition:
         raise RuleFault(f"{where}: metric: no metric {metric!r}{hint}")
     operator = told.get("operator")
     if operator not in OPERATORS:
-        raise RuleFault(f"{where}: operator: expected one of {' '.join(OPERATORS)}, found {operator!r}")
+        raise RuleFault(
+            f"{where}: operator: expected one of {' '.join(OPERATORS)}, found {operator!r}"
+        )
     value = told.get("value")
     if not _is_number(value):
         raise RuleFault(f"{where}: value: expected a number, found {value!r}")
@@ -178,7 +195,9 @@ def _only(told: Mapping[str, Any], known: set[str], where: str) -> None:
     for name in told:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+            hint = (
+                f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+            )
             raise RuleFault(f"{where}: {name}: no such field{hint}")
 
 

@@ -32,7 +32,9 @@ log = telemetry.get_logger(__name__)
 
 BODY_BYTES_MAX = 256 << 10
 MESSAGE_BYTES_MAX = 64 << 10
-SEND_BUFFER_BYTES = 64 << 10  # a client that stops reading is noticed after 13 updates, not after 600
+SEND_BUFFER_BYTES = (
+    64 << 10
+)  # a client that stops reading is noticed after 13 updates, not after 600
 UNANSWERED_MS = 20_000  # TCP_USER_TIMEOUT: a vanished client frees its socket
 GOODBYE_S = 3.0
 EXIT_S = 8.0
@@ -215,7 +217,7 @@ def _guard(app: Quart, gateway: Gateway) -> None:
         if request.method == "OPTIONS":
             return Response("", 200)
         if request.path.startswith("/api/"):
-            g.user = user_of(settings, request.headers)
+            g.user = user_of(settings, request.headers.get("Authorization", ""))
         return None
 
     @app.after_request
@@ -231,7 +233,9 @@ def _guard(app: Quart, gateway: Gateway) -> None:
             response.headers["Access-Control-Max-Age"] = "3600"
         endpoint = request.endpoint or "unknown"
         telemetry.REQUESTS.labels(request.method, endpoint, str(response.status_code)).inc()
-        telemetry.REQUEST_S.labels(endpoint).observe(time.monotonic() - g.get("started_at", time.monotonic()))
+        telemetry.REQUEST_S.labels(endpoint).observe(
+            time.monotonic() - g.get("started_at", time.monotonic())
+        )
         return response
 
 
@@ -350,7 +354,10 @@ def _reading(app: Quart, gateway: Gateway) -> None:
 
     @app.get("/api/v1/toplists")
     async def list_toplists() -> Any:
-        lists = [{"id": name, "name": name.replace("_", " "), "user_id": ""} for name in sorted(hub.toplists)]
+        lists = [
+            {"id": name, "name": name.replace("_", " "), "user_id": ""}
+            for name in sorted(hub.toplists)
+        ]
         return {"system_toplists": lists, "user_toplists": [], "count": len(lists)}
 
     @app.get("/api/v1/toplists/system/<name>")
@@ -412,7 +419,10 @@ def _time(name: str) -> int | None:
             raise ValueError(text)
         return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
     except ValueError:
-        abort(400, f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}")
+        abort(
+            400,
+            f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}",
+        )
 
 
 def _page(app: Quart) -> None:
@@ -441,7 +451,7 @@ def _websocket(app: Quart, gateway: Gateway) -> None:
         origin = websocket.headers.get("Origin", "")
         if not origin_allowed(settings, origin, websocket.host):
             return problem(403, f"origin {origin} may not connect")
-        user = user_of(settings, websocket.headers)
+        user = user_of(settings, websocket.headers.get("Authorization", ""))
         if len(hub.clients) >= settings.websocket_connections_max or gateway.is_draining:
             return problem(503, "Max connections reached", {"Retry-After": "5"})
         await websocket.accept()
@@ -519,7 +529,7 @@ async def run_server(app: Quart, listening: socket.socket, shutdown: Callable[[]
     config.keep_alive_max_requests = 1_000_000
     config.accesslog = None
     config.errorlog = None
-    await hypercorn_serve(app, config, shutdown_trigger=shutdown)  # type: ignore[arg-type]
+    await hypercorn_serve(app, config, shutdown_trigger=shutdown)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -534,7 +544,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise OSError(f"port {port} on {host} cannot be had: {error.strerror}; set JETSCAN_PORT") from error
+        raise OSError(
+            f"port {port} on {host} cannot be had: {error.strerror}; set JETSCAN_PORT"
+        ) from error
     listening.listen(4096)
     listening.setblocking(False)
     return listening

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import jwt
@@ -18,15 +17,17 @@ class Unauthorized(Exception):
     """No valid token; the text says what was expected."""
 
 
-def user_of(settings: Settings, headers: Mapping[str, str]) -> str:
+def user_of(settings: Settings, authorization: str) -> str:
     """The caller; without a token that is `default` in local mode and nobody elsewhere."""
-    token = headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    token = authorization.removeprefix("Bearer ").strip()
     if not token:
         if settings.mode == "local":
             return LOCAL_USER
         raise Unauthorized("expected Authorization: Bearer TOKEN")
     if not settings.jwt_secret:
-        raise Unauthorized("a token was given, but this instance has no JETSCAN_JWT_SECRET to check it")
+        raise Unauthorized(
+            "a token was given, but this instance has no JETSCAN_JWT_SECRET to check it"
+        )
     try:
         claims = jwt.decode(
             token, settings.jwt_secret, algorithms=ALGORITHMS, options={"require": ["exp"]}

@@ -164,13 +164,17 @@ class RuleBook:
 
     def _object(self, rule: Any) -> dict[str, Any]:
         if not isinstance(rule, dict):
-            raise RuleError(400, f"Invalid request body: expected an object, found {type(rule).__name__}")
+            raise RuleError(
+                400, f"Invalid request body: expected an object, found {type(rule).__name__}"
+            )
         return rule
 
     def _complete(self, rule: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         rule_id = rule.get("id") or str(uuid.uuid4())
         if not isinstance(rule_id, str) or not ID.fullmatch(rule_id):
-            raise RuleError(400, f"id: expected 1 to 64 of letters, digits, - and _, found {rule_id!r}")
+            raise RuleError(
+                400, f"id: expected 1 to 64 of letters, digits, - and _, found {rule_id!r}"
+            )
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         whole = {"description": "", "cooldown": 10, "enabled": True, **rule, "id": rule_id}
         whole["created_at"] = before.get("created_at") or rule.get("created_at") or now
@@ -190,5 +194,7 @@ class RuleBook:
                 await self._kv.update(rule["id"], value, revision)
         except Refused as error:
             await self._refresh()
-            raise RuleError(409, f"rule {rule['id']} was changed by somebody else; read it again") from error
+            raise RuleError(
+                409, f"rule {rule['id']} was changed by somebody else; read it again"
+            ) from error
         await self._refresh()

@@ -45,7 +45,9 @@ class Conversation:
             self._error("invalid_message", "expected a JSON object")
             return
         if not isinstance(message, dict):
-            self._error("invalid_message", f"expected a JSON object, found {type(message).__name__}")
+            self._error(
+                "invalid_message", f"expected a JSON object, found {type(message).__name__}"
+            )
             return
         verb = self._verbs.get(str(message.get("type")))
         if verb is None:
@@ -101,7 +103,9 @@ class Conversation:
     def _resume(self, message: dict[str, Any]) -> None:
         after = message.get("after")
         if isinstance(after, bool) or not isinstance(after, int) or after < 0:
-            raise ValueError("after: expected the number of the last alert received, 0 for all held")
+            raise ValueError(
+                "after: expected the number of the last alert received, 0 for all held"
+            )
         self._success("resumed", {"after": after, "newest": self._hub.newest})
         self._hub.resume(self._client, after)
 

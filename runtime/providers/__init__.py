@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,7 +118,9 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
         return batch
     rows = slice(start, stop)
     columns = {name: values[rows] for name, values in batch.columns.items()}
-    return Batch(batch.kind, columns, batch.symbols, None if batch.index is None else batch.index[rows])
+    return Batch(
+        batch.kind, columns, batch.symbols, None if batch.index is None else batch.index[rows]
+    )
 
 
 def open_provider(url: str) -> Provider:
@@ -136,7 +138,9 @@ def open_provider(url: str) -> Provider:
     return openers[parts.scheme](parts.netloc + parts.path, given)
 
 
-def take_parameters(given: dict[str, str], known: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
+def take_parameters(
+    given: dict[str, str], known: Mapping[str, Callable[[str], Any]]
+) -> dict[str, Any]:
     """Converted parameters; raises ProviderError naming the nearest known one."""
     taken = {}
     for name, text in given.items():

@@ -12,9 +12,10 @@ Days are weekdays, 04:00 to 20:00 in New York; holidays trade.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -135,7 +136,9 @@ class SimProvider:
         size = np.where(
             is_odd, draw.integers(1, 100, count), 100 * (1 + draw.geometric(0.4, count) - 1)
         ).astype(np.float64)
-        delay = np.where(draw.random(count) < LATE_SHARE, draw.integers(1, LATE_MAX_S + 1, count), 0)
+        delay = np.where(
+            draw.random(count) < LATE_SHARE, draw.integers(1, LATE_MAX_S + 1, count), 0
+        )
         start = drawn.midnight_ns + second * SECOND_NS
         halted = drawn.halted_from[who]
         is_trading = (minute < halted) | (minute >= halted + HALT_MINUTES)
@@ -235,7 +238,7 @@ def open_sim(address: str, given: dict[str, str]) -> SimProvider:
     """sim://?symbols=500&seed=7&speed=1&warm=10m&rate=200&start=2026-01-05T09:30&days=1"""
     if address:
         raise ProviderError(f"sim://{address}: expected parameters only, as in sim://?symbols=500")
-    known = {
+    known: dict[str, Callable[[str], Any]] = {
         "symbols": int,
         "seed": int,
         "speed": speed_of,

@@ -147,7 +147,7 @@ class Chaos:
             await gate.close()
             self._end()
 
-    # -- breaking
+    # -- what breaks things
 
     async def _break(self, gate: Gate) -> None:
         choices = random.Random(self.seed)
@@ -174,7 +174,10 @@ class Chaos:
         if len(self.workers) >= 5:
             return
         arguments = [str(WORKER), f"nats://127.0.0.1:{port}", str(self.functions_dir)]
-        arguments += [str(self.die_before_save), *(["--without", self.without] if self.without else [])]
+        arguments += [
+            str(self.die_before_save),
+            *(["--without", self.without] if self.without else []),
+        ]
         with self.log.open("ab") as output:
             self.workers.append(
                 subprocess.Popen(
@@ -289,9 +292,7 @@ class Chaos:
         raise AssertionError(f"workers do not finish; see {self.log}")
 
 
-async def _publish(
-    bus: Bus, partition: int, number: int, frames: list[tuple[str, bytes]]
-) -> None:
+async def _publish(bus: Bus, partition: int, number: int, frames: list[tuple[str, bytes]]) -> None:
     for base, data in frames:
         await bus.put(f"{base}.{partition}", data, message_id=f"{base}/{partition}/{number}")
 
