@@ -1,12 +1,20 @@
-"""Trading days and sessions of the United States, for arrays of times.
+"""Trading days and sessions: of New York for stocks, of UTC for what trades around the clock.
 
-premarket 04:00-09:30, market 09:30-16:00, postmarket 16:00-20:00 in New York on weekdays, half open;
-a trading day begins at 04:00. Exchange holidays and early closes are not known here yet.
+    New York, Monday to Friday      session          UTC in winter    in summer
+    04:00 - 09:30                   premarket        09:00 - 14:30    08:00 - 13:30
+    09:30 - 16:00                   market           14:30 - 21:00    13:30 - 20:00
+    16:00 - 20:00                   postmarket       21:00 - 01:00    20:00 - 24:00
+    else                            closed
+
+A trading day begins at 04:00; what is printed overnight or on a weekend belongs to the day before.
+Around the clock the day begins at 00:00 UTC and all of it is `market`. Exchange holidays and early
+closes come with the exchange calendar; until then they count as ordinary weekdays.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,50 +24,60 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-NEW_YORK = ZoneInfo("America/New_York")
-SECOND_NS = 1_000_000_000
-HOUR_NS = 3600 * SECOND_NS
-DAY_NS = 24 * HOUR_NS
-DAY_STARTS_NS = 4 * HOUR_NS
-OPEN_NS = 9 * HOUR_NS + HOUR_NS // 2
-CLOSE_NS = 16 * HOUR_NS
-POST_ENDS_NS = 20 * HOUR_NS
 CLOSED, PREMARKET, MARKET, POSTMARKET = range(4)
-NAMES = {"premarket": PREMARKET, "market": MARKET, "postmarket": POSTMARKET}
+SESSIONS = ("closed", "premarket", "market", "postmarket")
+
+MINUTE_NS = 60_000_000_000
+DAY_NS = 1440 * MINUTE_NS
+DAY_START = 4 * 60  # minutes after midnight, New York
+BOUNDS = np.array([DAY_START, 9 * 60 + 30, 16 * 60, 20 * 60])
+BETWEEN = np.array([CLOSED, PREMARKET, MARKET, POSTMARKET, CLOSED], dtype=np.uint8)
+EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
+NEW_YORK = ZoneInfo("America/New_York")
 
 
 @lru_cache(maxsize=4096)
-def _offset_ns(hour: int) -> int:
-    """New York's distance from UTC in an hour since 1970; it changes on whole hours only."""
-    moment = datetime.fromtimestamp(hour * 3600, UTC).astimezone(NEW_YORK)
-    offset = moment.utcoffset()
-    assert offset is not None
-    return int(offset.total_seconds()) * SECOND_NS
+def _offset_minutes(utc_day: int) -> int:
+    """New York's offset on a UTC day, at 10:00 UTC: after any clock change, before any 04:00."""
+    moment = datetime.fromtimestamp(utc_day * 86_400 + 36_000, UTC)
+    offset = moment.astimezone(NEW_YORK).utcoffset()
+    assert offset is not None  # the moment is aware
+    return int(offset.total_seconds() // 60)
 
 
-def local_ns(ts_ns: Array) -> Array:
-    """Nanoseconds of New York's clock since 1970, for times in UTC."""
-    hours = ts_ns // HOUR_NS
-    first, last = int(hours.min()), int(hours.max())
-    if first == last:
-        return ts_ns + _offset_ns(first)
-    known, place = np.unique(hours, return_inverse=True)
-    return ts_ns + np.array([_offset_ns(int(hour)) for hour in known])[place]
+def _new_york(ts_ns: Array) -> tuple[Array, Array]:
+    """Days since 1970 and minutes after midnight on New York's clocks."""
+    utc_day = ts_ns // DAY_NS
+    days, place = np.unique(utc_day, return_inverse=True)
+    offsets = np.array([_offset_minutes(day) for day in days.tolist()], dtype=np.int64)
+    local = ts_ns // MINUTE_NS + offsets[place.reshape(ts_ns.shape)]
+    return local // 1440, local % 1440
 
 
-def trading_day(ts_ns: Array) -> Array:
-    """Days since 1970 of the trading day a time belongs to; before 04:00 that is the day before."""
-    return (local_ns(ts_ns) - DAY_STARTS_NS) // DAY_NS
+def _weekday(day: Array) -> Array:
+    return (day + EPOCH_WEEKDAY) % 7
 
 
-def session(ts_ns: Array) -> Array:
-    """CLOSED, PREMARKET, MARKET or POSTMARKET at each time."""
-    local = local_ns(ts_ns)
-    of_day = local % DAY_NS
-    is_weekday = (local // DAY_NS + 3) % 7 < 5  # 1970-01-01 was a Thursday
-    named = np.select(
-        [of_day < DAY_STARTS_NS, of_day < OPEN_NS, of_day < CLOSE_NS, of_day < POST_ENDS_NS],
-        [CLOSED, PREMARKET, MARKET, POSTMARKET],
-        CLOSED,
-    )
-    return np.where(is_weekday, named, CLOSED)
+def new_york_session(ts_ns: Array) -> Array:
+    """The session (a code of SESSIONS, u1) of each time."""
+    day, minute = _new_york(ts_ns)
+    session = BETWEEN[np.searchsorted(BOUNDS, minute, side="right")]
+    return np.where(_weekday(day) < 5, session, np.uint8(CLOSED))
+
+
+def new_york_day(ts_ns: Array) -> Array:
+    """The trading day of each time, as days since 1970: the last weekday 04:00 that has passed."""
+    day, minute = _new_york(ts_ns)
+    day = day - (minute < DAY_START)
+    return day - np.maximum(_weekday(day) - 4, 0)
+
+
+def utc_day(ts_ns: Array) -> Array:
+    """The day of what trades around the clock, as days since 1970."""
+    return ts_ns // DAY_NS
+
+
+@lru_cache(maxsize=1 << 17)
+def trades_always(symbol: str, patterns: str) -> bool:
+    """Whether a symbol trades around the clock: one of the patterns (separated by blanks) fits."""
+    return any(fnmatchcase(symbol, pattern) for pattern in patterns.split())
