@@ -35,7 +35,7 @@ class Prints:
 
 def parts_of(ts_ns: Array) -> Iterator[tuple[slice, int, int]]:
     """(rows, trading day, session) of the stretches of a frame that lie in one session of one day."""
-    day, session = sessions.trading_day(ts_ns), sessions.session(ts_ns)
+    day, session = sessions.new_york_day(ts_ns), sessions.new_york_session(ts_ns)
     cuts = np.flatnonzero((np.diff(day) != 0) | (np.diff(session) != 0)) + 1
     bounds = [0, *cuts.tolist(), len(ts_ns)]
     for start, stop in pairwise(bounds):

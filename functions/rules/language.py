@@ -34,7 +34,7 @@ RULES_MAX = 1_000
 COOLDOWN_MAX_S = 7 * 86_400
 EQUAL_WITHIN = 1e-4  # of the wire contract: == means |a - b| < 0.0001
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SESSIONS = ("all", *sessions.NAMES)
+SESSIONS = ("all", *sessions.SESSIONS[1:])  # closed cannot be asked for
 KEYS = {
     "id",
     "name",
@@ -245,7 +245,7 @@ class Compiled:
         if leaf.volume_threshold:
             holds = holds & (volume >= leaf.volume_threshold)
         if leaf.calculated_during != "all":
-            holds = holds & (session == sessions.NAMES[leaf.calculated_during])
+            holds = holds & (session == sessions.SESSIONS.index(leaf.calculated_during))
         return holds
 
 

@@ -1,0 +1,33 @@
+"""Measurements: every claim about speed is a bench that anyone can run, and prints JSON."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from runtime.config import Settings
+from runtime.subjects import Subjects
+
+_MEANINGS = {
+    "bars": "the bar kernel and the bars function: trades per second on one core",
+    "scan": "10,000 symbols, 100 rules of 3 conditions, toplists: time of one scan",
+    "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
+    "latency": "trade published -> alert at a WebSocket client, under load",
+    "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
+}
+
+
+def names() -> dict[str, str]:
+    """The benches and what each measures."""
+    return dict(_MEANINGS)
+
+
+def run_bench(
+    name: str, settings: Settings, subjects: Subjects, quiet: bool = True, **sizes: Any
+) -> dict[str, Any]:
+    """Run one bench; `sizes` override its defaults, as its tests do."""
+    from bench.machinery import machine
+
+    module = importlib.import_module(f"bench.{name}")
+    used, results = module.run(settings, subjects, quiet, **sizes)
+    return {"bench": name, "machine": machine(), "sizes": used, "results": results}
