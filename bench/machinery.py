@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,10 @@ class Stage:
 
     async def units(self) -> dict[str, dict[str, Any]]:
         """Every hosted unit by its key, with its worker's pid."""
-        told = [json.loads(answer.data) for answer in await self.bus.gather("runtime.status", wait_s=0.15)]
+        told = [
+            json.loads(answer.data)
+            for answer in await self.bus.gather("runtime.status", wait_s=0.15)
+        ]
         return {unit["unit"]: {**unit, "pid": one["pid"]} for one in told for unit in one["units"]}
 
     async def hosted(self, wanted: int) -> None:
@@ -124,7 +127,8 @@ def market_frames(
     for batch in provider.batches():
         if batch.kind == "status":
             continue
-        yield from splitter.split(batch)
+        columns = {name: values for name, values in batch.columns.items() if name != "upd"}
+        yield from splitter.split(replace(batch, columns=columns))  # every print counts in its bar
         if batch.kind == "clock":
             clocks += 1
             if clocks > seconds:
@@ -140,8 +144,8 @@ def rules_body(rules: int) -> str:
             "name": f"Bench {k}",
             "cooldown": 300,
             "conditions": [
-                {"metric": "change_pct_5m", "operator": ">", "value": 0.5 + k * 0.02},
-                {"metric": "rsi_14", "operator": "<", "value": 95 - k * 0.1},
+                {"metric": "change_pct_1m", "operator": ">", "value": 0.3 + k * 0.02},
+                {"metric": "vwap_5m", "operator": ">", "value": 1 + k * 0.1},
                 {"metric": "volume_daily", "operator": ">", "value": 1000 * k},
             ],
         }

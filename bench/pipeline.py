@@ -84,7 +84,9 @@ async def _measure(
 def _clock(ts_ns: int, subjects: Subjects) -> bytes:
     from runtime.frames import Frame
 
-    return encode(Frame({"ts_ns": np.array([ts_ns])}, source="bench"), subjects.record_of("ticks.clock"))
+    return encode(
+        Frame({"ts_ns": np.array([ts_ns])}, source="bench"), subjects.record_of("ticks.clock")
+    )
 
 
 async def _publish(running: Stage, queue: list[tuple[str, bytes]]) -> int:
@@ -97,10 +99,12 @@ async def _publish(running: Stage, queue: list[tuple[str, bytes]]) -> int:
 
 async def _answered(running: Stage, last: list[int]) -> None:
     """Wait until every partition's position is at its last message."""
-    async with asyncio.timeout(600):
+    async with asyncio.timeout(120):
         while True:
             units = await running.units()
-            done = [units.get(f"market.{p}", {}).get("position", 0) >= n for p, n in enumerate(last)]
+            done = [
+                units.get(f"market.{p}", {}).get("position", 0) >= n for p, n in enumerate(last)
+            ]
             if all(done):
                 return
 

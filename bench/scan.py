@@ -64,7 +64,9 @@ def _move(prices: Any, draw: np.random.Generator) -> Any:
     return np.maximum(np.round(prices * np.exp(draw.standard_normal(len(prices)) * 0.001), 2), 0.01)
 
 
-def _print(chain: Chain, names: list[str], prices: Any, ts_ns: int, draw: np.random.Generator) -> Any:
+def _print(
+    chain: Chain, names: list[str], prices: Any, ts_ns: int, draw: np.random.Generator
+) -> Any:
     count = len(names)
     columns = {
         "ts_ns": np.full(count, ts_ns),

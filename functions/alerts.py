@@ -28,7 +28,6 @@ def alerts(alerts, state):
         "rule_name": alerts.get("rule_name", absent),
         "values": alerts.get("values", ["{}"] * size),
         "number": np.arange(count + 1, count + size + 1),
-        "trace": alerts.get("trace", [""] * size),
     }
 
 

@@ -17,6 +17,7 @@ import click
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
 from runtime.config import ConfigError, Settings, load_settings
+from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.subjects import Subjects, SubjectsError, load_subjects
 
@@ -65,11 +66,11 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(main)
     except BaseExceptionGroup as group:
-        known, unknown = group.split((BusError, OSError))
+        known, unknown = group.split((BusError, EmbeddedError, OSError))
         if unknown is not None or known is None:
             raise
         fail("; ".join(dict.fromkeys(str(error) for error in _leaves(known))))
-    except BusError as error:
+    except (BusError, EmbeddedError, OSError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -45,6 +45,7 @@ TRACE = "traceparent"
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
 DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
+QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
 FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
 
 Position = tuple[int, int]
@@ -212,6 +213,7 @@ class PartitionHost:
                 f"{self.plan.stream} ends at {state.last}; restore the stream or remove the snapshot"
             )
         if state.first > self.progress.position + 1 and self.progress.position:
+            telemetry.EXPIRED.labels(self.plan.name).inc(state.first - self.progress.position - 1)
             log.warning(
                 "input expired before it was read",
                 unit=unit_key(self.unit),
@@ -275,7 +277,7 @@ class PartitionHost:
     # -- running
 
     async def _follow(self, pull: Pull) -> None:
-        turns = 0
+        turns, heard_at = 0, time.monotonic()
         while not self._stopping.is_set():
             if self._is_fenced:
                 raise Fenced(unit_key(self.unit))
@@ -292,10 +294,36 @@ class PartitionHost:
             if message is not None:
                 await self._answer(message)
                 self.progress.pending = pull.pending + pull.queued
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > QUIET_S:
+                await self._check_quiet()
+                heard_at = time.monotonic()
             await self._save_if_due()
             turns += 1
             if turns % FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
+
+    async def _check_quiet(self) -> None:
+        """A pull that brings nothing although the stream has more is lost, whatever it looks like."""
+        self.progress.pending = 0
+        self._tell_telemetry()
+        state = await self._bus.consumer_state(self.plan.stream, self.consumer)
+        if state is None or state.pending or state.delivered > self.progress.position:
+            raise LostPlace(f"nothing came for {QUIET_S:g} s, but {state} is there")
+
+    def _tell_telemetry(self) -> None:
+        chain, partition = self.plan.name, unit_key(self.unit).rpartition(".")[2]
+        counts, progress = self._chain.counts, self.progress
+        telemetry.set_unit(
+            chain,
+            partition,
+            frames=counts.frames_in,
+            events=counts.events_in,
+            published=progress.published,
+            suppressed=progress.suppressed,
+            pending=progress.pending,
+            snapshot_age_s=time.monotonic() - progress.saved_at,
+        )
 
     async def _next(self, pull: Pull) -> Message | None:
         """The next input; None when it is time to look around."""
@@ -313,6 +341,9 @@ class PartitionHost:
             )
         else:
             outputs = await self._stepped(message)
+        for output in outputs:
+            if output.base == "dead":
+                telemetry.DEAD_LETTERS.labels(output.subject.split(".")[1]).inc()
         await self._publish(message, outputs)
         if self._suspect.is_careful:
             await self._mark_suspect(0)
@@ -322,12 +353,14 @@ class PartitionHost:
 
     async def _stepped(self, message: Message) -> list[Output]:
         step = self._chain.step(message.sequence, message.subject, message.data, message.ts_ns)
+        began = time.perf_counter()
         while True:
             try:
                 with self._watchdog.watching(self._running_now):
                     delay_s = next(step)
             except StopIteration as end:
                 outputs: list[Output] = end.value
+                telemetry.HANDLER_S.labels(self.plan.name).observe(time.perf_counter() - began)
                 return outputs
             await asyncio.sleep(delay_s)
 
@@ -417,6 +450,7 @@ class PartitionHost:
         self.progress.saved_position = self.progress.position
         self.progress.saved_at = time.monotonic()
         self.progress.state_bytes = sum(blobs_of(meta).values())
+        self._tell_telemetry()
         await self._forget_blobs(before, meta)
         if self._last_message is not None:
             await self._bus.acknowledge(self._last_message)

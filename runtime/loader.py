@@ -459,9 +459,11 @@ def _chain(
     stream = place.input if place else next(iter(streams), None)
     wrong = [base for base in inputs if subjects.subjects[base].stream != stream]
     if stream is None or wrong:
-        for one in members:
-            if stream is None or set(one.reads) & set(wrong):
-                faults.append(Fault(one.file, one.line, _two_streams(one, inputs, subjects)))
+        faults.extend(
+            Fault(one.file, one.line, _two_streams(one, inputs, subjects))
+            for one in members
+            if stream is None or set(one.reads) & set(wrong)
+        )
         return None
     if subjects.subjects[CLOCK].stream == stream:
         inputs = list(dict.fromkeys([*inputs, CLOCK]))

@@ -15,13 +15,13 @@ def rfc3339(ts_ns: int) -> str:
     return str(np.datetime64(ts_ns, "ns")) + "Z"
 
 
-def alert_shapes(frame: Frame) -> list[dict[str, Any]]:
-    """The alerts of an `alerts.filtered` frame."""
+def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
+    """The alerts of an `alerts.filtered` frame; the trace is that of the causing message."""
     symbols = frame["symbol"]
     alerts = []
+    trace_id = traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
     for row in range(len(frame)):
         name, symbol = frame["rule_name"][row], str(symbols[row])
-        trace = frame["trace"][row] if "trace" in frame else ""
         alerts.append(
             {
                 "id": frame["id"][row],
@@ -33,7 +33,7 @@ def alert_shapes(frame: Frame) -> list[dict[str, Any]]:
                 "price": float(frame["price"][row]),
                 "message": f"Rule '{name}' matched for {symbol}",
                 "metadata": json.loads(frame["values"][row]),
-                "trace_id": trace,
+                "trace_id": trace_id,
                 "seq": int(frame["number"][row]),
             }
         )

@@ -16,31 +16,23 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REQUEST_BYTES_MAX = 8 << 10
 
-FRAMES = Counter("jetscan_frames_total", "Input frames answered", ["chain", "partition"])
-EVENTS = Counter("jetscan_events_total", "Input events answered", ["chain", "partition"])
-OUTPUTS = Counter("jetscan_outputs_total", "Output messages stored", ["chain", "partition"])
-SUPPRESSED = Counter(
-    "jetscan_suppressed_total", "Outputs that had been said before", ["chain", "partition"]
-)
+_UNIT = ["chain", "partition"]
+FRAMES = Gauge("jetscan_frames", "Input frames answered since the unit was taken", _UNIT)
+EVENTS = Gauge("jetscan_events", "Input events answered since the unit was taken", _UNIT)
+OUTPUTS = Gauge("jetscan_outputs", "Output messages stored since the unit was taken", _UNIT)
+SUPPRESSED = Gauge("jetscan_suppressed", "Outputs that had been said before", _UNIT)
 HANDLER_S = Histogram(
     "jetscan_step_seconds", "Time of a chain for one frame", ["chain"], buckets=LATENCY_S
 )
 LAG_MESSAGES = Gauge(
     "jetscan_lag_messages", "Input messages not answered yet", ["chain", "partition"]
 )
-LAG_S = Gauge(
-    "jetscan_lag_seconds", "Event-time age of the newest answered input", ["chain", "partition"]
-)
 SNAPSHOT_AGE_S = Gauge(
     "jetscan_snapshot_age_seconds", "Age of the saved state", ["chain", "partition"]
 )
 DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
-BAD_FRAMES = Counter("jetscan_bad_frames_total", "Messages refused at decoding", ["subject"])
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
-PUBLISH_S = Histogram(
-    "stream_publish_latency_seconds", "Time until a write is stored", ["stream"], buckets=LATENCY_S
-)
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
 CONNECTIONS = Gauge("websocket_connections", "Open WebSocket connections")
 SENT = Counter("websocket_messages_sent_total", "Messages written to WebSocket clients")
@@ -56,6 +48,30 @@ REQUESTS = Counter("http_requests_total", "Requests", ["method", "endpoint", "st
 REQUEST_S = Histogram(
     "http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S
 )
+
+
+def set_unit(
+    chain: str,
+    partition: str,
+    *,
+    frames: int,
+    events: int,
+    published: int,
+    suppressed: int,
+    pending: int,
+    snapshot_age_s: float,
+) -> None:
+    """What a hosted unit has done; called when it saves and when it is quiet, not per frame."""
+    values = {
+        FRAMES: frames,
+        EVENTS: events,
+        OUTPUTS: published,
+        SUPPRESSED: suppressed,
+        LAG_MESSAGES: pending,
+        SNAPSHOT_AGE_S: snapshot_age_s,
+    }
+    for gauge, value in values.items():
+        gauge.labels(chain, partition).set(value)
 
 
 def configure(level: str, style: str) -> None:

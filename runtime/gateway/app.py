@@ -40,6 +40,7 @@ GOODBYE_S = 3.0
 EXIT_S = 8.0
 LIST_LIMIT, LIST_LIMIT_MAX, OFFSET_MAX = 50, 500, 10_000
 ALERT_LIMIT, ALERT_LIMIT_MAX = 100, 1_000
+TRACEPARENT = "traceparent"
 HISTORY_READ = 20_000  # alerts messages read back at start
 POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
@@ -107,7 +108,9 @@ class Gateway:
     def _heard_alerts(self, message: Message) -> None:
         record = self.subjects.record_of("alerts.filtered")
         try:
-            alerts = alert_shapes(decode(message.data, record))
+            alerts = alert_shapes(
+                decode(message.data, record), message.headers.get(TRACEPARENT, "")
+            )
         except (BadFrame, ValueError, KeyError) as error:
             log.error("alerts refused", sequence=message.sequence, reason=str(error))
             return
@@ -451,7 +454,9 @@ def _websocket(app: Quart, gateway: Gateway) -> None:
         origin = websocket.headers.get("Origin", "")
         if not origin_allowed(settings, origin, websocket.host):
             return problem(403, f"origin {origin} may not connect")
-        user = user_of(settings, websocket.headers.get("Authorization", ""))
+        # A browser cannot send the header with a WebSocket: the token may stand in the address.
+        token = websocket.headers.get("Authorization") or websocket.args.get("token", "")
+        user = user_of(settings, token)
         if len(hub.clients) >= settings.websocket_connections_max or gateway.is_draining:
             return problem(503, "Max connections reached", {"Retry-After": "5"})
         await websocket.accept()
