@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from functions.market import metrics, sessions, tape
-from functions.market.running import runs_of, shifted
+from functions.market.running import shifted
 from functions.market.toplists import LISTS, METRICS, ranked
 from functions.rules import check_rules, compile_rules
 from runtime import function
@@ -88,7 +88,7 @@ def scan(trades, state, settings):
             day,
             session,
         )
-        number = tape.ordinals(state, prints.events.row, prints.ts_ns)
+        number = tape.ordinals(state, prints.runs, prints.ts_ns)
         if (
             rules.rules
             and len(number)
@@ -103,9 +103,8 @@ def fire(state, rules, prints, number):
     values = metrics.compute(rules.metrics, state, prints.events)
     session = np.full(len(number), prints.session)
     truths = rules.truth(values, prints.events.volume, session)
-    row = prints.events.row
-    runs = runs_of(row)
-    is_trading = state["halted"][row] == 0
+    runs = prints.runs
+    is_trading = state["halted"][prints.events.row] == 0
     alerts = []
     for rule, holds in zip(rules.rules, truths, strict=True):
         armed = state[f"armed.{rule.version}"]

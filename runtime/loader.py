@@ -100,7 +100,8 @@ class ChainPlan:
     def wire_inputs(self, subjects: Subjects, partition: int | None) -> list[str]:
         """The subjects a consumer of this chain filters on."""
         ending = "*" if partition is None else str(partition)
-        redrive = [f"redrive.{self.stream}.{hosted.name}.{ending}" for hosted in self.functions]
+        names = dict.fromkeys([self.name, *(hosted.name for hosted in self.functions)])
+        redrive = [f"redrive.{self.stream}.{name}.{ending}" for name in names]
         return subjects.input_subjects(self.stream, list(self.inputs), partition) + redrive
 
 

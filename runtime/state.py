@@ -132,9 +132,11 @@ class Table:
             return self._texts[name]
         array = self._arrays.get(name)
         if array is None:
+            if len(self._rows.symbols) > self._capacity:
+                self._grow()
             array = self._arrays[name] = self._zeros(self._family_shape(name))
         rows = len(self._rows.symbols)
-        if len(array) < rows:
+        if rows > self._capacity:
             self._grow()
             array = self._arrays[name]
         return array[:rows]
@@ -172,7 +174,7 @@ class Table:
         """Remember the rows a handler may change (None: all), to be given to `undo`."""
         rows = slice(0, self.rows) if touched is None else touched
         kept = {}
-        if any(len(column) < self.rows for column in self._arrays.values()):
+        if len(self._rows.symbols) > self._capacity:
             self._grow()
         for name, column in self._arrays.items():
             kept[name] = column[rows].copy() if touched is None else column[rows]

@@ -63,6 +63,9 @@ def runs_of(row: Array | Runs) -> Runs:
     small = size and int(row.max()) < RADIX_ROWS_MAX
     order = np.argsort(row.astype(np.uint16) if small else row, kind="stable")
     ordered = row[order]
+    if size and (ordered[1:] != ordered[:-1]).all():  # no symbol comes twice: nothing to fold
+        places = np.arange(size)
+        return Runs(order, ordered, places, np.ones_like(places), places, places, places, [0, size])
     fresh = np.empty(size, dtype=bool)
     fresh[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from functions.market.running import Runs, fold, runs_of, shifted
 
 Array = NDArray[Any]
 
+HALF_HOUR_NS = 30 * MINUTE_NS
 VOLUME, LAST = 1, 2  # bits of `upd`
 
 
@@ -27,7 +29,7 @@ VOLUME, LAST = 1, 2  # bits of `upd`
 class Prints:
     """The prints of a part that may fire rules: eligible, in time, in order of arrival."""
 
-    place: Array  # position in the part
+    runs: Runs  # the same prints brought together by symbol
     events: Events
     ts_ns: Array
     session: int
@@ -35,11 +37,22 @@ class Prints:
 
 def parts_of(ts_ns: Array) -> Iterator[tuple[slice, int, int]]:
     """(rows, trading day, session) of the stretches of a frame that lie in one session of one day."""
+    first, last = int(ts_ns.min()), int(ts_ns.max())
+    if first // HALF_HOUR_NS == last // HALF_HOUR_NS:  # days and sessions change on half hours
+        yield slice(None), *_half_hour(first // HALF_HOUR_NS)
+        return
     day, session = sessions.new_york_day(ts_ns), sessions.new_york_session(ts_ns)
     cuts = np.flatnonzero((np.diff(day) != 0) | (np.diff(session) != 0)) + 1
     bounds = [0, *cuts.tolist(), len(ts_ns)]
     for start, stop in pairwise(bounds):
         yield slice(start, stop), int(day[start]), int(session[start])
+
+
+@lru_cache(maxsize=4096)
+def _half_hour(number: int) -> tuple[int, int]:
+    """(trading day, session) of a half hour since 1970."""
+    moment = np.array([number * HALF_HOUR_NS])
+    return int(sessions.new_york_day(moment)[0]), int(sessions.new_york_session(moment)[0])
 
 
 def add_prints(
@@ -73,7 +86,8 @@ def add_prints(
         _open_day(state, events)
     state["last"][events.row] = events.price  # of several prints of a symbol the last one stays
     state["last_ns"][events.row] = ts_ns[place]
-    return Prints(place, events, ts_ns[place], session)
+    is_all = len(place) == len(row)
+    return Prints(runs if is_all else runs_of(events.row), events, ts_ns[place], session)
 
 
 def _roll(state: Mapping[str, Array], row: Array, day: int) -> Array:
@@ -130,9 +144,8 @@ def _open_day(state: Mapping[str, Array], events: Events) -> None:
     state["day_open"][events.row[opens]] = events.price[opens]
 
 
-def ordinals(state: Mapping[str, Array], row: Array, ts_ns: Array) -> Array:
+def ordinals(state: Mapping[str, Array], runs: Runs, ts_ns: Array) -> Array:
     """The number of each print among its symbol's prints of the very same time, from 0."""
-    runs = runs_of(row)
     ordered = ts_ns[runs.order]
     begins = ordered != shifted(state["same_ns"][runs.rows], runs, ordered)
     place = np.arange(len(ordered))
