@@ -25,7 +25,7 @@ from runtime.gateway.auth import Unauthorized, origin_allowed, user_of
 from runtime.gateway.hub import RING_MAX, Client, Hub
 from runtime.gateway.rules import RuleBook, RuleError
 from runtime.gateway.socket import Conversation, TooFast, write_waiting
-from runtime.shapes import alert_shapes, bar_shapes, rank_shapes, rfc3339
+from runtime.shapes import alert_shapes, rank_shapes, rfc3339
 from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
@@ -141,9 +141,7 @@ class Gateway:
         except BadFrame as error:
             log.error("bars refused", reason=str(error))
             return
-        self.hub.newest_ns = max(self.hub.newest_ns, int(frame["ts_ns"].max()))
-        for bar in bar_shapes(frame):
-            self.hub.set_bar(bar)
+        self.hub.set_bars(frame)
 
 
 def create_app(gateway: Gateway) -> Quart:
@@ -346,14 +344,15 @@ def _reading(app: Quart, gateway: Gateway) -> None:
     @app.get("/api/v1/symbols")
     async def list_symbols() -> Any:
         search = request.args.get("search", "").upper()
-        symbols = sorted(symbol for symbol in hub.bars if search in symbol.upper())
+        symbols = sorted(symbol for symbol in hub.symbols if search in symbol.upper())
         return {"symbols": symbols, "count": len(symbols)}
 
     @app.get("/api/v1/symbols/<symbol>")
     async def get_symbol(symbol: str) -> Any:
-        if symbol not in hub.bars:
+        bar = hub.bar(symbol)
+        if bar is None:
             abort(404, "Symbol not found")
-        return {"symbol": symbol, "bar": hub.bars[symbol]}
+        return {"symbol": symbol, "bar": bar}
 
     @app.get("/api/v1/toplists")
     async def list_toplists() -> Any:

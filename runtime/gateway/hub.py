@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime import telemetry
+from runtime.frames import Frame
 from runtime.gateway import fanout
+from runtime.shapes import bar_shapes
 
 RING_MAX = 100_000  # alerts held for resuming: about 60 MB
 STUCK_S = 15.0  # a client whose buffer does not empty for this long is cut off
@@ -92,7 +94,7 @@ class Hub:
     def __init__(self) -> None:
         self.clients: set[Client] = set()
         self.toplists: dict[str, dict[str, Any]] = {}
-        self.bars: dict[str, dict[str, Any]] = {}
+        self._bars: dict[str, tuple[Frame, int]] = {}  # made JSON only for who asks
         self.newest_ns = 0
         self.connections = 0
         self.conflated = 0
@@ -174,20 +176,34 @@ class Hub:
                 self.conflated += 1
                 telemetry.CONFLATED.inc()
 
-    def set_bar(self, bar: dict[str, Any]) -> None:
-        """The newest running bar of a symbol."""
-        symbol = bar["symbol"]
-        self.bars[symbol] = bar
-        self._bar_versions[symbol] = self._bar_versions.get(symbol, 0) + 1
-        for client in self.clients:
-            if symbol in client.bars:
-                self._offer_bar(client, symbol)
+    @property
+    def symbols(self) -> list[str]:
+        """Every symbol that has a running bar."""
+        return list(self._bars)
+
+    def bar(self, symbol: str) -> dict[str, Any] | None:
+        """The running bar of a symbol."""
+        held = self._bars.get(symbol)
+        return bar_shapes(held[0][held[1] : held[1] + 1])[0] if held else None
+
+    def set_bars(self, frame: Frame) -> None:
+        """The newest running bars of some symbols."""
+        self.newest_ns = max(self.newest_ns, int(frame["ts_ns"].max()))
+        symbols = frame["symbol"].tolist()
+        self._bars.update((symbol, (frame, row)) for row, symbol in enumerate(symbols))
+        followed = {symbol for client in self.clients for symbol in client.bars}
+        for symbol in followed.intersection(symbols):
+            self._bar_versions[symbol] = self._bar_versions.get(symbol, 0) + 1
+            for client in self.clients:
+                if symbol in client.bars:
+                    self._offer_bar(client, symbol)
 
     def _offer_bar(self, client: Client, symbol: str) -> None:
         version = self._bar_versions.get(symbol, 0)
-        if version and client.bars_sent.get(symbol) != version and client.is_free:
+        bar = self.bar(symbol)
+        if bar is not None and client.bars_sent.get(symbol) != version and client.is_free:
             client.bars_sent[symbol] = version
-            client.tell({"type": "bar", "data": self.bars[symbol]})
+            client.tell({"type": "bar", "data": bar})
 
     # -- who follows
 
@@ -253,7 +269,7 @@ class Hub:
             if version != self._versions.get(name, 0):
                 self._offer_list(client, name)
         for symbol in client.bars:
-            if client.bars_sent.get(symbol, 0) != self._bar_versions.get(symbol, 0):
+            if client.bars_sent.get(symbol) != self._bar_versions.get(symbol, 0):
                 self._offer_bar(client, symbol)
 
     def _catch_up(self, client: Client) -> None:
