@@ -465,6 +465,12 @@ def _websocket(app: Quart, gateway: Gateway) -> None:
         writing = asyncio.create_task(write_waiting(client, lambda: client in hub.clients))
         try:
             await _converse(Conversation(hub, client))
+        except TooFast:
+            client.write(fanout.close_frame(1008, "too many messages"), b"")
+            if transport is None:
+                await websocket.close(1008, "too many messages")
+            else:
+                transport.close()
         finally:
             hub.leave(client)
             writing.cancel()
@@ -474,11 +480,7 @@ def _websocket(app: Quart, gateway: Gateway) -> None:
 async def _converse(conversation: Conversation) -> None:
     while True:
         text = await websocket.receive()
-        try:
-            conversation.hear(text)
-        except TooFast:
-            await websocket.close(1008, "too many messages")
-            return
+        conversation.hear(text)
 
 
 # -- the process
@@ -527,7 +529,7 @@ async def run_server(app: Quart, listening: socket.socket, shutdown: Callable[[]
     """Hypercorn on a socket of ours, with limits that hold."""
     fanout.install()
     config = Config()
-    config.bind = [f"fd://{listening.fileno()}"]
+    config.bind = [f"fd://{listening.detach()}"]  # Hypercorn owns it from here
     config.graceful_timeout = GOODBYE_S
     config.websocket_max_message_size = MESSAGE_BYTES_MAX
     config.keep_alive_max_requests = 1_000_000
