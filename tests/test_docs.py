@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
 import re
 import shutil
@@ -179,7 +180,7 @@ def carried_over(harness: Harness, later: Declaration) -> Chain:
 
 
 def wrong_blocks() -> Iterator[tuple[Block, Block]]:
-    for block, following in zip(BLOCKS, BLOCKS[1:], strict=False):
+    for block, following in itertools.pairwise(BLOCKS):
         if block.label == "wrong":
             yield block, following
 
@@ -271,9 +272,13 @@ def test_every_command_is_described_somewhere() -> None:
 
 
 def test_make_targets_in_documents_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    targets = set(
+        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for document in DOCUMENTS:
-        spans = re.findall(r"(?:`|^)make ([a-z]+)", document.read_text(encoding="utf-8"), re.M)
+        spans = re.findall(
+            r"(?:`|^)make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE
+        )
         assert set(spans) <= targets, document.name
 
 
@@ -282,7 +287,7 @@ def test_make_targets_in_documents_exist() -> None:
 
 def test_the_table_of_settings_is_config() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| `(JETSCAN_\w+)` \| (.*?) \| (.*?) \|$", text, re.M)
+    found = re.findall(r"^\| `(JETSCAN_\w+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
     defaults = Settings.model_construct()
     expected = [
         (f"{PREFIX}{name.upper()}", f"`{shown(getattr(defaults, name))}`", meaning)
@@ -403,7 +408,7 @@ def test_the_tree_of_the_readme_is_on_the_disk() -> None:
 def test_the_walk_of_a_tick_names_at_most_eight_files_and_what_is_in_them() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     walk = text.split("## The walk of a tick", 1)[1].split("\n## ", 1)[0]
-    steps = re.findall(r"^\d+\. `([\w/]+\.py)`((?: `[\w.]+`)+)", walk, re.M)
+    steps = re.findall(r"^\d+\. `([\w/]+\.py)`((?: `[\w.]+`)+)", walk, re.MULTILINE)
     assert 0 < len({file for file, _ in steps}) <= 8
     for file, names in steps:
         module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
@@ -433,5 +438,5 @@ def shown_files() -> set[str]:
 
 
 def anchors_of(document: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.M)
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}

@@ -58,8 +58,19 @@ def recorded(path: Path) -> Path:
 def backtested(tmp_path: Path, file: Path) -> Path:
     (tmp_path / "rules.json").write_text(json.dumps(RULES), encoding="utf-8")
     subprocess.run(
-        [sys.executable, "-m", "runtime.cli", "backtest", "--trades", str(file)]
-        + ["--rules", str(tmp_path / "rules.json"), "--out", str(tmp_path / "out"), "--json"],
+        [
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "backtest",
+            "--trades",
+            str(file),
+            "--rules",
+            str(tmp_path / "rules.json"),
+            "--out",
+            str(tmp_path / "out"),
+            "--json",
+        ],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -48,9 +48,7 @@ def test_outputs_are_handed_on_depth_first_before_the_next_function() -> None:
     @function(reads="ticks.trades", writes="bars.final")
     def first(trades):  # type: ignore[no-untyped-def]
         said.append("first")
-        columns = {
-            name: trades["price"] for name in ("open", "high", "low", "close", "volume", "vwap")
-        }
+        columns = dict.fromkeys(("open", "high", "low", "close", "volume", "vwap"), trades["price"])
         return {
             **columns,
             "row": trades["row"],
