@@ -1,0 +1,177 @@
+"""The door to NATS, on a real server that is killed and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from runtime.bus import ApiError, Bus, BusError, Closed, LostPlace, NobodyThere, Refused
+from runtime.embedded import EmbeddedError, EmbeddedNats
+from runtime.provision import provision
+from runtime.subjects import Subjects, parse_subjects
+from tests.conftest import ROOT, Nats
+
+TEXT = (ROOT / "subjects.yaml").read_text(encoding="utf-8")
+
+
+async def restarted(nats: Nats) -> EmbeddedNats:
+    """Kill the server with SIGKILL and start it again on its port."""
+    port = int(nats.url.rpartition(":")[2])
+    os.kill(nats.server.pid, signal.SIGKILL)
+    await nats.server.stop()
+    return await EmbeddedNats.start(nats.directory / "data", port)
+
+
+async def test_a_write_waits_for_the_server_and_is_stored_once(nats: Nats) -> None:
+    for number in range(20):
+        await nats.bus.put("ticks.trades.1", b"x", message_id=str(number))
+    server = await restarted(nats)
+    assert await nats.bus.put("ticks.trades.1", b"x", message_id="20") == 21
+    assert await nats.bus.put("ticks.trades.1", b"x", message_id="5") == 6
+    assert (await nats.bus.stream_state("MARKET")).messages == 21
+    await server.stop()
+
+
+async def test_a_fenced_write_is_refused_when_somebody_was_faster(nats: Nats) -> None:
+    first = await nats.bus.put_expecting("alerts.1", b"a", 0)
+    with pytest.raises(Refused):
+        await nats.bus.put_expecting("alerts.1", b"b", 0)
+    assert await nats.bus.put_expecting("alerts.1", b"b", first) == first + 1
+    last = await nats.bus.last("ALERTS", "alerts.1")
+    assert last is not None
+    assert (last.data, last.sequence) == (b"b", first + 1)
+
+
+async def test_a_consumer_taken_over_cuts_its_old_owner_off(nats: Nats) -> None:
+    for number in range(30):
+        await nats.bus.put("ticks.trades.1", b"%d" % number)
+    await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
+    old = await nats.bus.take_consumer("MARKET", "c", 1)
+    assert (await old.next()).data == b"0"
+    new = await nats.bus.take_consumer("MARKET", "c", 10)
+    assert [(await new.next()).data for _ in range(21)] == [b"%d" % n for n in range(9, 30)]
+    await nats.bus.put("ticks.trades.1", b"more")
+    assert (await new.next()).data == b"more"
+    with pytest.raises(LostPlace):
+        while True:
+            await asyncio.wait_for(old.next(), 5)
+    await old.stop()
+    await new.stop()
+
+
+async def test_a_reader_gets_everything_once_in_order_across_a_restart(nats: Nats) -> None:
+    found: list[bytes] = []
+
+    async def read() -> None:
+        async for message in nats.bus.read("MARKET", ["ticks.trades.*"], "first"):
+            found.append(message.data)
+            if len(found) == 400:
+                return
+
+    reading = asyncio.create_task(read())
+    for number in range(200):
+        await nats.bus.put(f"ticks.trades.{number % 3}", b"%d" % number)
+    server = await restarted(nats)
+    for number in range(200, 400):
+        await nats.bus.put(f"ticks.trades.{number % 3}", b"%d" % number)
+    await asyncio.wait_for(reading, 20)
+    assert found == [b"%d" % number for number in range(400)]
+    await server.stop()
+
+
+async def test_keys_are_created_updated_and_removed_by_revision(nats: Nats) -> None:
+    kv = nats.bus.kv("owners")
+    changed: list[str] = []
+    listener = await kv.hints(changed.append)
+    revision = await kv.create("a.1", b"x")
+    with pytest.raises(Refused):
+        await kv.create("a.1", b"y")
+    with pytest.raises(Refused):
+        await kv.update("a.1", b"y", revision + 5)
+    assert await kv.update("a.1", b"y", revision) > revision
+    await kv.put("b.1", b"z")
+    assert {key: entry.value for key, entry in (await kv.all()).items()} == {
+        "a.1": b"y",
+        "b.1": b"z",
+    }
+    assert list(await kv.all("a")) == ["a.1"]
+    await kv.delete("a.1")
+    assert await kv.get("a.1") is None
+    await kv.create("a.1", b"again")
+    await kv.purge("a.1")
+    assert await kv.revision("a.1") == 0
+    assert set(changed) == {"a.1", "b.1"}
+    await listener.stop()
+
+
+async def test_a_full_stream_makes_its_writer_wait_and_loses_nothing(nats: Nats) -> None:
+    small = {
+        "name": "SMALL",
+        "subjects": ["small.>"],
+        "max_bytes": 2000,
+        "discard": "new",
+        "storage": "file",
+    }
+    await nats.bus.api("STREAM.CREATE.SMALL", small)
+    await nats.bus.put("small.x", b"x" * 1500)
+    waiting = asyncio.create_task(nats.bus.put("small.x", b"y" * 1500))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await nats.bus.api("STREAM.UPDATE.SMALL", {**small, "max_bytes": 10_000})
+    assert await asyncio.wait_for(waiting, 5) == 2
+
+
+async def test_what_cannot_be_done_says_why(nats: Nats) -> None:
+    with pytest.raises(NobodyThere, match=r"nobody answers on no\.one"):
+        await nats.bus.request("no.one")
+    with pytest.raises(BusError, match="the server takes"):
+        await nats.bus.publish("x", b"x" * (9 << 20))
+    with pytest.raises(ApiError, match="stream not found"):
+        await nats.bus.stream_state("NONE")
+    with pytest.raises(Closed, match="does not answer within"):
+        await Bus.connect("nats://127.0.0.1:1", "x", connect_s=0.2)
+
+
+async def test_provision_shows_first_applies_what_is_safe_and_never_shrinks(
+    nats: Nats, subjects: Subjects
+) -> None:
+    assert (await provision(nats.bus, subjects)).changes == ()
+    larger = parse_subjects(TEXT.replace("max_age: 24h", "max_age: 48h"))
+    shown = await provision(nats.bus, larger, dry_run=True)
+    assert [str(change) for change in shown.changes] == [
+        "~ MARKET.max_age: 86400000000000 -> 172800000000000"
+    ]
+    assert len((await provision(nats.bus, larger)).changes) == 1
+    assert (await provision(nats.bus, larger)).changes == ()
+    back = await provision(nats.bus, subjects)
+    assert [change.key for change in back.refused] == ["max_age"]
+    assert (await provision(nats.bus, larger)).changes == ()
+    assert (await provision(nats.bus, subjects, allow_shrink=True)).refused == []
+    assert (await provision(nats.bus, subjects)).changes == ()
+
+
+async def test_one_data_directory_has_one_server_and_other_directories_have_theirs(
+    tmp_path: Path,
+) -> None:
+    one = await EmbeddedNats.start(tmp_path / "one")
+    with pytest.raises(EmbeddedError, match="another instance runs on"):
+        await EmbeddedNats.start(tmp_path / "one")
+    two = await EmbeddedNats.start(tmp_path / "two")
+    assert one.url != two.url
+    with pytest.raises(EmbeddedError, match="is in use"):
+        await EmbeddedNats.start(tmp_path / "three", int(one.url.rpartition(":")[2]))
+    await one.stop()
+    await two.stop()
+    again = await EmbeddedNats.start(tmp_path / "one")
+    await again.stop()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with (
+        pytest.raises(EmbeddedError, match="cannot be written"),
+        contextlib.suppress(FileNotFoundError),
+    ):
+        await EmbeddedNats.start(tmp_path / "file" / "x")
