@@ -380,9 +380,14 @@ class PartitionHost:
         if len(by_subject) == 1:
             await self._say_all(message, next(iter(by_subject.values())))
         elif by_subject:
-            async with asyncio.TaskGroup() as group:
-                for queued in by_subject.values():
-                    group.create_task(self._say_all(message, queued))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for queued in by_subject.values():
+                        group.create_task(self._say_all(message, queued))
+            except BaseExceptionGroup as group:
+                if group.subgroup(Fenced) is not None:
+                    raise Fenced(unit_key(self.unit)) from group
+                raise
 
     async def _say_all(self, message: Message, outputs: list[Output]) -> None:
         for output in outputs:
