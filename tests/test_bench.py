@@ -1,0 +1,44 @@
+"""Each bench runs, small, and answers with the keys it promises; how fast is not a test's business."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import names, run_bench
+from runtime.config import Settings
+from runtime.subjects import Subjects
+from tests.conftest import ROOT
+
+SETTINGS = Settings(functions_dir=str(ROOT / "functions"))
+SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "bars": ({"frames": 5}, {"ticks_per_s", "chain_ticks_per_s"}),
+    "scan": ({"symbols": 50, "rules": 3, "scans": 3}, {"p50_ms", "p95_ms", "p99_ms", "ticks_per_s"}),
+    "pipeline": (
+        {"symbols": 100, "trades_per_s": 500, "seconds": 3, "rules": 2},
+        {"ticks_per_s", "lost", "bars"},
+    ),
+    "latency": (
+        {"ticks_per_s": 320, "seconds": 1.0, "symbols": 200},
+        {"p50_ms", "p95_ms", "p99_ms", "lost"},
+    ),
+    "takeover": (
+        {"kills": 1, "freezes": 0},
+        {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},
+    ),
+}
+
+
+def test_every_bench_has_a_small_run() -> None:
+    assert set(SMALL) == set(names())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_bench_answers_with_its_keys(name: str, subjects: Subjects) -> None:
+    sizes, keys = SMALL[name]
+    report = run_bench(name, SETTINGS, subjects, quiet=True, **sizes)
+    assert set(report) == {"bench", "machine", "sizes", "results"}
+    assert keys <= set(report["results"])
+    for lost in ("lost", "duplicated", "reordered"):
+        assert report["results"].get(lost, 0) == 0
