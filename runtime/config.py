@@ -7,7 +7,7 @@ import os
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "JETSCAN_"
 
@@ -96,8 +96,9 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise ConfigError("\n".join(_explained(fault) for fault in error.errors())) from error
-    except ValueError as error:  # a value that is not the JSON it should be
-        raise ConfigError(str(error)) from error
+    except SettingsError as error:  # the one value that is JSON cannot be read
+        example = '{"bars": {"grace_ms": 500}}'
+        raise ConfigError(f"{PREFIX}FUNCTIONS: expected JSON such as {example}") from error
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -14,7 +14,10 @@ from tests.conftest import ROOT
 SETTINGS = Settings(functions_dir=str(ROOT / "functions"))
 SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
     "bars": ({"frames": 5}, {"ticks_per_s", "chain_ticks_per_s"}),
-    "scan": ({"symbols": 50, "rules": 3, "scans": 3}, {"p50_ms", "p95_ms", "p99_ms", "ticks_per_s"}),
+    "scan": (
+        {"symbols": 50, "rules": 3, "scans": 3},
+        {"p50_ms", "p95_ms", "p99_ms", "ticks_per_s"},
+    ),
     "pipeline": (
         {"symbols": 100, "trades_per_s": 500, "seconds": 3, "rules": 2},
         {"ticks_per_s", "lost", "bars"},
