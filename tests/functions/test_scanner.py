@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from functions.bars import bars
+from functions.indicators import indicators
 from functions.scanner import scanner
 from runtime.testing import Harness
 
@@ -13,7 +15,7 @@ SECOND_NS = 10**9
 
 
 def hosted(**rule: Any) -> Harness:
-    h = Harness(scanner)
+    h = Harness(bars, indicators, scanner)
     control(h, 1, **rule)
     return h
 
