@@ -27,7 +27,7 @@ scanner = function(
     writes=["alerts", "toplists.partial"],
     state={
         **metrics.STATE,
-        "same_ns": "i8",  # time of the newest print, and its number among prints of that time:
+        "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
         "same": "i4",  # with the symbol they name the causing event
         "halted": "u1",
         "armed.*": "u1",  # per rule: 1 = it held at the symbol's last print
@@ -88,20 +88,20 @@ def scan(trades, state, settings):
             day,
             session,
         )
-        number = tape.ordinals(state, prints.runs, prints.ts_ns)
+        names = tape.ordinals(state, prints.runs, prints.ts_ns)
         if (
             rules.rules
-            and len(number)
+            and len(prints.ts_ns)
             and (session != sessions.CLOSED or settings["hours"] == "always")
         ):
-            alerts += fire(state, rules, prints, number)
+            alerts += fire(state, rules, prints, names)
     return {"alerts": as_columns(alerts)} if alerts else None
 
 
-def fire(state, rules, prints, number):
+def fire(state, rules, prints, names):
     """The alerts of some prints, ordered by print, then by rule."""
     values = metrics.compute(rules.metrics, state, prints.events)
-    session = np.full(len(number), prints.session)
+    session = np.full(len(prints.ts_ns), prints.session)
     truths = rules.truth(values, prints.events.volume, session)
     runs = prints.runs
     is_trading = state["halted"][prints.events.row] == 0
@@ -116,22 +116,23 @@ def fire(state, rules, prints, number):
         before = runs.unsorted(shifted(armed[runs.rows] > 0, runs, ordered))
         armed[runs.rows] = ordered[runs.lasts]
         for event in np.flatnonzero(truth & ~before).tolist():
-            alert = alert_of(state, rule, prints, event, int(number[event]), values)
+            alert = alert_of(state, rule, prints, event, names, values)
             if alert is not None:
                 alerts.append((event, rule.id, alert))
     alerts.sort(key=lambda one: one[:2])
     return [alert for _, _, alert in alerts]
 
 
-def alert_of(state, rule, prints, event, number, values):
+def alert_of(state, rule, prints, event, names, values):
     """The alert of a rule that turned true at an event; None while it cools down."""
     row, ts_ns = int(prints.events.row[event]), int(prints.ts_ns[event])
     fired = state[f"fired.{rule.version}"]
-    if fired[row] and ts_ns - fired[row] < rule.cooldown_ns:
+    if rule.cooldown_ns and fired[row] and ts_ns - fired[row] < rule.cooldown_ns:
         return None
     fired[row] = ts_ns
     symbol = state.symbols[row]
-    cause = f"{rule.version}|{symbol}|{ts_ns}|{number}"
+    newest_ns, number = (int(column[event]) for column in names)
+    cause = f"{rule.version}|{symbol}|{newest_ns}|{number}"
     leaves = {leaf.metric: float(values[leaf.metric][event]) for leaf in rule.conditions}
     return {
         "row": row,

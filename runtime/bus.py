@@ -767,6 +767,12 @@ class Kv:
                 found[entry.key] = entry
         return found
 
+    async def keys(self, prefix: str) -> list[str]:
+        """The keys below `prefix` (whole tokens), without their values."""
+        query = {"subjects_filter": f"{self._prefix}{prefix}.>"}
+        state = (await self.bus.api(f"STREAM.INFO.{self._stream}", query))["state"]
+        return [subject.removeprefix(self._prefix) for subject in state.get("subjects") or ()]
+
     async def sequence(self) -> int:
         """The sequence of the newest change in the whole bucket."""
         return (await self.bus.stream_state(self._stream)).last

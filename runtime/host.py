@@ -461,6 +461,8 @@ class PartitionHost:
         self.progress.state_bytes = sum(blobs_of(meta).values())
         self._tell_telemetry()
         await self._forget_blobs(before, meta)
+        if self._blobs_made == 1:
+            await self._forget_predecessors()
         if self._last_message is not None:
             await self._bus.acknowledge(self._last_message)
         await self._clear_suspect()
@@ -488,6 +490,14 @@ class PartitionHost:
         for blob_id in set(blobs_of(before) if before else ()) - set(blobs_of(now)):
             pattern = f"{unit_key(self.unit)}.{blob_id}.>"
             await self._kv.purge(pattern)
+
+    async def _forget_predecessors(self) -> None:
+        """Remove what owners before us left behind in saves that were cut off or overruled."""
+        key = unit_key(self.unit)
+        left = {one.removeprefix(f"{key}.").partition(".")[0] for one in await self._kv.keys(key)}
+        for blob_id in left:
+            if int(blob_id.partition("-")[0]) < self.owner.epoch:
+                await self._kv.purge(f"{key}.{blob_id}.>")
 
     async def _change_plan(self) -> None:
         """Save under the old functions, go on under the new ones; on failure the old ones stay."""

@@ -80,7 +80,7 @@ def _close_before(state: Mapping[str, Array], events: Events, minutes: int) -> A
     filled = state["filled"][row]
     place = np.minimum(wanted, filled)
     is_known = (state["first_minute"][row] > 0) & (wanted >= state["first_minute"][row])
-    is_known &= filled - place < MINUTES
+    is_known &= (filled - place < MINUTES) & (wanted - filled < MINUTES)
     return _known(state["closes"][row, place % MINUTES], is_known)
 
 

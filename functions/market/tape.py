@@ -144,17 +144,21 @@ def _open_day(state: Mapping[str, Array], events: Events) -> None:
     state["day_open"][events.row[opens]] = events.price[opens]
 
 
-def ordinals(state: Mapping[str, Array], runs: Runs, ts_ns: Array) -> Array:
-    """The number of each print among its symbol's prints of the very same time, from 0."""
-    ordered = ts_ns[runs.order]
-    begins = ordered != shifted(state["same_ns"][runs.rows], runs, ordered)
-    place = np.arange(len(ordered))
+def ordinals(state: Mapping[str, Array], runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
+    """What names each print among those of its symbol: the newest time reached, and the print's number since.
+
+    Times may repeat and go back a little; the two together never repeat.
+    """
+    carried_ns = state["same_ns"][runs.rows]
+    newest = fold(np.maximum, carried_ns, runs, ts_ns[runs.order])
+    begins = newest > shifted(carried_ns, runs, newest)
+    place = np.arange(len(newest))
     carried = place - runs.starts[runs.of] + state["same"][runs.rows][runs.of] + 1
     start = np.maximum.accumulate(np.where(begins, place, -1))
     number = np.where(start >= runs.starts[runs.of], place - start, carried)
-    state["same_ns"][runs.rows] = ordered[runs.lasts]
+    state["same_ns"][runs.rows] = newest[runs.lasts]
     state["same"][runs.rows] = number[runs.lasts]
-    return runs.unsorted(number)
+    return runs.unsorted(newest), runs.unsorted(number)
 
 
 def add_bars(state: Mapping[str, Array], bars: Any) -> None:
@@ -170,7 +174,8 @@ def add_bars(state: Mapping[str, Array], bars: Any) -> None:
 def _add_minute(
     state: Mapping[str, Array], bars: Any, place: Array, row: Array, minute: int
 ) -> None:
-    is_first = state["first_minute"][row] == 0
+    # What was known before a silence longer than the ring is no price of a few minutes ago.
+    is_first = (state["first_minute"][row] == 0) | (minute - 1 - state["filled"][row] > MINUTES)
     state["first_minute"][row[is_first]] = minute
     state["filled"][row[is_first]] = minute - 1
     gap = np.minimum(minute - 1 - state["filled"][row], MINUTES)

@@ -292,6 +292,12 @@ class KvDouble:
         message = await self.bus.last(f"KV_{self.bucket}", self._subject(key))
         return message.sequence if message else 0
 
+    async def keys(self, prefix: str) -> list[str]:
+        start = self._subject(prefix) + "."
+        messages = self.world.streams.get(f"KV_{self.bucket}", [])
+        found = dict.fromkeys(one.subject for one in messages if one.subject.startswith(start))
+        return [subject.removeprefix(self._subject("")) for subject in found]
+
     async def put(self, key: str, value: bytes) -> int:
         return await self.bus.put(self._subject(key), value)
 
@@ -360,6 +366,10 @@ def faults_of(subjects: Subjects, schedule: list[Event], **protections: bool) ->
         said = [one.data for one in stream if one.subject == subject]
         if said != wanted:
             found.append(f"{subject}: said {len(said)}, wanted {len(wanted)}")
+    blobs = [one.subject for one in world.streams["KV_snapshots"] if one.subject.count(".") > 3]
+    epochs = {subject.split(".")[4].partition("-")[0] for subject in blobs}
+    if len(epochs) > 1 and not any(event.action == "zombie" for event in schedule):
+        found.append(f"blobs of the epochs {sorted(epochs)} are left behind")
     assert world.final is not None
     for name in ("first", "second"):
         one, other = world.final.table(name).columns(), calm.table(name).columns()
