@@ -27,6 +27,7 @@ def add(trades, state):
         trades["price"],
         trades["size"],
         trades.get("upd"),
+        trades.get("count"),
     )
     return {"bars.final": said}
 

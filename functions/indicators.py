@@ -4,14 +4,6 @@ from functions.market.indicators import STATE, add_bars
 from runtime import function
 
 
-@function(reads="bars.final", writes="indicators", state=STATE)
+@function(reads="bars.final", writes="indicators", state=STATE, version=2, carry="clean")
 def indicators(bars, state):
-    return add_bars(
-        state,
-        bars["row"],
-        bars["ts_ns"],
-        bars["close"],
-        bars["volume"],
-        bars["vwap"],
-        bars["revision"],
-    )
+    return add_bars(state, bars)

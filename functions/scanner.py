@@ -12,8 +12,9 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import metrics, sessions, tape
+from functions.market import machines, metrics, sessions, tape
 from functions.market.running import shifted
+from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
 from functions.rules import check_rules, compile_rules
 from runtime import function
@@ -24,9 +25,9 @@ SECOND_NS = 1_000_000_000
 
 scanner = function(
     "scanner",
-    writes=["alerts", "toplists.partial"],
+    writes=["alerts", "toplists.partial", "metrics.values"],
     state={
-        **metrics.STATE,
+        **STATE,
         "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
         "same": "i4",  # with the symbol they name the causing event
         "halted": "u1",
@@ -38,8 +39,11 @@ scanner = function(
     },
     # us: a rule with calculated_during `all` is silent while the market is closed (20:00-04:00 in
     # New York, weekends); always: it fires at any time, which suits symbols that trade around the clock.
-    settings={"hours": "always"},
-    accepts={"control": check_rules},
+    # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
+    settings={"hours": "always", "watch": ""},
+    version=2,
+    carry="clean",
+    accepts={"control": check_rules, "ask.metrics": metrics.listed},
 )
 
 
@@ -58,7 +62,20 @@ def change_rules(control, state):
 
 @scanner.on("ticks.status")
 def halt(status, state):
-    state["halted"][status["row"]] = status["code"] == 1
+    row = status["row"]
+    state["halted"][row] = status["code"] == 1
+    for name in ("seen", "other", "prev", "prev_other"):  # the first print after it is no cross
+        state[name][row] = 0
+
+
+@scanner.on("ticks.daily")
+def add_days(days, state):
+    tape.add_days(state, days)
+
+
+@scanner.on("ticks.reference")
+def add_facts(facts, state):
+    tape.add_facts(state, facts)
 
 
 @scanner.on("bars.final")
@@ -71,40 +88,56 @@ def add_indicators(indicators, state):
     tape.add_indicators(state, indicators)
 
 
+@scanner.on("ask.metrics")
+def answer(asked, state):
+    """The values of metrics as of the newest clock event, for whoever asked."""
+    clock, names = int(asked["ts_ns"][-1]), asked["names"][-1].split()
+    events = metrics.at_clock(state, clock)
+    values = metrics.compute({metrics.ALIASES.get(name, name) for name in names}, state, events)
+    rows, told, found = [], [], []
+    for name in names:
+        value = values[metrics.ALIASES.get(name, name)]
+        row = np.flatnonzero(np.isfinite(value))
+        rows.append(row)
+        told += [name] * len(row)
+        found.append(value[row])
+    if not told:
+        return None
+    row = np.concatenate(rows)
+    when = np.full(len(row), clock)
+    return {
+        "metrics.values": {"row": row, "ts_ns": when, "name": told, "value": np.concatenate(found)}
+    }
+
+
 @scanner.on("ticks.trades")
 def scan(trades, state, settings):
     state["ranked"] = "no"
     rules = compile_rules(state["rules"])
+    uses = rules.metrics | watched(settings["watch"])
     alerts = []
-    for rows, day, session in tape.parts_of(trades["ts_ns"]):
-        part = trades[rows]
-        prints = tape.add_prints(
-            state,
-            part["row"],
-            part["ts_ns"],
-            part["price"],
-            part["size"],
-            part.get("upd"),
-            day,
-            session,
-        )
+    for rows in tape.parts_of(trades["ts_ns"]):
+        prints = tape.add_prints(state, trades[rows], uses)
         names = tape.ordinals(state, prints.runs, prints.ts_ns)
-        if (
-            rules.rules
-            and len(prints.ts_ns)
-            and (session != sessions.CLOSED or settings["hours"] == "always")
-        ):
-            alerts += fire(state, rules, prints, names)
+        if rules.rules and len(prints.ts_ns):
+            alerts += fire(state, rules, prints, names, settings["hours"] == "always")
     return {"alerts": as_columns(alerts)} if alerts else None
 
 
-def fire(state, rules, prints, names):
+def watched(names):
+    """The metrics kept ready for no rule."""
+    return machines.NAMES | {"running_up_60s"} if names == "*" else frozenset(names.split())
+
+
+def fire(state, rules, prints, names, is_always):
     """The alerts of some prints, ordered by print, then by rule."""
     values = metrics.compute(rules.metrics, state, prints.events)
-    session = np.full(len(prints.ts_ns), prints.session)
-    truths = rules.truth(values, prints.events.volume, session)
+    session = prints.events.session
+    truths = rules.truth(values, prints.events["volume_daily"], session)
     runs = prints.runs
     is_trading = state["halted"][prints.events.row] == 0
+    if not is_always:
+        is_trading = is_trading & (session != sessions.CLOSED)
     alerts = []
     for rule, holds in zip(rules.rules, truths, strict=True):
         armed = state[f"armed.{rule.version}"]
@@ -152,16 +185,14 @@ def as_columns(alerts):
 
 @scanner.on("ticks.clock")
 def rank(clock, state):
+    tape.tick(state, clock)
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"
     row = np.flatnonzero((state["last"] > 0) & (state["last_ns"] > clock - STALE_NS))
     if not len(row):
         return None
-    minute = np.full(len(row), clock // metrics.MINUTE_NS)
-    is_now = state["minute"][row] == minute
-    flow = np.where(is_now, state["flow"][row] - state["minute_flow"][row], 0.0)
-    events = metrics.Events(row, state["last"][row], minute, state["day_volume"][row], flow)
+    events = metrics.at_clock(state, clock, row)
     values = metrics.compute(METRICS, state, events)
     names, places, ranks = [], [], []
     symbols = np.array([state.symbols[one] for one in row.tolist()])
@@ -181,7 +212,7 @@ def rank(clock, state):
             "ts_ns": np.full(len(place), clock),
             "value": chosen,
             "price": events.price[place],
-            "volume": events.volume[place],
+            "volume": events["volume_daily"][place],
             "rank": np.concatenate(ranks),
         }
     }

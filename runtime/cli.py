@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,9 +43,14 @@ def settings_and_subjects() -> tuple[Settings, Subjects]:
     return settings, subjects
 
 
-def plan_of(settings: Settings, subjects: Subjects) -> Plan:
-    """The functions on disk."""
-    return load_plan(Path(settings.functions_dir), subjects, settings.functions)
+def plan_of(
+    settings: Settings, subjects: Subjects, overrides: dict[str, dict[str, Any]] | None = None
+) -> Plan:
+    """The functions on disk, with their settings and `overrides` of them."""
+    told = {name: dict(values) for name, values in settings.functions.items()}
+    for name, values in (overrides or {}).items():
+        told.setdefault(name, {}).update(values)
+    return load_plan(Path(settings.functions_dir), subjects, told)
 
 
 def nats_url(settings: Settings) -> str:
@@ -539,6 +545,129 @@ def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: 
     for letter in result.dead[:5]:
         click.echo(f"dead letter of {letter['function']}: {letter['reason']}", err=True)
     sys.exit(EXIT_FAILED if result.dead else 0)
+
+
+@main.command()
+@click.option(
+    "--trades", multiple=True, type=click.Path(exists=True), help="Trades, Parquet or CSV."
+)
+@click.option("--bars", multiple=True, type=click.Path(exists=True), help="Minute bars instead.")
+@click.option(
+    "--daily", multiple=True, type=click.Path(exists=True), help="Daily bars of days before."
+)
+@click.option("--reference", multiple=True, type=click.Path(exists=True), help="Facts by symbol.")
+@click.option("--names", default="all", help="all, or names separated by commas.")
+@click.option(
+    "--at", "times", help="Event times separated by commas: ISO (UTC if it says no zone) or ns."
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help="A Parquet file: symbol, ts_ns, name, value."
+)
+@click.option("--list", "is_list", is_flag=True, help="Show the metrics instead.")
+@click.option("--markdown", is_flag=True, help="With --list: as docs/metrics.md has it.")
+@json_option
+def metrics(
+    trades: tuple[str, ...],
+    bars: tuple[str, ...],
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    names: str,
+    times: str | None,
+    out: str | None,
+    is_list: bool,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Values of metrics as of event times, from recorded trades or minute bars."""
+    from runtime.metrics import Asked, MetricsError, values_at, write_values
+    from runtime.providers import ProviderError
+    from runtime.tables import TableError
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if plan.faults:
+        fail("\n".join(map(str, plan.faults)))
+    table, answering = _metric_table(plan, names)
+    plan = plan_of(found, subjects, {answering: {"watch": "*"}})
+    if is_list:
+        _show_metrics(table, markdown, as_json)
+        return
+    if times is None or out is None or bool(trades) == bool(bars):
+        fail("expected --at TIME, --out FILE and either --trades FILE or --bars FILE; or --list")
+    at_ns = [_time_ns(text) for text in times.split(",") if text]
+    files = [[Path(one) for one in several] for several in (trades, bars, daily, reference)]
+    started = time.monotonic()
+    try:
+        asked = Asked([str(row["name"]) for row in table], at_ns, *files)
+        values = values_at(plan, subjects, asked, _progress(as_json))
+        write_values(Path(out), values)
+    except (MetricsError, ProviderError, TableError, OSError, ValueError) as error:
+        fail(str(error))
+    told: dict[str, float] = {
+        "values": len(values["value"]),
+        "symbols": len(set(values["symbol"])),
+        "times": len(at_ns),
+    }
+    told["seconds"] = round(time.monotonic() - started, 3)
+    click.echo(json.dumps(told) if as_json else ", ".join(f"{v} {k}" for k, v in told.items()))
+
+
+def _metric_table(plan: Plan, names: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows of the vocabulary for names, and the name of the function that answers for metrics."""
+    for one in plan.functions:
+        accept = one.declaration.accepts.get("ask.metrics")
+        if accept is not None:
+            try:
+                return list(json.loads(accept(names))), one.name
+            except ValueError as error:
+                fail(f"--names: {error}; see jetscan metrics --list")
+    fail("no function answers ask.metrics; see jetscan functions")
+
+
+def _show_metrics(table: list[dict[str, Any]], markdown: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(table))
+    elif markdown:
+        for line in metric_lines(table):
+            click.echo(line)
+    else:
+        for row in table:
+            click.echo(f"{row['name']:36} {row['unit']:14} {row['formula']}")
+
+
+def metric_lines(table: list[dict[str, Any]]) -> list[str]:
+    """The vocabulary as a Markdown table, one row per formula."""
+    lines = [
+        "| names | formula | unit | warm-up | sessions | default threshold, condition | needs | source |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    families: dict[tuple[Any, ...], list[str]] = {}
+    for row in table:
+        shared = tuple(str(row[name]) for name in ("kind", "title", "formula", "unit", "warm_up"))
+        default = f"{row['volume_threshold']:,.0f} shares"
+        rest = (", ".join(row["sessions"]), default, row["condition"], ", ".join(row["needs"]))
+        families.setdefault((*shared, *rest, row["source"]), []).append(f"`{row['name']}`")
+    for key, names in families.items():
+        _, _, formula, unit, warm_up, hours, default, condition, needs, source = (
+            str(one).replace("|", "\\|") for one in key
+        )
+        default = f"{default}, {condition}" if condition else default
+        lines.append(
+            f"| {' '.join(names)} | {formula} | {unit} | {warm_up} | {hours} | {default} | {needs} | {source} |"
+        )
+    return lines
+
+
+def _time_ns(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"--at {text}: expected nanoseconds or an ISO time such as 2018-01-02T15:30:00Z")
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return whole * 1_000_000_000 + moment.microsecond * 1_000
 
 
 def _progress(is_quiet: bool) -> Callable[[int, int], None]:

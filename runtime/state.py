@@ -66,10 +66,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Shape:
-    """One declared column: dtype and, for a ring per symbol, its width."""
+    """One declared column: dtype and, for a ring per symbol, its width.
+
+    `logged` columns are read as they are and written with `put` only, so that a batch that raised
+    is undone at the cost of what it wrote, not of the whole ring.
+    """
 
     dtype: str
     width: int = 0
+    logged: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -81,12 +86,18 @@ def shape_of(name: str, declared: Any) -> Shape:
     """The shape a declaration means; raises ContractError with what may be written."""
     if declared == "text" or declared in COLUMN_DTYPES:
         return Shape(declared)
-    if isinstance(declared, tuple) and len(declared) == 2:
-        dtype, width = declared
-        if dtype in COLUMN_DTYPES and isinstance(width, int) and 0 < width <= 1 << 16:
-            return Shape(dtype, width)
+    if isinstance(declared, tuple) and len(declared) in (2, 3):
+        dtype, width, *rest = declared
+        if (
+            dtype in COLUMN_DTYPES
+            and isinstance(width, int)
+            and 0 < width <= 1 << 16
+            and rest in ([], ["put"])
+        ):
+            return Shape(dtype, width, bool(rest))
     raise ContractError(
-        f"state {name}: expected one of {COLUMN_DTYPES}, (dtype, width) or 'text', found {declared!r}"
+        f"state {name}: expected one of {COLUMN_DTYPES}, (dtype, width), (dtype, width, 'put') or "
+        f"'text', found {declared!r}"
     )
 
 
@@ -107,6 +118,7 @@ class Table:
         self._arrays: dict[str, Array] = {}
         self._texts: dict[str, str] = {}
         self._capacity = max(ROWS_AT_FIRST, len(rows))
+        self._written: list[tuple[str, Any, Array]] = []  # what `put` replaced since the last mark
         for name, shape in self._shapes.items():
             if shape.dtype == "text":
                 self._texts[name] = ""
@@ -139,7 +151,18 @@ class Table:
         if rows > self._capacity:
             self._grow()
             array = self._arrays[name]
-        return array[:rows]
+        view = array[:rows]
+        shape = self._shapes.get(name)
+        if shape is not None and shape.logged:
+            view.flags.writeable = False
+        return view
+
+    def put(self, name: str, index: Any, values: Any) -> None:
+        """Write into a column declared as (dtype, width, 'put'): `put("closes", (row, slot), price)`."""
+        self[name]  # room for new symbols
+        array = self._arrays[name]
+        self._written.append((name, index, array[index].copy()))
+        array[index] = values
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._texts:
@@ -177,13 +200,19 @@ class Table:
         if len(self._rows.symbols) > self._capacity:
             self._grow()
         for name, column in self._arrays.items():
-            kept[name] = column[rows].copy() if touched is None else column[rows]
+            if name not in self._shapes or not self._shapes[name].logged:
+                kept[name] = column[rows].copy() if touched is None else column[rows]
+        self._written.clear()
         return _Mark(rows, kept, dict(self._texts))
 
     def undo(self, mark: _Mark) -> None:
         """Put back what `mark` remembered."""
+        for name, index, before in reversed(self._written):
+            self._arrays[name][index] = before
+        self._written.clear()
         for name in [name for name in self._arrays if name not in mark.kept]:
-            del self._arrays[name]
+            if name not in self._shapes:
+                del self._arrays[name]
         for name, values in mark.kept.items():
             if name not in self._arrays:
                 self._arrays[name] = self._zeros(self._family_shape(name))
@@ -205,7 +234,7 @@ class Table:
             view = self[name]
             if view.shape != values.shape:
                 raise StateChanged(f"state {name}: saved {values.shape}, declared {view.shape}")
-            view[...] = values
+            self._arrays[name][: len(view)] = values
 
     def _family_shape(self, name: str) -> Shape:
         family = name.partition(".")[0] + ".*"

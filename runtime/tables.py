@@ -11,7 +11,15 @@ import numpy as np
 import polars as pl
 
 REQUIRED = ("symbol", "ts_ns", "price", "size")
-OPTIONAL = {"upd": pl.UInt8, "id": pl.Int64, "trade_id": pl.Int64}
+OPTIONAL = {"upd": pl.UInt8, "id": pl.Int64, "trade_id": pl.Int64, "count": pl.Int64}
+GOOD_CORRECTIONS = (
+    "",
+    "0",
+    "00",
+    "1",
+    "01",
+)  # of TAQ: as traded, or corrected later; the rest was cancelled
+OHLC = ("open", "high", "low", "close")
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 
 
@@ -45,6 +53,13 @@ def read_trades(path: Path) -> dict[str, Any]:
             columns["id" if name == "trade_id" else name] = _cast(
                 path, table, name, dtype
             ).to_numpy()
+    if "upd" not in columns and "conditions" in table.columns:
+        columns["conditions"] = table["conditions"].cast(pl.String).fill_null("").to_list()
+        has_tape = "tape" in table.columns
+        columns["tape"] = table["tape"].cast(pl.String).fill_null("A").to_list() if has_tape else []
+    if "correction" in table.columns:
+        told = table["correction"].cast(pl.String).fill_null("").str.strip_chars()
+        columns["is_good"] = told.is_in(GOOD_CORRECTIONS).to_numpy()
     _refuse(path, "symbol", np.array([not symbol for symbol in columns["symbol"]]), "a symbol")
     _refuse(path, "ts_ns", columns["ts_ns"] <= 0, "nanoseconds since 1970 above 0")
     _refuse(
@@ -100,3 +115,101 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
     except (OSError, pl.exceptions.PolarsError) as error:
         unfinished.unlink(missing_ok=True)
         raise TableError(f"{path}: cannot be written: {error}") from error
+
+
+def read_bars(path: Path) -> dict[str, Any]:
+    """Minute or daily bars: symbol, ts_ns (start), open, high, low, close, volume; NaN where a column is missing:
+    vwap, count (or n_trades), factor (or adj_ratio_next: what prices are multiplied with from the next day on).
+
+    Raises TableError as `read_trades` does; a bar whose high is below its low is refused.
+    """
+    table = _read(path)
+    if "ts_ns" not in table.columns and "date" in table.columns:
+        days = table["date"].cast(pl.Date).cast(pl.Int64)
+        table = table.with_columns((days * 86_400_000_000_000).alias("ts_ns"))
+    needed = ("symbol", "ts_ns", *OHLC, "volume")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise TableError(
+            f"{path}: column {', '.join(missing)} is missing; expected {', '.join(needed)}"
+        )
+    table = table.sort("ts_ns", maintain_order=True)
+    columns: dict[str, Any] = {
+        "symbol": _cast(path, table, "symbol", pl.String).to_list(),
+        "ts_ns": _cast(path, table, "ts_ns", pl.Int64).to_numpy(),
+    }
+    for name in (*OHLC, "volume"):
+        columns[name] = _cast(path, table, name, pl.Float64).to_numpy()
+    for name, other in (("vwap", "vw"), ("count", "n_trades"), ("factor", "adj_ratio_next")):
+        source = next((one for one in (name, other) if one in table.columns), None)
+        absent = np.full(table.height, np.nan)
+        columns[name] = (
+            table[source].cast(pl.Float64).fill_null(np.nan).to_numpy() if source else absent
+        )
+    for name in OHLC:
+        _refuse(path, name, ~(columns[name] > 0), "a price above 0")
+    _refuse(path, "high", columns["high"] < columns["low"], "a high not below the low")
+    _refuse(path, "volume", ~(columns["volume"] >= 0), "a volume from 0")
+    return columns
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Reference data in long form: symbol, name, value and ts_ns (0 = always known).
+
+    The file is long (symbol, name, value[, ts_ns]) or wide (symbol[, ts_ns], one column per fact). Dates
+    and times become nanoseconds: earnings -> earnings_ns, news -> news_ns.
+    """
+    table = _read(path)
+    if "symbol" not in table.columns:
+        raise TableError(f"{path}: column symbol is missing; found {', '.join(table.columns)}")
+    if not {"name", "value"} <= set(table.columns):
+        facts = [name for name in table.columns if name not in ("symbol", "ts_ns")]
+        if not facts:
+            raise TableError(f"{path}: expected name and value, or one column per fact")
+        keys = [name for name in ("symbol", "ts_ns") if name in table.columns]
+        parts = [
+            table.select(
+                *keys, pl.lit(_fact_name(name)).alias("name"), _fact_value(path, table, name)
+            )
+            for name in facts
+        ]
+        table = pl.concat(parts)
+    table = table.drop_nulls("value")
+    when = (
+        table["ts_ns"].cast(pl.Int64).to_numpy()
+        if "ts_ns" in table.columns
+        else np.zeros(table.height)
+    )
+    return {
+        "symbol": _cast(path, table, "symbol", pl.String).to_list(),
+        "name": [_fact_name(name) for name in _cast(path, table, "name", pl.String).to_list()],
+        "value": _cast(path, table, "value", pl.Float64).to_numpy(),
+        "ts_ns": when.astype(np.int64),
+    }
+
+
+def _fact_name(name: str) -> str:
+    for kind in ("earnings", "news"):
+        if name in (
+            kind,
+            f"{kind}_date",
+            f"{kind}_time",
+            f"{kind}_ts_ns",
+            f"next_{kind}",
+            f"last_{kind}",
+        ):
+            return f"{kind}_ns"
+    return name
+
+
+def _fact_value(path: Path, table: pl.DataFrame, name: str) -> pl.Series:
+    values = table[name]
+    try:
+        if values.dtype == pl.String and _fact_name(name).endswith("_ns"):
+            values = values.str.to_datetime(time_unit="ns", strict=True)
+        if values.dtype.is_temporal():
+            values = values.cast(pl.Datetime("ns")).cast(pl.Int64)
+        return values.cast(pl.Float64).alias("value")
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"{path}: column {name}: expected numbers or times: {reason}") from error

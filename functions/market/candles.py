@@ -52,6 +52,7 @@ def add_prints(
     price: Array,
     size: Array,
     upd: Array | None,
+    count: Array | None = None,
 ) -> Columns | None:
     """Add prints, in order of arrival, to the bars of their minutes.
 
@@ -64,7 +65,15 @@ def add_prints(
         half = len(row) // 2
         parts = [slice(0, half), slice(half, None)]
         said = [
-            add_prints(slots, row[p], ts_ns[p], price[p], size[p], None if upd is None else upd[p])
+            add_prints(
+                slots,
+                row[p],
+                ts_ns[p],
+                price[p],
+                size[p],
+                None if upd is None else upd[p],
+                None if count is None else count[p],
+            )
             for p in parts
         ]
         return joined(said)
@@ -77,6 +86,7 @@ def add_prints(
         keep = ~late
         row, minute, price, size = row[keep], minute[keep], price[keep], size[keep]
         upd = None if upd is None else upd[keep]
+        count = None if count is None else count[keep]
         if not len(row):
             return None
         spread = minute
@@ -90,7 +100,7 @@ def add_prints(
         evicted = _evict(slots, row[stale], at[stale])
         _begin(flat, at[stale], minute[stale])
         np.maximum.at(slots["newest"], row, minute)
-    _add(flat, at, price, size, upd)
+    _add(flat, at, price, size, upd, count)
     flat["unsaid"][at] = 1
     slots["changed"][row] = 1
     return evicted
@@ -105,7 +115,12 @@ def _begin(flat: Mapping[str, Array], at: Array, minute: Array) -> None:
 
 
 def _add(
-    flat: Mapping[str, Array], at: Array, price: Array, size: Array, upd: Array | None
+    flat: Mapping[str, Array],
+    at: Array,
+    price: Array,
+    size: Array,
+    upd: Array | None,
+    count: Array | None,
 ) -> None:
     """Fold the prints into their slots; `np.add.at` is a left fold, assignment keeps the last."""
     everything = upd is None or bool((upd & ALL == ALL).all())
@@ -114,12 +129,13 @@ def _add(
             put(flat, at, price, size)
         elif (may := (upd & bit) != 0).any():  # type: ignore[operator]
             put(flat, at[may], price[may], size[may])
+    counted = slice(None) if everything else (upd & VOLUME) != 0  # type: ignore[operator]
+    np.add.at(flat["count"], at[counted], 1 if count is None else count[counted])
 
 
 def _put_volume(flat: Mapping[str, Array], at: Array, price: Array, size: Array) -> None:
     np.add.at(flat["volume"], at, size)
     np.add.at(flat["notional"], at, price * size)
-    np.add.at(flat["count"], at, 1)
 
 
 def _put_last(flat: Mapping[str, Array], at: Array, price: Array, size: Array) -> None:

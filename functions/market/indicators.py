@@ -1,83 +1,70 @@
-"""Indicators of one-minute bars: recursions that a late bar can take back and play again.
+"""Indicators of one-minute bars, said again for the bars that a late bar changes.
 
-Definitions (J. Welles Wilder, New Concepts in Technical Trading Systems, 1978, for the RSI):
+The recursions are those of `functions.market.series`. In addition, over the N minutes that end with
+a bar, where a minute without trades is a gap:
 
-    sma_n    mean of the last n closes
-    ema_n    the first is the mean of the first n closes; then ema + 2 / (n + 1) * (close - ema)
-    rsi_14   100 - 100 / (1 + gain / loss), gain and loss smoothed with 1/14, the first of each the
-             mean of the first 14 changes; 50 where nothing moved
-    vwap_N   sum(price * size) / sum(size) of the N minutes that end with the bar; a minute without
-             trades is a gap
-
-A value is absent (NaN) until there are enough bars. Bars are numbered k = 0, 1, ... by symbol. A
-recursion keeps its value after each of the last five bars, at `(k + 1) % 5`; so a bar of the
-last REVISABLE minutes can be replaced or put in between, and what came after it is computed again.
+    vwap_N          sum(price * size) / sum(size)
+    volume_avg_N    mean volume of the bars
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from functions.market import series
+from functions.market.series import AFTER, REVISABLE, Series
+
 Array = NDArray[Any]
 Columns = dict[str, Array]
 
 MINUTE_NS = 60_000_000_000
-REVISABLE = 4  # minutes; as far back as the bars are revised
-AFTER = (
-    REVISABLE + 1
-)  # values kept of each recursion: before the oldest revisable bar and after each
 MINUTES = 64  # of volume and notional kept: the hour of the oldest revisable bar
-EMAS = (9, 20, 50)
-SMAS = (20, 50, 200)
-VWAPS = {"vwap_5m": 5, "vwap_15m": 15, "vwap_1h": 60}
-RSI = 14
-CLOSES = max(SMAS) + 2 * REVISABLE  # a replay needs closes from before the oldest revisable bar
-
-NAMES = (*(f"ema_{n}" for n in EMAS), *(f"sma_{n}" for n in SMAS), f"rsi_{RSI}", *VWAPS)
+EMAS = (9, 12, 20, 21, 26, 50, 200)
+SMAS = (10, 20, 50, 200)
+RSIS = (9, 14, 21)
+WINDOWS = {"5m": 5, "15m": 15, "1h": 60}
+BARS = Series(
+    "bar",
+    width=max(SMAS) + 2 * REVISABLE,
+    emas=EMAS,
+    rsis=RSIS,
+    atr=14,
+    has_signal=True,
+    has_run=False,
+    has_recent=False,
+)
+NAMES = (
+    *(f"ema_{n}" for n in EMAS),
+    *(f"sma_{n}" for n in SMAS),
+    *(f"rsi_{n}" for n in RSIS),
+    *("macd", "macd_signal", "macd_histogram", "atr_14"),
+    *("bb_mid", "bb_upper", "bb_lower", "stoch_k", "stoch_d"),
+    *(f"vwap_{name}" for name in WINDOWS),
+    *(f"volume_avg_{name}" for name in WINDOWS),
+)
 
 STATE = {
-    "bars": "i8",  # number of bars seen
-    "late": "i8",  # bars that came too late to be computed
-    "minute": ("i8", AFTER),  # minute of bar k at k % AFTER
-    "said": ("i4", AFTER),  # the revision its values were last said with
-    "closes": ("f8", CLOSES),  # close of bar k at k % CLOSES
-    "volume": ("f8", MINUTES),  # of minute m at m % MINUTES; 0 in a gap
-    "notional": ("f8", MINUTES),
-    "gain": ("f8", AFTER),  # of the RSI; a plain sum until the seed is complete
-    "loss": ("f8", AFTER),
-    **{f"ema_{n}": ("f8", AFTER) for n in EMAS},
+    **BARS.state,
+    "said": ("i4", AFTER),  # the revision the values of bar k were last said with, at k % AFTER
+    "minutes": ("i8", MINUTES, "put"),  # which minute lies at m % MINUTES
+    "volumes": ("f8", MINUTES, "put"),
+    "notionals": ("f8", MINUTES, "put"),
 }
 
 
-def add_bars(
-    state: Mapping[str, Array],
-    row: Array,
-    ts_ns: Array,
-    close: Array,
-    volume: Array,
-    vwap: Array,
-    revision: Array,
-) -> Columns | None:
+def add_bars(state: Any, bars: Any) -> Columns | None:
     """Add bars, in order of arrival; the indicators of each bar and of those it changed."""
-    minute = ts_ns // MINUTE_NS
+    row, minute = bars["row"], bars["ts_ns"] // MINUTE_NS
     with np.errstate(invalid="ignore"):
-        notional = np.where(volume > 0, vwap * volume, 0.0)
+        notional = np.where(bars["volume"] > 0, bars["vwap"] * bars["volume"], 0.0)
     parts = []
     for turn in rounds(row):
-        parts += _add_round(
-            state,
-            turn,
-            row[turn],
-            minute[turn],
-            close[turn],
-            volume[turn],
-            notional[turn],
-            revision[turn],
-        )
+        part = {name: bars[name][turn] for name in (*series.CANDLE, "revision")}
+        parts += _add_round(state, turn, row[turn], minute[turn], part, notional[turn])
     if not parts:
         return None
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -95,129 +82,59 @@ def rounds(row: Array) -> Iterator[Array]:
 
 
 def _add_round(
-    state: Mapping[str, Array],
-    cause: Array,
-    row: Array,
-    minute: Array,
-    close: Array,
-    volume: Array,
-    notional: Array,
-    revision: Array,
+    state: Any, cause: Array, row: Array, minute: Array, bars: Columns, notional: Array
 ) -> list[Columns]:
     """Add bars of different symbols; every part is one step of the replay."""
-    bars = state["bars"][row]
-    newest = np.where(bars > 0, state["minute"][row, (bars - 1) % AFTER], -MINUTES)
-    late = minute <= newest - REVISABLE
-    state["late"][row[late]] += 1
-    keep = ~late
-    cause, row, minute, close = cause[keep], row[keep], minute[keep], close[keep]
-    volume, notional, revision = volume[keep], notional[keep], revision[keep]
-    _put_minute(state, row, newest[keep], minute, volume, notional)
-    k = _make_place(state, row, minute)
-    state["closes"][row, k % CLOSES] = close
-    said = state["said"]
-    said[row, k % AFTER] = np.maximum(said[row, k % AFTER], revision - 1)
+    in_time = minute > state["minutes"][row].max(axis=1) - MINUTES
+    kept, slot = row[in_time], minute[in_time] % MINUTES
+    state.put("minutes", (kept, slot), minute[in_time])
+    state.put("volumes", (kept, slot), bars["volume"][in_time])
+    state.put("notionals", (kept, slot), notional[in_time])
+    count = state["bar_n"][row]
+    said, revision = state["said"], bars["revision"]
+    computed = series.put_candles(state, BARS, row, minute, bars)
+    if computed:
+        place, rows, k = computed[0]
+        _move_said(said, rows, k, count[place], state["bar_n"][rows])
+        said[rows, k % AFTER] = np.maximum(said[rows, k % AFTER], revision[place] - 1)
     parts = []
-    while len(row):
-        parts.append({"cause": cause, **_step(state, row, k)})
-        more = k + 1 < state["bars"][row]
-        cause, row, k = cause[more], row[more], k[more] + 1
+    for place, rows, k in computed:
+        said[rows, k % AFTER] += 1
+        out = values_at(state, rows, k)
+        out["ts_ns"] = series.at(state, BARS, "start", rows, k) * MINUTE_NS
+        parts.append({"row": rows, "cause": cause[place], **out, "revision": said[rows, k % AFTER]})
     return parts
 
 
-def _put_minute(
-    state: Mapping[str, Array],
-    row: Array,
-    newest: Array,
-    minute: Array,
-    volume: Array,
-    notional: Array,
-) -> None:
-    """Keep a minute's volume and notional; the minutes passed over since the newest are gaps."""
-    gap = np.clip(minute - newest - 1, 0, MINUTES)
-    gone = np.repeat(row, gap)
-    back = np.arange(len(gone)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
-    slot = (np.repeat(minute, gap) - back) % MINUTES
-    for name, values in (("volume", volume), ("notional", notional)):
-        state[name][gone, slot] = 0
-        state[name][row, minute % MINUTES] = values
+def _move_said(said: Array, row: Array, k: Array, before: Array, after: Array) -> None:
+    """Revisions move up with the bars that a bar put in between moved; a new bar was never said."""
+    fresh = after > before
+    for back in range(REVISABLE):
+        source = before - 1 - back
+        moves = fresh & (source >= k)
+        said[row[moves], (source[moves] + 1) % AFTER] = said[row[moves], source[moves] % AFTER]
+    said[row[fresh], k[fresh] % AFTER] = -1
 
 
-def _make_place(state: Mapping[str, Array], row: Array, minute: Array) -> Array:
-    """The number of each bar: a new one, that of the bar it revises, or one made in between."""
-    bars = state["bars"][row]
-    k = bars.copy()  # the first bar that is not older
-    for back in range(1, REVISABLE + 1):
-        k -= (bars >= back) & (state["minute"][row, (bars - back) % AFTER] >= minute)
-    fresh = (k == bars) | (state["minute"][row, k % AFTER] != minute)
-    for back in range(REVISABLE):  # later bars move up by one, the newest first
-        moves = fresh & (bars - 1 - back >= k)
-        source, symbol = bars[moves] - 1 - back, row[moves]
-        for name, width in (("minute", AFTER), ("said", AFTER), ("closes", CLOSES)):
-            ring = state[name]
-            ring[symbol, (source + 1) % width] = ring[symbol, source % width]
-    new = row[fresh]
-    state["minute"][new, k[fresh] % AFTER] = minute[fresh]
-    state["said"][new, k[fresh] % AFTER] = -1
-    state["bars"][new] += 1
-    return k
-
-
-def _step(state: Mapping[str, Array], row: Array, k: Array) -> Columns:
-    """Compute bar k of each row from what was after bar k - 1; its record, said once more."""
-    close = state["closes"][row, k % CLOSES]
-    out: Columns = {"row": row, "ts_ns": state["minute"][row, k % AFTER] * MINUTE_NS}
-    means = {n: _mean(state, row, k, n) for n in sorted({*EMAS, *SMAS})}
-    for n in EMAS:
-        out[f"ema_{n}"] = _ema(state[f"ema_{n}"], row, k, close, n, means[n])
-    for n in SMAS:
-        out[f"sma_{n}"] = means[n]
-    out[f"rsi_{RSI}"] = _rsi(state, row, k, close)
-    minute = state["minute"][row, k % AFTER]
-    for name, minutes in VWAPS.items():
-        out[name] = _vwap(state, row, minute, minutes)
-    state["said"][row, k % AFTER] += 1
-    out["revision"] = state["said"][row, k % AFTER]
+def values_at(state: Any, row: Array, k: Array) -> Columns:
+    """Every indicator after bar k of each row."""
+    out: Columns = {f"ema_{n}": series.ema(state, BARS, row, k, n) for n in EMAS}
+    out |= {f"sma_{n}": series.mean_close(state, BARS, row, k, n) for n in SMAS}
+    out |= {f"rsi_{n}": series.rsi(state, BARS, row, k, n) for n in RSIS}
+    out["macd"], out["macd_signal"], out["macd_histogram"] = series.macd(state, BARS, row, k)
+    out["atr_14"] = series.atr(state, BARS, row, k, 14)
+    out["bb_mid"], out["bb_upper"], out["bb_lower"] = series.bollinger(state, BARS, row, k)
+    out["stoch_k"], out["stoch_d"] = series.stochastic(state, BARS, row, k)
+    minute = series.at(state, BARS, "start", row, k)
+    wide = minute[:, None] - np.arange(max(WINDOWS.values()))
+    is_there = state["minutes"][row[:, None], wide % MINUTES] == wide
+    volume = np.where(is_there, state["volumes"][row[:, None], wide % MINUTES], 0.0)
+    notional = np.where(is_there, state["notionals"][row[:, None], wide % MINUTES], 0.0)
+    volumes, notionals = np.cumsum(volume, axis=1), np.cumsum(notional, axis=1)
+    bars = np.cumsum(is_there, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name, n in WINDOWS.items():
+            traded = volumes[:, n - 1]
+            out[f"vwap_{name}"] = np.where(traded > 0, notionals[:, n - 1] / traded, np.nan)
+            out[f"volume_avg_{name}"] = traded / bars[:, n - 1]
     return out
-
-
-def _mean(state: Mapping[str, Array], row: Array, k: Array, n: int) -> Array:
-    """Mean of the n closes up to bar k, added oldest first; NaN where there are fewer."""
-    mean = np.full(len(row), np.nan)
-    enough = np.flatnonzero(k + 1 >= n)
-    if len(enough):
-        bars = k[enough, None] + np.arange(1 - n, 1)
-        closes = state["closes"][row[enough, None], bars % CLOSES]
-        mean[enough] = np.add.accumulate(closes, axis=1)[:, -1] / n
-    return mean
-
-
-def _ema(ring: Array, row: Array, k: Array, close: Array, n: int, seed: Array) -> Array:
-    before = ring[row, k % AFTER]
-    after = np.where(k + 1 > n, before + 2.0 / (n + 1) * (close - before), seed)
-    ring[row, (k + 1) % AFTER] = np.where(k + 1 >= n, after, 0.0)
-    return after
-
-
-def _rsi(state: Mapping[str, Array], row: Array, k: Array, close: Array) -> Array:
-    """Wilder's RSI; the first change is that of bar 1."""
-    change = np.where(k > 0, close - state["closes"][row, (k - 1) % CLOSES], 0.0)
-    smoothed = {}
-    for name, part in (("gain", np.maximum(change, 0.0)), ("loss", np.maximum(-change, 0.0))):
-        before = state[name][row, k % AFTER]
-        total = before + part
-        seeding = np.where(k == RSI, total / RSI, total)
-        smoothed[name] = np.where(k > RSI, (before * (RSI - 1) + part) / RSI, seeding)
-        state[name][row, (k + 1) % AFTER] = smoothed[name]
-    gain, loss = smoothed["gain"], smoothed["loss"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rsi = np.where(gain + loss > 0, 100.0 - 100.0 / (1.0 + gain / loss), 50.0)
-    return np.where(k >= RSI, rsi, np.nan)
-
-
-def _vwap(state: Mapping[str, Array], row: Array, minute: Array, minutes: int) -> Array:
-    slots = (minute[:, None] + np.arange(1 - minutes, 1)) % MINUTES
-    volume = np.add.accumulate(state["volume"][row[:, None], slots], axis=1)[:, -1]
-    notional = np.add.accumulate(state["notional"][row[:, None], slots], axis=1)[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(volume > 0, notional / volume, np.nan)

@@ -1,158 +1,860 @@
 """The metrics rules and toplists may name, computed for many events at once, only those in use.
 
-All are f8 with NaN where a value cannot be computed. Minutes are clock minutes: a window of n
-minutes is the running minute and the n - 1 before it, and what it changed from is the last price
-before it began.
+All are f8 with NaN where a value cannot be computed. A window of n minutes is the live minute and the
+n - 1 before it; at a clock event on a whole minute it is the n minutes that just ended. Names,
+formulas and defaults are those of `functions.market.vocabulary`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import difflib
+import json
+from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-MINUTE_NS = 60_000_000_000
-MINUTES = 64  # ring of closed minutes: the longest window is 60
-CHANGES = (1, 2, 5, 10, 15, 30, 60)
-VOLUMES = (1, 2, 5, 10, 15, 30, 60)
-INDICATORS = (
-    "ema_9",
-    "ema_20",
-    "ema_50",
-    "sma_20",
-    "sma_50",
-    "sma_200",
-    "rsi_14",
-    "vwap_5m",
-    "vwap_15m",
-    "vwap_1h",
+from functions.market import machines, series, sessions, tape
+from functions.market.indicators import NAMES as INDICATORS
+from functions.market.state import (
+    BAR,
+    CHANGES,
+    DAYS,
+    LOOK_BACK,
+    MINUTE_NS,
+    MINUTES,
+    MINUTES_OF,
+    OPENING_RANGES,
+    PROFILE_MINUTES,
+    SERIES,
 )
-BAR = ("open", "high", "low", "close", "volume", "vwap")
+from functions.market.tape import Moments
+from functions.market.vocabulary import FAMILY_OF, HELPERS, PARTS, table
 
-# What the metrics rest on, kept by the scanner: one row per symbol.
-STATE = {
-    "last": "f8",  # last eligible price; 0 = none yet
-    "last_ns": "i8",  # its time
-    "day": "i8",  # trading day of the newest print
-    "day_volume": "f8",
-    "day_open": "f8",  # first eligible price at or after 09:30
-    "prev_close": "f8",  # last eligible price of the trading day before; 0 = not known
-    "minute": "i8",  # newest minute with a print
-    "flow": "f8",  # volume of all prints in time, without end
-    "minute_flow": "f8",  # flow when the newest minute began
-    "first_minute": "i8",  # first closed minute known; 0 = none
-    "filled": "i8",  # newest closed minute known
-    "closes": ("f8", MINUTES),  # close of each minute, carried over minutes without trades
-    "volumes": ("f8", MINUTES),
-    "bar": ("f8", len(BAR)),  # the last final bar
-    "bar_minute": "i8",
-    "indicators": ("f8", len(INDICATORS)),
-    "indicators_minute": "i8",
+Array = NDArray[Any]
+Metric = Callable[[Any, Moments], Array]
+
+RING_WIDTHS = (14, 59)  # closed minutes of windows up to 15 and up to 60 minutes
+MINUTE_WINDOWS = (1, 2, 5, 10, 15, 30, 60)
+HOUR_NS = 60 * MINUTE_NS
+DAY_NS = 24 * HOUR_NS
+
+MULTIPLIER, CANDLES = 3.0, 5  # of through_vwap
+
+
+def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
+    """The moments of a clock event: every symbol, or some rows, as its last print left it."""
+    rows = np.arange(state.rows) if row is None else row
+    where = sessions.moments(clock_ns)
+    market = tape.know_markets(state, rows)
+    session = np.array([one.session for one in where], dtype=np.uint8)[market]
+    minute = np.maximum(state["minute"][rows], (clock_ns - 1) // MINUTE_NS)
+    is_live = state["minute"][rows] == minute
+    last = state["last"][rows]
+    price = np.where(last > 0, last, np.nan)
+    ts_ns = np.full(len(rows), clock_ns)
+
+    def live(name: str) -> Callable[[], Array]:
+        return lambda: np.where(is_live, state[name][rows], 0.0)
+
+    def kept(name: str) -> Callable[[], Array]:
+        return lambda: state[name][rows]
+
+    def positive(name: str) -> Callable[[], Array]:
+        return lambda: _positive(state[name][rows])
+
+    later = {name: live(name) for name in ("live_volume", "live_notional", "live_count", "live_high", "live_low")}  # fmt: skip
+    later |= {name: live(name) for name in ("met_high", "met_low")}
+    later |= {name: kept(name) for name in ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market", "prev", "prev_other")}  # fmt: skip
+    later |= {name: positive(name) for name in ("day_high", "day_low", "ext_high", "ext_low")}
+    later |= {f"hit.{name}": kept(f"hit.{name}") for name in machines.NAMES}
+    found = Moments(rows, ts_ns, price, minute, session, later, row is None)
+    found.where = where
+    tape.complete(found)
+    return found
+
+
+def compute(names: Iterable[str], state: Any, events: Moments) -> dict[str, Array]:
+    """The named metrics at each event: name -> f8."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return {name: np.asarray(METRICS[name](state, events), dtype=float) for name in names}
+
+
+def listed(names: str) -> str:
+    """The rows of the vocabulary for names separated by blanks or commas, or `all`, as JSON; ValueError."""
+    rows = {str(row["name"]): row for row in table()}
+    wanted = names.replace(",", " ").split()
+    if wanted in (["all"], []):
+        return json.dumps(list(rows.values()))
+    parts = {part: name for name, several in PARTS.items() for part in several}
+    found = []
+    for name in wanted:
+        if name not in NAMES and name not in ALIASES:
+            near = difflib.get_close_matches(name, [*FAMILY_OF, *parts, *HELPERS], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"no metric {name!r}{hint}")
+        found.append({**rows.get(parts.get(name, name), {}), "name": name})
+    return json.dumps(found)
+
+
+def _positive(values: Array) -> Array:
+    return np.where(values > 0, values, np.nan)
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _kept(m: Moments, key: Any, make: Callable[[], Any]) -> Any:
+    """What several metrics share is computed once per set of events."""
+    if key not in m.memo:
+        m.memo[key] = make()
+    return m.memo[key]
+
+
+def _fact(name: str) -> Metric:
+    return lambda s, m: _positive(m.of(s, name))
+
+
+# -- windows of minutes
+
+
+def _minutes_before(s: Any, m: Moments, width: int) -> tuple[Any, Array]:
+    """(index, which are there) of the `width` closed minutes before each event's, newest first."""
+
+    def make() -> tuple[Any, Array]:
+        first = m.minute[0] if len(m) else 0
+        if m.is_all and (m.minute == first).all():
+            wanted = first - np.arange(1, width + 1)
+            index = (slice(None), wanted % MINUTES)
+            return index, s["ring_minute"][index] == wanted
+        wanted = m.minute[:, None] - np.arange(1, width + 1)
+        index = (m.row[:, None], wanted % MINUTES)
+        return index, s["ring_minute"][index] == wanted
+
+    return _kept(m, ("minutes", width), make)
+
+
+def _running(s: Any, m: Moments, column: str, ufunc: np.ufunc, nothing: float, n: int) -> Array:
+    """The fold of a ring over the n - 1 closed minutes before each event's."""
+    if n <= 1:
+        return np.full(len(m), nothing)
+    width = next(one for one in RING_WIDTHS if n - 1 <= one)
+
+    def make() -> Array:
+        index, is_there = _minutes_before(s, m, width)
+        values = np.where(is_there, s[column][index], nothing)
+        return ufunc.accumulate(values, axis=1)
+
+    return np.asarray(_kept(m, (column, ufunc.__name__, width), make)[:, n - 2])
+
+
+def _sum(column: str, live: str, n: int) -> Metric:
+    def total(s: Any, m: Moments) -> Array:
+        is_known = m.of(s, "last_ns") > 0
+        return np.where(is_known, m[live] + _running(s, m, column, np.add, 0.0, n), np.nan)
+
+    return total
+
+
+def _high(n: int) -> Metric:
+    def high(s: Any, m: Moments) -> Array:
+        return _positive(
+            np.maximum(m["live_high"], _running(s, m, "ring_high", np.maximum, 0.0, n))
+        )
+
+    return high
+
+
+def _low(n: int) -> Metric:
+    def low(s: Any, m: Moments) -> Array:
+        live = np.where(m["live_low"] > 0, m["live_low"], np.inf)
+        return _finite(np.minimum(live, _running(s, m, "ring_low", np.minimum, np.inf, n)))
+
+    return low
+
+
+def _close_before(n: int) -> Metric:
+    """The close of the newest bar at or before n minutes before each event's minute."""
+
+    def before(s: Any, m: Moments) -> Array:
+        wanted, filled = m.minute - n, m.of(s, "filled")
+        place = np.minimum(wanted, filled)
+        first = m.of(s, "first_minute")
+        known = (first > 0) & (place >= first) & (filled - place < MINUTES)
+        known &= m.minute - place <= LOOK_BACK
+        return np.where(known, s["closes"][m.row, place % MINUTES], np.nan)
+
+    return lambda s, m: _kept(m, ("close before", n), lambda: before(s, m))
+
+
+def _change(before: Metric) -> Metric:
+    return lambda s, m: m.price - before(s, m)
+
+
+def _change_pct(before: Metric) -> Metric:
+    def change(s: Any, m: Moments) -> Array:
+        base = before(s, m)
+        return 100.0 * (m.price - base) / base
+
+    return change
+
+
+# -- sessions and days
+
+
+def _in_session(metric: Metric, *codes: int) -> Metric:
+    return lambda s, m: np.where(np.isin(m.session, codes), metric(s, m), np.nan)
+
+
+def _postmarket_volume(s: Any, m: Moments) -> Array:
+    is_pre = np.asarray(m.session) == sessions.PREMARKET
+    both = m.of(s, "post_before") + m["volume_pre"]
+    return _traded(s, m, np.where(is_pre, both, m["volume_post"]))
+
+
+def _traded(s: Any, m: Moments, values: Array) -> Array:
+    return np.where(m.of(s, "last_ns") > 0, values, np.nan)
+
+
+def _open_of_gap(s: Any, m: Moments) -> Array:
+    opened = m.of(s, "open_market")
+    return _positive(np.where(opened > 0, opened, m.of(s, "open_pre")))
+
+
+def _gap(s: Any, m: Moments) -> Array:
+    return _open_of_gap(s, m) - _fact("prev_close")(s, m)
+
+
+def _notional_daily(s: Any, m: Moments) -> Array:
+    return _traded(s, m, m["notional_pre"] + m["notional_market"])
+
+
+def _minutes_in_market(s: Any, m: Moments) -> Array:
+    market = m.of(s, "market") - 1
+    opened = np.array([one.open_ns for one in m.where])[market]
+    minutes = np.floor((m.ts_ns - opened) / MINUTE_NS)
+    return np.where(np.asarray(m.session) != sessions.CLOSED, minutes, np.nan)
+
+
+# -- daily history
+
+
+def _days(s: Any, m: Moments, column: str, n: int) -> Array:
+    """A column of the newest n completed days, newest first; NaN where there are fewer than n."""
+
+    def make() -> Array:
+        last = m.of(s, "c1d_n") - 1
+        places = (last[:, None] - np.arange(n)) % SERIES["daily"].width
+        values = s[f"c1d_{column}"][m.row[:, None], places]
+        return np.where(last[:, None] >= n - 1, values, np.nan)
+
+    return np.asarray(_kept(m, ("days", column, n), make))
+
+
+def _mean_volume(n: int) -> Metric:
+    return lambda s, m: np.add.accumulate(_days(s, m, "volume", n), axis=1)[:, -1] / n
+
+
+def _close_days_ago(n: int) -> Metric:
+    return lambda s, m: _days(s, m, "close", n)[:, n - 1]
+
+
+def _days_high(n: int) -> Metric:
+    """High of today and the n - 1 days before."""
+    return lambda s, m: np.fmax(m["ext_high"], _enough(_days(s, m, "high", n - 1), np.max))
+
+
+def _days_low(n: int) -> Metric:
+    return lambda s, m: np.fmin(m["ext_low"], _enough(_days(s, m, "low", n - 1), np.min))
+
+
+def _enough(values: Array, of: Any) -> Array:
+    return np.asarray(of(values, axis=1))
+
+
+def _with_history(metric: Metric, n: int) -> Metric:
+    return lambda s, m: np.where(m.of(s, "c1d_n") >= n - 1, metric(s, m), np.nan)
+
+
+def _biggest_range(n: int) -> Metric:
+    def biggest(s: Any, m: Moments) -> Array:
+        high, low = _days(s, m, "high", n - 1), _days(s, m, "low", n - 1)
+        past = np.max(100.0 * (high - low) / low, axis=1)
+        today = 100.0 * (m["ext_high"] - m["ext_low"]) / m["ext_low"]
+        return np.where(np.isfinite(past), np.fmax(past, today), np.nan)
+
+    return biggest
+
+
+def _range(high: Metric, low: Metric) -> Metric:
+    return lambda s, m: high(s, m) - low(s, m)
+
+
+def _range_pct(high: Metric, low: Metric) -> Metric:
+    def percent(s: Any, m: Moments) -> Array:
+        bottom = low(s, m)
+        return 100.0 * (high(s, m) - bottom) / bottom
+
+    return percent
+
+
+def _position(high: Metric, low: Metric) -> Metric:
+    def position(s: Any, m: Moments) -> Array:
+        top, bottom = high(s, m), low(s, m)
+        return np.where(top > bottom, 100.0 * (m.price - bottom) / (top - bottom), np.nan)
+
+    return position
+
+
+# -- candles
+
+
+def _candle(name: str, column: str, back: int = 0) -> Metric:
+    """A column of the last closed candle, or of one before it; NaN where there is none."""
+    kept = SERIES[name]
+
+    def value(s: Any, m: Moments) -> Array:
+        k = m.of(s, f"{kept.name}_n") - 1 - back
+        return np.where(k >= 0, s[f"{kept.name}_{column}"][m.row, k % kept.width], np.nan)
+
+    return lambda s, m: _kept(m, ("candle", name, column, back), lambda: value(s, m))
+
+
+def _body(name: str, back: int = 0) -> Metric:
+    opened, closed = _candle(name, "open", back), _candle(name, "close", back)
+    return lambda s, m: np.abs(closed(s, m) - opened(s, m))
+
+
+def _flag(condition: Array, *rests_on: Array) -> Array:
+    """1 or 0; NaN where something it rests on is not known."""
+    known = np.isfinite(rests_on[0])
+    for one in rests_on[1:]:
+        known = known & np.isfinite(one)
+    return np.where(known, condition.astype(float), np.nan)
+
+
+def _lower_shadow(name: str) -> Metric:
+    def ratio(s: Any, m: Moments) -> Array:
+        o, low, c = (_candle(name, one)(s, m) for one in ("open", "low", "close"))
+        return _finite((np.minimum(o, c) - low) / _positive(np.abs(c - o)))
+
+    return ratio
+
+
+def _upper_shadow(name: str) -> Metric:
+    def ratio(s: Any, m: Moments) -> Array:
+        o, h, c = (_candle(name, one)(s, m) for one in ("open", "high", "close"))
+        return _finite((h - np.maximum(o, c)) / _positive(np.abs(c - o)))
+
+    return ratio
+
+
+def _colour(name: str, sign: int) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        body = _candle(name, "close")(s, m) - _candle(name, "open")(s, m)
+        return _flag(sign * body > 0, body)
+
+    return flag
+
+
+def _pair(name: str, condition: Callable[..., Array]) -> Metric:
+    """A pattern of the last closed candle and the one before: condition(o, c, before o, before c)."""
+
+    def flag(s: Any, m: Moments) -> Array:
+        o, c = _candle(name, "open")(s, m), _candle(name, "close")(s, m)
+        po, pc = _candle(name, "open", 1)(s, m), _candle(name, "close", 1)(s, m)
+        return _flag(condition(o, c, po, pc), o, po)
+
+    return flag
+
+
+def _bullish_engulfing(o: Array, c: Array, po: Array, pc: Array) -> Array:
+    return (pc < po) & (c > o) & (c - o > po - pc) & (o < pc) & (c > po)
+
+
+def _bearish_engulfing(o: Array, c: Array, po: Array, pc: Array) -> Array:
+    return (pc > po) & (c < o) & (o - c > pc - po) & (o > pc) & (c < po)
+
+
+def _bullish_harami(o: Array, c: Array, po: Array, pc: Array) -> Array:
+    return (pc < po) & (c > o) & (c - o < po - pc) & (pc < o) & (c < po)
+
+
+def _bearish_harami(o: Array, c: Array, po: Array, pc: Array) -> Array:
+    return (pc > po) & (c < o) & (o - c < pc - po) & (o < pc) & (c > po)
+
+
+def _inside(name: str) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        high, before = _candle(name, "high")(s, m), _candle(name, "high", 1)(s, m)
+        low, below = _candle(name, "low")(s, m), _candle(name, "low", 1)(s, m)
+        return _flag((high < before) & (low > below), high, before)
+
+    return flag
+
+
+def _beyond_last(name: str, column: str, sign: int) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        now, before = _candle(name, column)(s, m), _candle(name, column, 1)(s, m)
+        return _flag(sign * (now - before) > 0, now, before)
+
+    return flag
+
+
+def _of_series(name: str, function: Callable[..., Array], *arguments: int) -> Metric:
+    kept = SERIES[name]
+
+    def value(s: Any, m: Moments) -> Array:
+        k = m.of(s, f"{kept.name}_n") - 1
+        return function(s, kept, m.row, k, *arguments)
+
+    return lambda s, m: _kept(m, (name, function.__name__, arguments), lambda: value(s, m))
+
+
+def _indicator(column: str) -> Metric:
+    place = INDICATORS.index(column)
+
+    def value(s: Any, m: Moments) -> Array:
+        known = m.of(s, "indicators_minute") > 0
+        return np.where(known, m.of(s, "indicators")[:, place], np.nan)
+
+    return value
+
+
+def _bar(column: str) -> Metric:
+    place = BAR.index(column)
+    return lambda s, m: np.where(m.of(s, "bar_minute") > 0, m.of(s, "bar")[:, place], np.nan)
+
+
+def _mean_at(kind: str, n: int, name: str) -> Metric:
+    """A moving average of the closed candles of a timeframe."""
+    if name == "1m":
+        return _indicator(f"{kind}_{n}")
+    return _of_series(name, series.ema if kind == "ema" else series.mean_close, n)
+
+
+def _distance(level: Metric) -> Metric:
+    def distance(s: Any, m: Moments) -> Array:
+        base = level(s, m)
+        return 100.0 * (m.price - base) / base
+
+    return distance
+
+
+def _atr(name: str) -> Metric:
+    return _indicator("atr_14") if name == "1m" else _of_series(name, series.atr, 14)
+
+
+# -- the running candle
+
+
+def _bucket(s: Any, m: Moments, minutes: int) -> Array:
+    """The minute at which the running candle of a timeframe began."""
+
+    def make() -> Array:
+        market = m.of(s, "market") - 1
+        midnight = np.array([one.midnight_ns // MINUTE_NS for one in m.where])[market]
+        return m.minute - (m.minute - midnight) % minutes
+
+    return np.asarray(_kept(m, ("bucket", minutes), make))
+
+
+def _in_candle(s: Any, m: Moments, column: str, ufunc: np.ufunc, nothing: float, n: int) -> Array:
+    """The fold of a ring over the closed minutes of the running candle of n minutes."""
+    if n == 1:
+        return np.full(len(m), nothing)
+    start = _bucket(s, m, n)
+    wanted = start[:, None] + np.arange(n)
+    slots = wanted % MINUTES
+    is_there = (s["ring_minute"][m.row[:, None], slots] == wanted) & (wanted < m.minute[:, None])
+    values = np.where(is_there, s[column][m.row[:, None], slots], nothing)
+    return ufunc.accumulate(values, axis=1)[:, -1]
+
+
+def _candle_volume(s: Any, m: Moments, name: str) -> Array:
+    n = MINUTES_OF[name]
+
+    def make() -> Array:
+        return m["live_volume"] + _in_candle(s, m, "ring_volume", np.add, 0.0, n)
+
+    return np.asarray(_kept(m, ("candle volume", name), make))
+
+
+def _mean_candles(s: Any, m: Moments, name: str, n: int) -> Array:
+    """Mean volume of the n candles before the running one."""
+    kept = SERIES[name]
+
+    def make() -> Array:
+        k = m.of(s, f"{kept.name}_n") - 1
+        start = s[f"{kept.name}_start"][m.row, k % kept.width]
+        k = k - (start >= _bucket(s, m, MINUTES_OF[name]))  # at its end the running one is closed
+        places = (k[:, None] - np.arange(n)) % kept.width
+        total = np.add.accumulate(s[f"{kept.name}_volume"][m.row[:, None], places], axis=1)[:, -1]
+        return np.where(k >= n - 1, total / n, np.nan)
+
+    return np.asarray(_kept(m, ("mean candles", name, n), make))
+
+
+def _relative_volume(name: str) -> Metric:
+    def relative(s: Any, m: Moments) -> Array:
+        tf_ns = MINUTES_OF[name] * MINUTE_NS
+        elapsed = np.minimum(m.ts_ns - _bucket(s, m, MINUTES_OF[name]) * MINUTE_NS, tf_ns)
+        forecast = _candle_volume(s, m, name) * tf_ns / _positive(elapsed)
+        return 100.0 * forecast / _positive(_mean_candles(s, m, name, 10))
+
+    return relative
+
+
+def _spike(name: str, n: int) -> Metric:
+    return lambda s, m: _candle_volume(s, m, name) / _positive(_mean_candles(s, m, name, n))
+
+
+def _relative_volume_daily(s: Any, m: Moments) -> Array:
+    return 100.0 * m["volume_daily"] / _positive(_mean_volume(10)(s, m))
+
+
+def _same_time(s: Any, m: Moments) -> Array:
+    """100 * volume since 04:00 / its mean at this minute of the last days of the same kind."""
+    moment = m.where[sessions.US]
+    first = moment.midnight_ns // MINUTE_NS + 240
+    out = np.full(len(m), np.nan)
+    days = m.of(s, "profile_days")
+    kinds = s["profile_kind"]
+    for minute in np.unique(m.minute).tolist():
+        since = min(int(minute - first), PROFILE_MINUTES - 1)
+        here = np.flatnonzero((m.minute == minute) & (days > 0) & (m.of(s, "market") == 1))
+        if since < 0 or not len(here):
+            continue
+        row, running = m.row[here], days[here] % (DAYS + 1)
+        profile = s["profile"].reshape(s.rows, DAYS + 1, PROFILE_MINUTES)
+        sums = profile[row, :, : since + 1].sum(axis=2, dtype=float)
+        ages = (running[:, None] - np.arange(DAYS + 1)[None, :]) % (DAYS + 1)
+        known = (ages > 0) & (ages <= np.minimum(days[here], DAYS)[:, None])
+        known &= kinds[row] == (2 if sessions.is_half_day(moment) else 1)
+        count = known.sum(axis=1)
+        mean = np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+        out[here] = 100.0 * m["volume_daily"][here] / _positive(mean)
+    return out
+
+
+# -- levels
+
+
+def _recent(name: str, side: str) -> Metric:
+    return lambda s, m: _positive(m.of(s, f"{SERIES[name].name}_recent_{side}"))
+
+
+def _near_high(level: Metric) -> Metric:
+    def distance(s: Any, m: Moments) -> Array:
+        top = level(s, m)
+        return 100.0 * (top - m.price) / top
+
+    return distance
+
+
+def _near_low(level: Metric) -> Metric:
+    def distance(s: Any, m: Moments) -> Array:
+        bottom = level(s, m)
+        return 100.0 * (m.price - bottom) / bottom
+
+    return distance
+
+
+def _broke_high(name: str) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        level, n = _recent(name, "high")(s, m), MINUTES_OF[name]
+        running = np.maximum(m["met_high"], _in_candle(s, m, "ring_high", np.maximum, 0.0, n))
+        return _flag(m.price > np.maximum(level, running), level, m.price)
+
+    return flag
+
+
+def _broke_low(name: str) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        level, n = _recent(name, "low")(s, m), MINUTES_OF[name]
+        met = np.where(m["met_low"] > 0, m["met_low"], np.inf)
+        running = np.minimum(met, _in_candle(s, m, "ring_low", np.minimum, np.inf, n))
+        return _flag(m.price < np.minimum(level, running), level, m.price)
+
+    return flag
+
+
+def _cross(level: Metric, sign: int) -> Metric:
+    """The price met was strictly on the other side, or on the level after having been there."""
+
+    def flag(s: Any, m: Moments) -> Array:
+        at = level(s, m)
+        prev = _positive(m["prev"])
+        side = np.where(prev != at, prev - at, _positive(m["prev_other"]) - at)
+        return _flag((sign * side < 0) & (sign * (m.price - at) > 0), at, prev)
+
+    return flag
+
+
+def _opening_range(minutes: int, sign: int) -> Metric:
+    column = OPENING_RANGES.index(minutes)
+    level, first = ("range_high", "range_up") if sign > 0 else ("range_low", "range_down")
+
+    def flag(s: Any, m: Moments) -> Array:
+        market = m.of(s, "market") - 1
+        opened = np.array([one.open_ns // MINUTE_NS for one in m.where])[market]
+        closed = np.array([one.close_ns // MINUTE_NS for one in m.where])[market]
+        at = _positive(m.of(s, level)[:, column])
+        broke = m.of(s, first)[:, column]
+        live = m["live_high"] if sign > 0 else np.where(m["live_low"] > 0, m["live_low"], np.inf)
+        is_regular = (m.minute >= opened + minutes) & (m.minute < closed)
+        now = (broke == 0) & is_regular & (sign * (live - at) > 0)
+        broke = np.where(now, m.minute, broke)
+        bucket = (m.minute - opened) // minutes
+        hit = (broke > 0) & ((broke - opened) // minutes == bucket)
+        return np.where(m.minute >= opened + minutes, _flag(hit, at), np.nan)
+
+    return flag
+
+
+def _through_vwap(sign: int) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        kept = SERIES["1m"]
+        k = m.of(s, f"{kept.name}_n") - 1
+        places = (k[:, None] - np.arange(1, CANDLES + 1)) % kept.width
+        by = m.row[:, None]
+        spans = s[f"{kept.name}_high"][by, places] - s[f"{kept.name}_low"][by, places]
+        mean = np.add.accumulate(spans, axis=1)[:, -1] / CANDLES
+        o, c = _candle("1m", "open")(s, m), _candle("1m", "close")(s, m)
+        span = _candle("1m", "high")(s, m) - _candle("1m", "low")(s, m)
+        vwap = _positive(m.of(s, "vwap_closed"))
+        crossed = (sign * (vwap - o) > 0) & (sign * (c - vwap) > 0)
+        return _flag(crossed & (span >= MULTIPLIER * mean), np.where(k >= CANDLES, vwap, np.nan))
+
+    return flag
+
+
+def _machine(name: str) -> Metric:
+    def flag(s: Any, m: Moments) -> Array:
+        hit = m[f"hit.{name}"].astype(float)
+        if name in machines.REJECTIONS:
+            side, timeframe = machines.REJECTIONS[name]
+            return _flag(hit > 0, _recent(timeframe, side)(s, m))
+        if name in machines.BOUNCES:
+            return _flag(hit > 0, m["session_vwap"])
+        n, timeframe = machines.RETURNS[name]
+        return _flag(hit > 0, machines.ema_now(s, timeframe, n, m.row))
+
+    return flag
+
+
+# -- the last minute, news, reference data
+
+
+def _price_60s_ago(s: Any, m: Moments) -> Array:
+    """The newest price at or before 60 s before the event: a search in the ring of price changes."""
+
+    def make() -> Array:
+        asked = m.ts_ns if not m.is_all else m.of(s, "last_ns")
+        target = asked - MINUTE_NS
+        count = m.of(s, "changes")
+        low, high = np.maximum(count - CHANGES, 0) - 1, count - 1
+        for _ in range(CHANGES.bit_length()):
+            middle = (low + high + 1) // 2
+            is_old = s["change_ns"][m.row, middle % CHANGES] <= target
+            low = np.where(is_old & (middle > low), middle, low)
+            high = np.where(is_old, high, np.maximum(middle - 1, low))
+        price = s["change_price"][m.row, low % CHANGES]
+        is_kept = (low >= 0) & (low >= count - CHANGES) & (count > 0)
+        market = m.of(s, "market") - 1
+        began = np.array([one.midnight_ns for one in m.where])[market]
+        return np.where(is_kept & (s["change_ns"][m.row, low % CHANGES] >= began), price, np.nan)
+
+    return np.asarray(_kept(m, "price 60 s ago", make))
+
+
+def _running_move(s: Any, m: Moments) -> Array:
+    return m.price - _price_60s_ago(s, m)
+
+
+def _running_pct(s: Any, m: Moments) -> Array:
+    base = _price_60s_ago(s, m)
+    return 100.0 * (m.price - base) / base
+
+
+def _reference(name: str) -> Metric:
+    def value(s: Any, m: Moments) -> Array:
+        return np.where(_has(s, name), _fact_of(s, m, name), np.nan)
+
+    return value
+
+
+def _has(s: Any, name: str) -> bool:
+    return f"fact.{name}" in s
+
+
+def _fact_of(s: Any, m: Moments, name: str) -> Array:
+    if not _has(s, name):
+        return np.full(len(m), np.nan)
+    return _positive(m.of(s, f"fact.{name}"))
+
+
+def _since_news(unit_ns: int, look_back_ns: int) -> Metric:
+    def since(s: Any, m: Moments) -> Array:
+        age = m.ts_ns - _fact_of(s, m, "news_ns")
+        return np.where((age >= 0) & (age <= look_back_ns), age / unit_ns, np.nan)
+
+    return since
+
+
+def _until_earnings(s: Any, m: Moments) -> Array:
+    market = m.of(s, "market") - 1
+    today = np.array([one.midnight_ns for one in m.where])[market]
+    date = np.floor(_fact_of(s, m, "earnings_ns") / DAY_NS)
+    days = date - np.floor((today + HOUR_NS) / DAY_NS)
+    return np.where(days >= 0, days, np.nan)
+
+
+# -- the table of metrics
+
+OPEN, CLOSE = _fact("open_market"), _fact("prev_close")
+TODAY_HIGH, TODAY_LOW = (lambda _, m: m["ext_high"]), (lambda _, m: m["ext_low"])
+VWAP: Metric = lambda _, m: m["session_vwap"]  # noqa: E731 - a table of formulas
+SPAN_NAMES = {"today": (TODAY_HIGH, TODAY_LOW)}
+SPAN_NAMES |= {f"{n}m": (_high(n), _low(n)) for n in (2, 5, 10, 15, 30, 60)}
+SPAN_NAMES |= {
+    name: (_with_history(_days_high(n), n), _with_history(_days_low(n), n))
+    for name, n in (("5d", 5), ("10d", 10), ("20d", 20), ("1y", 252))
 }
-
-
-@dataclass(frozen=True)
-class Events:
-    """Moments at which metrics are wanted: prints, or symbols at a clock event."""
-
-    row: Array
-    price: Array
-    minute: Array
-    volume: Array  # of the trading day, the event included
-    flow: Array  # since the event's minute began
-
-
-Metric = Callable[[Mapping[str, Array], Events], Array]
-
-
-def _known(values: Array, is_known: Array) -> Array:
-    return np.where(is_known, values, np.nan)
-
-
-def _close_before(state: Mapping[str, Array], events: Events, minutes: int) -> Array:
-    """The last price before the window of n minutes began; NaN where it is not known."""
-    row, wanted = events.row, events.minute - minutes
-    filled = state["filled"][row]
-    place = np.minimum(wanted, filled)
-    is_known = (state["first_minute"][row] > 0) & (wanted >= state["first_minute"][row])
-    is_known &= (filled - place < MINUTES) & (wanted - filled < MINUTES)
-    return _known(state["closes"][row, place % MINUTES], is_known)
-
-
-def _change(minutes: int) -> Metric:
-    return lambda state, events: events.price - _close_before(state, events, minutes)
-
-
-def _change_pct(minutes: int) -> Metric:
-    def change(state: Mapping[str, Array], events: Events) -> Array:
-        before = _close_before(state, events, minutes)
-        return 100.0 * (events.price - before) / before
-
-    return change
-
-
-def _volume(minutes: int) -> Metric:
-    if minutes == 1:
-        return lambda _, events: events.flow
-    ages = np.arange(1, minutes)
-
-    def volume(state: Mapping[str, Array], events: Events) -> Array:
-        row, minute = events.row[:, None], events.minute[:, None] - ages
-        age_in_ring = state["filled"][row] - minute
-        is_kept = (age_in_ring >= 0) & (age_in_ring < MINUTES)
-        closed = np.where(is_kept, state["volumes"][row, minute % MINUTES], 0.0)
-        return events.flow + np.add.accumulate(closed, axis=1)[:, -1]
-
-    return volume
-
-
-def _bar(column: int) -> Metric:
-    return lambda state, events: _known(
-        state["bar"][events.row, column], state["bar_minute"][events.row] > 0
-    )
-
-
-def _indicator(column: int) -> Metric:
-    return lambda state, events: _known(
-        state["indicators"][events.row, column], state["indicators_minute"][events.row] > 0
-    )
-
-
-def _from(column: str, is_percent: bool) -> Metric:
-    def change(state: Mapping[str, Array], events: Events) -> Array:
-        base = _known(state[column][events.row], state[column][events.row] > 0)
-        change = events.price - base
-        return 100.0 * change / base if is_percent else change
-
-    return change
-
+LEVELS: dict[str, Metric] = {
+    "open": OPEN,
+    "close": CLOSE,
+    "vwap": VWAP,
+    **{
+        f"{kind}{n}_{name}": _mean_at(kind, n, name)
+        for kind, n, name in (
+            *(("ema", 20, "2m"), ("ema", 9, "5m"), ("ema", 9, "15m"), ("ema", 21, "15m")),
+            *(("ema", 9, "60m"), ("ema", 21, "60m"), ("ema", 9, "daily"), ("ema", 21, "daily")),
+            *(("ema", 50, "daily"), ("sma", 200, "daily")),
+        )
+    },
+}
+MEANS = (
+    *(("sma", 20, "daily"), ("sma", 10, "daily"), ("sma", 200, "daily"), ("ema", 20, "1m")),
+    *(("ema", 9, "1m"), ("ema", 9, "5m"), ("ema", 9, "15m"), ("ema", 21, "15m"), ("ema", 9, "60m")),
+    *(("ema", 21, "60m"), ("ema", 50, "15m"), ("ema", 50, "daily")),
+)
+SHORT = ("1m", "2m", "5m", "15m")
+PATTERNS = (*SHORT, "30m", "60m")
+FACTS = ("institutional_ownership_pct", "marketcap", "shares_outstanding", "short_interest_pct", "short_ratio", "float")  # fmt: skip
 
 METRICS: dict[str, Metric] = {
-    "price": lambda _, events: events.price,
-    "volume_daily": lambda _, events: events.volume,
-    **{f"change_{n}m": _change(n) for n in CHANGES},
-    **{f"change_pct_{n}m": _change_pct(n) for n in CHANGES},
-    **{f"volume_{n}m": _volume(n) for n in VOLUMES},
-    "change_from_close": _from("prev_close", False),
-    "change_from_close_pct": _from("prev_close", True),
-    "change_from_open": _from("day_open", False),
-    "change_from_open_pct": _from("day_open", True),
-    **{name: _bar(column) for column, name in enumerate(BAR)},
-    **{name: _indicator(column) for column, name in enumerate(INDICATORS)},
-}
-NAMES = frozenset(METRICS)
+    "price": lambda _, m: m.price,
+    "volume_live": lambda s, m: _traded(s, m, m["live_volume"]),
+    "vwap_live": lambda _, m: m["live_notional"] / _positive(m["live_volume"]),
+    **{name: _bar(name) for name in BAR},
+    # sessions
+    "premarket_volume": lambda s, m: _traded(s, m, m["volume_pre"]),
+    "postmarket_volume": _postmarket_volume,
+    "volume_daily": lambda s, m: _traded(s, m, m["volume_daily"]),
+    "dollar_volume_daily": _notional_daily,
+    "minutes_in_market": _minutes_in_market,
+    # windows of minutes
+    **{f"volume_{n}m": _sum("ring_volume", "live_volume", n) for n in MINUTE_WINDOWS},
+    **{f"dollar_volume_{n}m": _sum("ring_notional", "live_notional", n) for n in (1, 5, 15, 60)},
+    **{f"trade_count_{n}m": _sum("ring_count", "live_count", n) for n in (1, 2, 5, 15, 60)},
+    **{f"change_{n}m": _change(_close_before(n)) for n in (1, 2, 5, 10, 15, 30, 60)},
+    **{f"change_pct_{n}m": _change_pct(_close_before(n)) for n in MINUTE_WINDOWS},
+    **{f"change_pct_{n}h": _change_pct(_close_before(60 * n)) for n in (2, 4)},
+    **{f"change_pct_{n}d": _change_pct(_close_days_ago(n)) for n in (2, 5, 10, 20)},
+    # against closes and opens
+    "change_from_close": _change(CLOSE),
+    "change_from_close_pct": _change_pct(CLOSE),
+    "change_from_close_premarket": _in_session(_change(CLOSE), sessions.PREMARKET),
+    "change_from_close_premarket_pct": _in_session(_change_pct(CLOSE), sessions.PREMARKET),
+    "change_from_close_postmarket": _in_session(_change(_fact("close_market")), sessions.POSTMARKET),
+    "change_from_close_postmarket_pct": _in_session(_change_pct(_fact("close_market")), sessions.POSTMARKET),
+    "change_from_open": _change(OPEN),
+    "change_from_open_pct": _change_pct(OPEN),
+    "gap_from_close": _gap,
+    "gap_from_close_pct": lambda s, m: 100.0 * _gap(s, m) / CLOSE(s, m),
+    # ranges
+    **{f"range_{name}": _range(*span) for name, span in SPAN_NAMES.items() if name not in ("20d", "1y")},
+    **{f"range_pct_{name}": _range_pct(*span) for name, span in SPAN_NAMES.items() if name not in ("5d", "10d", "1y")},
+    **{f"position_in_range_{name}": _position(*span) for name, span in SPAN_NAMES.items() if name != "10m"},
+    **{f"biggest_range_{name}": _biggest_range(n) for name, n in (("3m", 63), ("6m", 126), ("1y", 252))},
+    "relative_range_pct": lambda s, m: 100.0 * (m["ext_high"] - m["ext_low"]) / _positive(_atr("daily")(s, m)),
+    # volume against its past
+    **{f"avg_volume_{n}d": _mean_volume(n) for n in (5, 10, 20)},
+    **{f"relative_volume_{name}": _relative_volume(name) for name in SHORT},
+    "relative_volume_daily": _relative_volume_daily,
+    "relative_volume_same_time": _same_time,
+    **{f"volume_spike_{n}_{name}": _spike(name, n) for n, name in product((2, 10), SHORT)},
+    # indicators
+    **{name: _indicator(name) for name in INDICATORS if name not in ("macd", "macd_signal", "macd_histogram", "bb_mid", "bb_upper", "bb_lower", "stoch_k", "stoch_d")},
+    "macd_12_26_9": _indicator("macd"),
+    "macd_12_26_9_signal": _indicator("macd_signal"),
+    "macd_12_26_9_histogram": _indicator("macd_histogram"),
+    "bb_20_2.0": _indicator("bb_mid"),
+    "bb_20_2.0_upper": _indicator("bb_upper"),
+    "bb_20_2.0_lower": _indicator("bb_lower"),
+    "stoch_14_3_3": _indicator("stoch_k"),
+    "stoch_14_3_3_d": _indicator("stoch_d"),
+    **{f"rsi_14_{name}": _of_series(name, series.rsi, 14) for name in ("2m", "5m", "15m", "daily")},
+    **{f"atr_14_{name}": _atr(name) for name in ("5m", "daily")},
+    **{
+        f"atrp_14_{name}": lambda s, m, name=name: 100.0 * _atr(name)(s, m) / _candle(name, "close")(s, m)
+        for name in ("1m", "5m", "daily")
+    },
+    # distances
+    "vwap_dist": _change(VWAP),
+    "vwap_dist_pct": _change_pct(VWAP),
+    "vwap_dist_5m_pct": _distance(_indicator("vwap_5m")),
+    **{f"ma_dist_{kind}{n}_{name}_pct": _distance(_mean_at(kind, n, name)) for kind, n, name in MEANS},
+    "dist_to_high_of_day_pct": _near_high(lambda _, m: m["day_high"]),
+    "dist_to_low_of_day_pct": _near_low(lambda _, m: m["day_low"]),
+    "dist_to_high_of_day_extended_pct": _near_high(TODAY_HIGH),
+    "dist_to_low_of_day_extended_pct": _near_low(TODAY_LOW),
+    **{f"dist_to_recent_high_{name}_pct": _near_high(_recent(name, "high")) for name in SHORT},
+    **{f"dist_to_recent_low_{name}_pct": _near_low(_recent(name, "low")) for name in SHORT},
+    # candles
+    **{f"consecutive_candles_{name}": _of_series(name, series.run) for name in (*SHORT, "daily")},
+    **{f"lower_shadow_ratio_{name}": _lower_shadow(name) for name in SHORT},
+    **{f"upper_shadow_ratio_{name}": _upper_shadow(name) for name in SHORT},
+    **{f"is_bullish_candle_{name}": _colour(name, 1) for name in SHORT},
+    **{f"is_bearish_candle_{name}": _colour(name, -1) for name in SHORT},
+    **{f"bullish_engulfing_{name}": _pair(name, _bullish_engulfing) for name in PATTERNS},
+    **{f"bearish_engulfing_{name}": _pair(name, _bearish_engulfing) for name in PATTERNS},
+    **{f"bullish_harami_{name}": _pair(name, _bullish_harami) for name in SHORT},
+    **{f"bearish_harami_{name}": _pair(name, _bearish_harami) for name in SHORT},
+    **{f"inside_bar_{name}": _inside(name) for name in ("5m", "15m", "30m", "60m", "4h")},
+    "inside_bar_1d": _inside("daily"),
+    **{f"new_candle_high_{name}": _beyond_last(name, "high", 1) for name in (*PATTERNS, "4h")},
+    **{f"new_candle_low_{name}": _beyond_last(name, "low", -1) for name in (*PATTERNS, "4h")},
+    "new_candle_high_1d": _beyond_last("daily", "high", 1),
+    "new_candle_low_1d": _beyond_last("daily", "low", -1),
+    # what needs the print before
+    **{f"broke_recent_high_{name}": _broke_high(name) for name in (*SHORT, "4h")},
+    **{f"broke_recent_low_{name}": _broke_low(name) for name in SHORT},
+    **{f"crossed_above_{name}": _cross(level, 1) for name, level in LEVELS.items()},
+    **{f"crossed_below_{name}": _cross(level, -1) for name, level in LEVELS.items()},
+    **{f"opening_range_breakout_{n}m": _opening_range(n, 1) for n in OPENING_RANGES},
+    **{f"opening_range_breakdown_{n}m": _opening_range(n, -1) for n in OPENING_RANGES},
+    "through_vwap_above": _through_vwap(1),
+    "through_vwap_below": _through_vwap(-1),
+    **{name: _machine(name) for name in machines.NAMES},
+    "running_up_60s": _running_move,
+    "running_up_60s_pct": _running_pct,
+    "running_down_60s": _running_move,
+    "running_down_60s_pct": _running_pct,
+    # reference data
+    **{name: _reference(name) for name in FACTS},
+    "minutes_since_news": _since_news(MINUTE_NS, DAY_NS),
+    "hours_since_news": _since_news(HOUR_NS, DAY_NS),
+    "days_since_news": _since_news(DAY_NS, 3 * DAY_NS),
+    "days_until_earnings": _until_earnings,
+}  # fmt: skip
 ALIASES = {
     "rsi_14_1m": "rsi_14",
+    "atr_14_1m": "atr_14",
     **{f"price_change_{n}m_pct": f"change_pct_{n}m" for n in (1, 2, 5, 15, 30, 60)},
 }
-
-
-def compute(names: Iterable[str], state: Mapping[str, Array], events: Events) -> dict[str, Array]:
-    """The named metrics at each event."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {name: METRICS[name](state, events) for name in names}
+NAMES = frozenset(METRICS)

@@ -69,8 +69,17 @@ def runs_of(row: Array | Runs) -> Runs:
     fresh = np.empty(size, dtype=bool)
     fresh[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    return _runs(order, ordered, fresh)
+
+
+def runs_from(runs: Runs, fresh: Array) -> Runs:
+    """The same prints in shorter runs: a run begins wherever `fresh`, by symbol, is set."""
+    return _runs(runs.order, runs.rows[runs.of], fresh)
+
+
+def _runs(order: Array, ordered: Array, fresh: Array) -> Runs:
     starts = np.flatnonzero(fresh)
-    counts = np.diff(starts, append=size)
+    counts = np.diff(starts, append=len(ordered))
     by_length = np.argsort(-counts, kind="stable")
     rounds, bounds = _rounds(starts[by_length], counts[by_length])
     of = np.cumsum(fresh) - 1

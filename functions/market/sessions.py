@@ -1,23 +1,22 @@
 """Trading days and sessions: of New York for stocks, of UTC for what trades around the clock.
 
-    New York, Monday to Friday      session          UTC in winter    in summer
-    04:00 - 09:30                   premarket        09:00 - 14:30    08:00 - 13:30
-    09:30 - 16:00                   market           14:30 - 21:00    13:30 - 20:00
-    16:00 - 20:00                   postmarket       21:00 - 01:00    20:00 - 24:00
-    else                            closed
+    New York, a trading day             session
+    04:00 - 09:30                       premarket
+    09:30 - 16:00 (13:00 half days)     market
+    the four hours after the close      postmarket
+    else                                closed
 
-A trading day begins at 04:00; what is printed overnight or on a weekend belongs to the day before.
-Around the clock the day begins at 00:00 UTC and all of it is `market`. Exchange holidays and early
-closes come with the exchange calendar; until then they count as ordinary weekdays.
+What is printed while the market is closed belongs to the next trading day, and to no session. Around
+the clock a day is a UTC day and all of it is `market`. Holidays, half days and unscheduled closures
+are those of the XNYS calendar of `exchange_calendars`, kept as plain arrays.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,58 +25,103 @@ Array = NDArray[Any]
 
 CLOSED, PREMARKET, MARKET, POSTMARKET = range(4)
 SESSIONS = ("closed", "premarket", "market", "postmarket")
+US, CRYPTO = range(2)
+MARKETS = ("us", "crypto")
+AROUND_THE_CLOCK = ("*.SPOT", "*.USDM", "*-USD", "*-USDT", "*USDT", "*/USD", "???USD", "????USD")
 
-MINUTE_NS = 60_000_000_000
-DAY_NS = 1440 * MINUTE_NS
-DAY_START = 4 * 60  # minutes after midnight, New York
-BOUNDS = np.array([DAY_START, 9 * 60 + 30, 16 * 60, 20 * 60])
-BETWEEN = np.array([CLOSED, PREMARKET, MARKET, POSTMARKET, CLOSED], dtype=np.uint8)
-EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
-NEW_YORK = ZoneInfo("America/New_York")
-
-
-@lru_cache(maxsize=4096)
-def _offset_minutes(utc_day: int) -> int:
-    """New York's offset on a UTC day, at 10:00 UTC: after any clock change, before any 04:00."""
-    moment = datetime.fromtimestamp(utc_day * 86_400 + 36_000, UTC)
-    offset = moment.astimezone(NEW_YORK).utcoffset()
-    assert offset is not None  # the moment is aware
-    return int(offset.total_seconds() // 60)
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+HOUR_NS = 60 * MINUTE_NS
+DAY_NS = 24 * HOUR_NS
+STRETCH_NS = 5 * MINUTE_NS  # sessions change on whole five minutes
+FIRST_YEAR, LAST_YEAR = 1990, 2040
+HALF_DAY_NS = 6 * HOUR_NS  # a market that is open for less closes early
 
 
-def _new_york(ts_ns: Array) -> tuple[Array, Array]:
-    """Days since 1970 and minutes after midnight on New York's clocks."""
-    utc_day = ts_ns // DAY_NS
-    days, place = np.unique(utc_day, return_inverse=True)
-    offsets = np.array([_offset_minutes(day) for day in days.tolist()], dtype=np.int64)
-    local = ts_ns // MINUTE_NS + offsets[place.reshape(ts_ns.shape)]
-    return local // 1440, local % 1440
+class Moment(NamedTuple):
+    """Where a time lies: its trading day, its session, and the bounds of that day, UTC ns."""
+
+    day: int  # days since 1970 of the trading day's date
+    session: int
+    midnight_ns: int  # of that date, on the market's clocks
+    open_ns: int
+    close_ns: int
+    end_ns: int
 
 
-def _weekday(day: Array) -> Array:
-    return (day + EPOCH_WEEKDAY) % 7
+@dataclass(frozen=True)
+class Calendar:
+    """The trading days of a market, one row each: date in days since 1970, bounds in UTC ns."""
+
+    day: Array
+    start_ns: Array
+    open_ns: Array
+    close_ns: Array
+    end_ns: Array
+
+    def at(self, ts_ns: int) -> Moment:
+        """The moment of a time; raises ValueError outside FIRST_YEAR to LAST_YEAR."""
+        place = int(np.searchsorted(self.end_ns, ts_ns, side="right"))
+        if place == len(self.day) or ts_ns < self.start_ns[0] - 7 * DAY_NS:
+            raise ValueError(
+                f"time {ts_ns}: expected nanoseconds within {FIRST_YEAR} to {LAST_YEAR}"
+            )
+        start, opened = int(self.start_ns[place]), int(self.open_ns[place])
+        close, end = int(self.close_ns[place]), int(self.end_ns[place])
+        session = CLOSED + (ts_ns >= start) + (ts_ns >= opened) + (ts_ns >= close)
+        return Moment(int(self.day[place]), session, start - 4 * HOUR_NS, opened, close, end)
 
 
-def new_york_session(ts_ns: Array) -> Array:
-    """The session (a code of SESSIONS, u1) of each time."""
-    day, minute = _new_york(ts_ns)
-    session = BETWEEN[np.searchsorted(BOUNDS, minute, side="right")]
-    return np.where(_weekday(day) < 5, session, np.uint8(CLOSED))
+@lru_cache(maxsize=8)
+def us_calendar(closures: str = "") -> Calendar:
+    """The trading days of New York; `closures` names further dates without trading (2027-01-04, ...)."""
+    import exchange_calendars  # builds on pandas: loaded only where sessions are wanted
+    import pandas as pd
+
+    found = exchange_calendars.get_calendar(
+        "XNYS", start=f"{FIRST_YEAR}-01-01", end=f"{LAST_YEAR}-12-31"
+    )
+    schedule = found.schedule
+    dates = schedule.index
+    away = pd.DatetimeIndex(closures.replace(",", " ").split())
+    schedule = schedule[~dates.isin(away)]
+    dates = schedule.index
+    starts = (dates + pd.Timedelta(hours=4)).tz_localize("America/New_York").tz_convert("UTC")
+    close_ns = _ns(schedule["close"])
+    day = dates.to_numpy().astype("datetime64[D]").astype(np.int64)
+    start_ns = _ns(starts)
+    return Calendar(day, start_ns, _ns(schedule["open"]), close_ns, close_ns + 4 * HOUR_NS)
 
 
-def new_york_day(ts_ns: Array) -> Array:
-    """The trading day of each time, as days since 1970: the last weekday 04:00 that has passed."""
-    day, minute = _new_york(ts_ns)
-    day = day - (minute < DAY_START)
-    return day - np.maximum(_weekday(day) - 4, 0)
+def _ns(times: Any) -> Array:
+    return np.asarray(times.astype("int64"), dtype=np.int64)
 
 
-def utc_day(ts_ns: Array) -> Array:
-    """The day of what trades around the clock, as days since 1970."""
-    return ts_ns // DAY_NS
+@lru_cache(maxsize=1 << 14)
+def _stretch(number: int, closures: str) -> tuple[Moment, Moment]:
+    ts_ns = number * STRETCH_NS
+    day = ts_ns // DAY_NS
+    start = day * DAY_NS
+    around = Moment(day, MARKET, start, start, start + DAY_NS, start + DAY_NS)
+    return us_calendar(closures).at(ts_ns), around
+
+
+def moments(ts_ns: int, closures: str = "") -> tuple[Moment, ...]:
+    """The moment of a time in every market, by market code."""
+    return _stretch(int(ts_ns) // STRETCH_NS, closures)
+
+
+def session_of(ts_ns: int, market: int = US) -> int:
+    """The session (a code of SESSIONS) of a time."""
+    return moments(ts_ns)[market].session
+
+
+def is_half_day(moment: Moment) -> bool:
+    """Whether the market closes early on the moment's day."""
+    return moment.close_ns - moment.open_ns < HALF_DAY_NS
 
 
 @lru_cache(maxsize=1 << 17)
-def trades_always(symbol: str, patterns: str) -> bool:
-    """Whether a symbol trades around the clock: one of the patterns (separated by blanks) fits."""
-    return any(fnmatchcase(symbol, pattern) for pattern in patterns.split())
+def market_of(symbol: str) -> int:
+    """The market a symbol belongs to: crypto pairs trade around the clock, all else in New York."""
+    return CRYPTO if any(fnmatchcase(symbol, one) for one in AROUND_THE_CLOCK) else US

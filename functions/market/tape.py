@@ -1,28 +1,75 @@
-"""What the scanner remembers of every symbol, moved on by prints and by closed bars.
-
-The columns are `functions.market.metrics.STATE`. Prints come in parts that lie in one session of one
-trading day (`parts_of`), so that what changes with the session does not change inside a part.
-"""
+"""Moves the scanner's state on: by prints, by closed bars, by the clock and by reference data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import sessions
-from functions.market.metrics import BAR, INDICATORS, MINUTE_NS, MINUTES, Events
-from functions.market.running import Runs, fold, runs_of, shifted
+from functions.market import machines, series, sessions
+from functions.market.indicators import NAMES as INDICATORS
+from functions.market.running import Runs, fold, runs_from, runs_of, shifted
+from functions.market.state import (
+    BAR,
+    CHANGES,
+    DAYS,
+    LOOK_BACK,
+    MINUTE_NS,
+    MINUTES,
+    MINUTES_OF,
+    OPENING_RANGES,
+    PROFILE_MINUTES,
+    SERIES,
+)
 
 Array = NDArray[Any]
 
-HALF_HOUR_NS = 30 * MINUTE_NS
-VOLUME, LAST = 1, 2  # bits of `upd`
+VOLUME, LAST, EXTREMES, OFFICIAL_OPEN, OFFICIAL_CLOSE = 1, 2, 4, 8, 16  # bits of `upd`
+CHANGE_NS = 250_000_000  # price changes closer than this are one
+HALF_HOUR = 30
+
+
+@dataclass
+class Moments:
+    """Events at which metrics are wanted: prints, or symbols at a clock event.
+
+    Fields that need work are thunks in `later`, done when first asked for.
+    """
+
+    row: Array
+    ts_ns: Array
+    price: Array
+    minute: Array
+    session: int | Array
+    later: dict[str, Callable[[], Array]]
+    is_all: bool = False  # the rows are all rows, in order
+    memo: dict[Any, Any] = field(default_factory=dict)
+    where: tuple[sessions.Moment, ...] = ()
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.memo:
+            self.memo[name] = self.later[name]()
+        return self.memo[name]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def of(self, state: Any, column: str) -> Array:
+        """A state column at each event's row."""
+        return state[column] if self.is_all else state[column][self.row]
+
+
+def complete(events: Moments) -> None:
+    """Give events the fields that follow from others."""
+    money = ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")
+    events.later["session_vwap"] = lambda: session_vwap(
+        *(events[name] for name in money), np.asarray(events.session)
+    )
+    events.later["volume_daily"] = lambda: events[money[0]] + events[money[1]] + events[money[2]]
 
 
 @dataclass(frozen=True)
@@ -30,104 +77,391 @@ class Prints:
     """The prints of a part that may fire rules: eligible, in time, in order of arrival."""
 
     runs: Runs  # the same prints brought together by symbol
-    events: Events
+    events: Moments
     ts_ns: Array
-    session: int
 
 
-def parts_of(ts_ns: Array) -> Iterator[tuple[slice, int, int]]:
-    """(rows, trading day, session) of the stretches of a frame that lie in one session of one day."""
-    first, last = int(ts_ns.min()), int(ts_ns.max())
-    if first // HALF_HOUR_NS == last // HALF_HOUR_NS:  # days and sessions change on half hours
-        yield slice(None), *_half_hour(first // HALF_HOUR_NS)
+def parts_of(ts_ns: Array) -> Iterator[slice]:
+    """The stretches of a frame that lie in one session of one day, in every market."""
+    first, last = int(ts_ns[0]), int(ts_ns[-1])
+    stretch = ts_ns // sessions.STRETCH_NS
+    if (
+        first // sessions.STRETCH_NS == last // sessions.STRETCH_NS
+        and (stretch == stretch[0]).all()
+    ):
+        yield slice(None)
         return
-    day, session = sessions.new_york_day(ts_ns), sessions.new_york_session(ts_ns)
-    cuts = np.flatnonzero((np.diff(day) != 0) | (np.diff(session) != 0)) + 1
-    bounds = [0, *cuts.tolist(), len(ts_ns)]
-    for start, stop in pairwise(bounds):
-        yield slice(start, stop), int(day[start]), int(session[start])
+    cuts = np.flatnonzero(np.diff(stretch) != 0) + 1
+    for start, stop in pairwise([0, *cuts.tolist(), len(ts_ns)]):
+        yield slice(start, stop)
 
 
-@lru_cache(maxsize=4096)
-def _half_hour(number: int) -> tuple[int, int]:
-    """(trading day, session) of a half hour since 1970."""
-    moment = np.array([number * HALF_HOUR_NS])
-    return int(sessions.new_york_day(moment)[0]), int(sessions.new_york_session(moment)[0])
+def know_markets(state: Any, row: Array) -> Array:
+    """The market code of each row, looked up once per symbol."""
+    market = state["market"][row]
+    if not market.all():
+        for one in np.unique(row[market == 0]).tolist():
+            state["market"][one] = 1 + sessions.market_of(state.symbols[one])
+        market = state["market"][row]
+    return market - 1
 
 
-def add_prints(
-    state: Mapping[str, Array],
-    row: Array,
-    ts_ns: Array,
-    price: Array,
-    size: Array,
-    upd: Array | None,
-    day: int,
-    session: int,
-) -> Prints:
-    """Move the state on by prints of one session of one trading day; the prints that may fire.
+# -- days and sessions
 
-    Prints of a minute behind the symbol's newest are late: they count in the day's volume and fire
-    nothing. Prints of an earlier trading day change nothing.
+
+def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
+    """Bring rows (distinct) to the day and session of a moment; going back changes nothing."""
+    market = know_markets(state, row)
+    for code in np.unique(market).tolist():
+        moment = where[code]
+        rows = row[market == code]
+        fresh = rows[state["day"][rows] < moment.day]
+        if len(fresh):
+            _begin_day(state, fresh, moment)
+        same = rows[state["day"][rows] == moment.day]
+        moved = same[state["session"][same] < moment.session]
+        state["session"][moved] = moment.session
+
+
+def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
+    traded = row[(state["day"][row] > 0) & _traded(state, row)]
+    if len(traded):
+        _end_day(state, traded)
+    factors = row[state["factor"][row] > 0]
+    if len(factors):
+        _scale(state, factors, state["factor"][factors].copy())
+        state["factor"][factors] = 0.0
+    state["post_before"][row] = state["volume_post"][row]
+    for name in (
+        *("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market"),
+        *("open_pre", "open_market", "close_market", "is_official", "session"),
+        *("day_high", "day_low", "ext_high", "ext_low", "half_high", "half_low"),
+        *(
+            "range_high",
+            "range_low",
+            "range_up",
+            "range_down",
+            "seen",
+            "other",
+            "prev",
+            "prev_other",
+        ),
+        *("vwap_closed", "same_minute", "same_time"),
+    ):
+        state[name][row] = 0
+    slot = state["profile_days"][row] % (DAYS + 1)
+    kinds = state["profile_kind"]
+    kinds[row, slot] = 2 if sessions.is_half_day(moment) else 1
+    places = slot[:, None] * PROFILE_MINUTES + np.arange(PROFILE_MINUTES)
+    dirty = state["profile"][row[:, None], places].any(axis=1) if len(row) else slot
+    if dirty.any():
+        state.put("profile", (row[dirty][:, None], places[dirty]), 0.0)
+    state["day"][row] = moment.day
+    for name in state.family("arm"):
+        if name.startswith("vwap_"):
+            state[f"arm.{name}"][row] = 0
+
+
+def _traded(state: Any, row: Array) -> Array:
+    total = state["volume_pre"][row] + state["volume_market"][row] + state["volume_post"][row]
+    return (total > 0) | (state["ext_high"][row] > 0)
+
+
+def _end_day(state: Any, row: Array) -> None:
+    """Keep a day that is over: its candle, its close, its volume by minute."""
+    close, last = state["close_market"][row], state["last"][row]
+    state["prev_close"][row] = np.where(close > 0, close, last)
+    state["profile_days"][row] += 1
+    whole = row[(close > 0) & (state["day_high"][row] > 0)]
+    if not len(whole):
+        return
+    newest = series.last_of(state, SERIES["daily"], whole)
+    start = series.at(state, SERIES["daily"], "start", whole, newest)
+    missing = whole[(newest < 0) | (start < state["day"][whole])]  # a file may have said it already
+    candle = {
+        "open": state["open_market"][missing],
+        "high": state["day_high"][missing],
+        "low": state["day_low"][missing],
+        "close": state["close_market"][missing],
+        "volume": state["volume_pre"][missing]
+        + state["volume_market"][missing]
+        + state["volume_post"][missing],
+    }
+    series.put_candles(state, SERIES["daily"], missing, state["day"][missing], candle)
+
+
+def _scale(state: Any, row: Array, factor: Array) -> None:
+    """A split takes effect: every price kept is multiplied, every volume divided."""
+    for one in SERIES.values():
+        series.scale(state, one, row, factor)
+    for name in ("ring_open", "ring_high", "ring_low", "closes"):
+        state.put(name, row, state[name][row] * factor[:, None])
+    state.put("ring_volume", row, state["ring_volume"][row] / factor[:, None])
+    state.put("profile", row, (state["profile"][row] / factor[:, None]).astype("f4"))
+    for name in ("prev_close", "last", "indicators", "bar"):
+        values = state[name][row]
+        state[name][row] = values * (factor[:, None] if values.ndim == 2 else factor)
+    for place, name in enumerate(INDICATORS):
+        if name.startswith(("rsi", "stoch")):
+            state["indicators"][row, place] /= factor
+        elif name.startswith("volume"):
+            state["indicators"][row, place] /= factor * factor
+    state["bar"][row, BAR.index("volume")] /= factor * factor
+    state["post_before"][row] /= factor
+
+
+def add_days(state: Any, days: Any) -> None:
+    """Daily history: bars of completed days, in order of date, and the factor for the day after each."""
+    row, date = days["row"], days["ts_ns"] // sessions.DAY_NS
+    know_markets(state, row)
+    factor = days.get("factor")
+    for day in np.unique(date).tolist():
+        here = np.flatnonzero(date == day)
+        rows = row[here]
+        past = here[(state["day"][rows] == 0) | (day < state["day"][rows])]
+        rows = row[past]
+        due = rows[state["factor"][rows] > 0]
+        if len(due):
+            _scale(state, due, state["factor"][due].copy())
+            state["factor"][due] = 0.0
+        candle = {name: days[name][past] for name in series.CANDLE}
+        series.put_candles(state, SERIES["daily"], rows, date[past], candle)
+        newest = state["c1d_n"][rows] - 1
+        is_newest = series.at(state, SERIES["daily"], "start", rows, newest) == day
+        state["prev_close"][rows[is_newest]] = candle["close"][is_newest]
+        if factor is not None:
+            told = factor[past]
+            known = is_newest & np.isfinite(told) & (told > 0) & (told != 1.0)
+            state["factor"][rows[known]] = told[known]
+
+
+def add_facts(state: Any, facts: Any) -> None:
+    """Reference data: the newest value of each named fact; `split` scales from the next day on."""
+    names = facts["name"]
+    for name in np.unique(names.astype(str)).tolist():
+        here = np.flatnonzero(names == name)
+        row, value = facts["row"][here], facts["value"][here]
+        if name == "split":
+            state["factor"][row] = value
+        elif name == "prev_close":
+            state["prev_close"][row] = value
+        else:
+            state[f"fact.{name}"][row] = value
+
+
+# -- prints
+
+
+def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
+    """Move the state on by prints of one stretch; the prints that may fire.
+
+    uses    names of metrics in use: those that watch every print are moved on as well
+
+    Prints of a minute behind the symbol's newest are late: they count in the volumes and fire
+    nothing. Prints of an earlier trading day change nothing but bars.
     """
-    is_today = _roll(state, row, day)
-    counted = np.where(is_today, size, 0.0)
-    if upd is not None:
-        counted = np.where(upd & VOLUME, counted, 0.0)
+    row, ts_ns, price, size = trades["row"], trades["ts_ns"], trades["price"], trades["size"]
+    upd = trades.get("upd")
+    where = sessions.moments(int(ts_ns[0]))
     runs = runs_of(row)
-    volume = _running(state["day_volume"], runs, counted)
-    minute, is_late, flow = _minute_flow(state, runs, ts_ns // MINUTE_NS, counted)
+    roll(state, runs.rows, where)
+    market = state["market"][row] - 1
+    days = np.array([one.day for one in where])[market]
+    session = np.array([one.session for one in where], dtype=np.uint8)[market]
+    is_today = state["day"][row] == days
+    counts = is_today if upd is None else is_today & ((upd & VOLUME) > 0)
+    counted = np.where(counts, size, 0.0)
+    notional = counted * price
+    minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
+    trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
+    later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
+    volumes = _sessions(state, runs, session, counted, notional)
     may_fire = is_today & ~is_late
     if upd is not None:
+        _official(state, row, price, upd, is_today)
         may_fire &= (upd & LAST) > 0
     place = np.flatnonzero(may_fire)
-    events = Events(row[place], price[place], minute[place], volume[place], flow[place])
-    if session == sessions.MARKET:
-        _open_day(state, events)
-    state["last"][events.row] = events.price  # of several prints of a symbol the last one stays
-    state["last_ns"][events.row] = ts_ns[place]
     is_all = len(place) == len(row)
-    return Prints(runs if is_all else runs_of(events.row), events, ts_ns[place], session)
+    later |= volumes
+    picked = {name: (lambda name=name: runs.unsorted(later[name])[place]) for name in later}
+    events = Moments(row[place], ts_ns[place], price[place], minute[place], session[place], picked)
+    events.where = where
+    complete(events)
+    own = runs if is_all else runs_of(events.row)
+    may_move = None if upd is None else (upd[place] & EXTREMES) > 0
+    if len(place):
+        _prices(state, own, events)
+        _extremes(state, own, events, may_move)
+        _opens(state, events, may_move)
+        if any(name.startswith("running_") for name in uses):
+            _changes(state, own, events)
+        machines.watch(state, own, events, uses)
+    return Prints(own, events, ts_ns[place])
 
 
-def _roll(state: Mapping[str, Array], row: Array, day: int) -> Array:
-    """Begin the day of symbols that had none of it yet; which prints are of their symbol's day."""
-    known = state["day"][row]
-    if (known == day).all():
-        return np.ones(len(row), dtype=bool)
-    fresh = np.unique(row[known < day])
-    state["prev_close"][fresh] = np.where(state["day"][fresh] > 0, state["last"][fresh], 0.0)
-    state["day_volume"][fresh] = 0.0
-    state["day_open"][fresh] = 0.0
-    state["day"][fresh] = day
-    return state["day"][row] == day
-
-
-def _running(column: Array, runs: Runs, values: Array) -> Array:
-    totals = fold(np.add, column[runs.rows], runs, values[runs.order])
-    column[runs.rows] = totals[runs.lasts]
-    return runs.unsorted(totals)
-
-
-def _minute_flow(
-    state: Mapping[str, Array], runs: Runs, minute: Array, size: Array
-) -> tuple[Array, Array, Array]:
-    """Each print's minute, whether it is behind its symbol's newest, and the volume of that newest."""
+def _minutes(state: Any, runs: Runs, minute: Array) -> tuple[Array, Array, Runs]:
+    """Each print's newest minute, whether it is behind it, and the runs of one symbol and minute."""
     carried = state["minute"][runs.rows]
     ordered = minute[runs.order]
     newest = fold(np.maximum, carried, runs, ordered)
-    is_late = ordered < newest
-    in_time = np.where(is_late, 0.0, size[runs.order])
-    flow_before = state["flow"][runs.rows]
-    flow = fold(np.add, flow_before, runs, in_time)
-    begins = newest > shifted(carried, runs, newest)
-    base = filled_forward(
-        begins, shifted(flow_before, runs, flow), state["minute_flow"][runs.rows], runs
-    )
+    fresh = np.empty(len(newest), dtype=bool)
+    fresh[:1] = True
+    fresh[1:] = newest[1:] != newest[:-1]
+    fresh[runs.starts] = True
+    is_late = runs.unsorted(ordered < newest)
+    segments = runs if int(fresh.sum()) == len(runs.starts) else runs_from(runs, fresh)
+    return runs.unsorted(newest), is_late, segments
+
+
+def _live(
+    state: Any,
+    runs: Runs,
+    segments: Runs,
+    minute: Array,
+    counted: Array,
+    notional: Array,
+    counts: Array,
+    price: Array,
+    upd: Array | None,
+    is_late: Array,
+) -> dict[str, Array]:
+    """The running minute at every print, by symbol (sorted places)."""
+    newest = minute[runs.order]
+    goes_on = state["minute"][segments.rows] == newest[segments.starts]
+    in_time = ~is_late
+    moves = in_time if upd is None else in_time & ((upd & EXTREMES) > 0)
+    inputs = {
+        "live_volume": (np.add, np.where(in_time, counted, 0.0), 0.0),
+        "live_notional": (np.add, np.where(in_time, notional, 0.0), 0.0),
+        "live_count": (np.add, np.where(in_time, counts, 0.0), 0.0),
+        "live_high": (np.maximum, np.where(moves, price, 0.0), 0.0),
+        "live_low": (np.minimum, np.where(moves, price, np.inf), np.inf),
+    }
+    out: dict[str, Array] = {}
+    for name, (ufunc, values, nothing) in inputs.items():
+        carry = np.where(goes_on, state[name][segments.rows], nothing)
+        if name == "live_low":
+            carry = np.where(carry > 0, carry, np.inf)
+        out[name] = fold(ufunc, carry, segments, values[runs.order])
+        out[f"before_{name}"] = shifted(carry, segments, out[name])
+        state[name][runs.rows] = out[name][runs.lasts]
     state["minute"][runs.rows] = newest[runs.lasts]
-    state["flow"][runs.rows] = flow[runs.lasts]
-    state["minute_flow"][runs.rows] = base[runs.lasts]
-    return runs.unsorted(newest), runs.unsorted(is_late), runs.unsorted(flow - base)
+    met = {"met_high": out.pop("before_live_high"), "met_low": out.pop("before_live_low")}
+    for name in ("live_volume", "live_notional", "live_count"):
+        del out[f"before_{name}"]
+    return out | met
+
+
+def _sessions(
+    state: Any, runs: Runs, session: Array, counted: Array, notional: Array
+) -> dict[str, Array]:
+    """Volume and money of each session at every print, by symbol."""
+    out: dict[str, Array] = {}
+    of = session[runs.order]
+    for name, values, codes in (
+        ("volume_pre", counted, (sessions.PREMARKET,)),
+        ("volume_market", counted, (sessions.MARKET,)),
+        ("volume_post", counted, (sessions.POSTMARKET,)),
+        ("notional_pre", notional, (sessions.PREMARKET,)),
+        ("notional_market", notional, (sessions.MARKET, sessions.POSTMARKET)),
+    ):
+        carry = state[name][runs.rows]
+        mine = np.isin(of, codes)
+        if mine.any():
+            out[name] = fold(np.add, carry, runs, np.where(mine, values[runs.order], 0.0))
+            state[name][runs.rows] = out[name][runs.lasts]
+        else:
+            out[name] = carry[runs.of]
+    return out
+
+
+def _official(state: Any, row: Array, price: Array, upd: Array, is_today: Array) -> None:
+    for bit, flag, name in ((OFFICIAL_OPEN, 1, "open_market"), (OFFICIAL_CLOSE, 2, "close_market")):
+        told = np.flatnonzero(is_today & ((upd & bit) > 0))
+        if len(told):
+            state[name][row[told]] = price[told]
+            state["is_official"][row[told]] |= flag
+
+
+def _prices(state: Any, runs: Runs, events: Moments) -> None:
+    """Last prices, and what each print met: the price before it, and the newest that differs from that."""
+    ordered = events.price[runs.order]
+    carry = state["seen"][runs.rows]
+    prev = shifted(carry, runs, ordered)
+    is_set = (ordered != prev) & (prev > 0)
+    other = filled_forward(is_set, prev, state["other"][runs.rows], runs)
+    prev_other = shifted(state["other"][runs.rows], runs, other)
+    lasts = runs.lasts
+    state["seen"][runs.rows] = ordered[lasts]
+    state["other"][runs.rows] = other[lasts]
+    state["prev"][runs.rows] = prev[lasts]
+    state["prev_other"][runs.rows] = prev_other[lasts]
+    state["last"][runs.rows] = ordered[lasts]
+    state["last_ns"][runs.rows] = events.ts_ns[runs.order][lasts]
+    events.memo["prev"] = runs.unsorted(prev)
+    events.memo["prev_other"] = runs.unsorted(prev_other)
+    met_high, met_low = events["met_high"], events["met_low"]
+    state["met_high"][runs.rows] = met_high[runs.order][lasts]
+    state["met_low"][runs.rows] = met_low[runs.order][lasts]
+
+
+def _extremes(state: Any, runs: Runs, events: Moments, may_move: Array | None) -> None:
+    """Highs and lows of the day at every print: regular session and extended hours."""
+    is_market = np.asarray(events.session) == sessions.MARKET
+    is_open = np.asarray(events.session) != sessions.CLOSED
+    if may_move is not None:
+        is_market, is_open = is_market & may_move, is_open & may_move
+    for name, ufunc, nothing, mine in (
+        ("day_high", np.maximum, 0.0, is_market),
+        ("day_low", np.minimum, np.inf, is_market),
+        ("ext_high", np.maximum, 0.0, is_open),
+        ("ext_low", np.minimum, np.inf, is_open),
+    ):
+        carry = state[name][runs.rows]
+        carry = np.where(carry > 0, carry, nothing)
+        if mine.any():
+            after = fold(ufunc, carry, runs, np.where(mine, events.price, nothing)[runs.order])
+            state[name][runs.rows] = np.where(
+                np.isfinite(after[runs.lasts]), after[runs.lasts], 0.0
+            )
+        else:
+            after = carry[runs.of]
+        found = runs.unsorted(after)
+        events.memo[name] = np.where(np.isfinite(found) & (found > 0), found, np.nan)
+
+
+def _opens(state: Any, events: Moments, may_move: Array | None) -> None:
+    """The first prices of the sessions, and the newest of the regular one."""
+    session = np.asarray(events.session)
+    for code, name in ((sessions.PREMARKET, "open_pre"), (sessions.MARKET, "open_market")):
+        firsts = (session == code) & (state[name][events.row] == 0)
+        if may_move is not None:
+            firsts &= may_move
+        places = np.flatnonzero(firsts)[::-1]  # the first one is written last
+        state[name][events.row[places]] = events.price[places]
+    closes = (session == sessions.MARKET) & ((state["is_official"][events.row] & 2) == 0)
+    places = np.flatnonzero(closes)
+    state["close_market"][events.row[places]] = events.price[places]
+
+
+def _changes(state: Any, runs: Runs, events: Moments) -> None:
+    """Remember prices by time, one per symbol and 250 ms: the newest of each."""
+    row, ts_ns = events.row[runs.order], events.ts_ns[runs.order]
+    price, slot = events.price[runs.order], ts_ns // CHANGE_NS
+    count = state["changes"][runs.rows]
+    newest = state["change_ns"][runs.rows, (count - 1) % CHANGES] // CHANGE_NS
+    before = shifted(np.where(count > 0, newest, -1), runs, slot)
+    grows = slot > before
+    total = np.cumsum(grows)
+    number = total - (total - grows)[runs.starts][runs.of] + count[runs.of] - 1
+    is_last = np.empty(len(row), dtype=bool)
+    is_last[-1:] = True
+    is_last[:-1] = (row[1:] != row[:-1]) | (number[1:] != number[:-1])
+    keep = is_last & (slot >= before)
+    index = (row[keep], number[keep] % CHANGES)
+    state.put("change_ns", index, ts_ns[keep])
+    state.put("change_price", index, price[keep])
+    state["changes"][runs.rows] = number[runs.lasts] + 1
 
 
 def filled_forward(is_set: Array, values: Array, carry: Array, runs: Runs) -> Array:
@@ -137,14 +471,7 @@ def filled_forward(is_set: Array, values: Array, carry: Array, runs: Runs) -> Ar
     return np.where(is_own, values[np.maximum(place, 0)], carry[runs.of])
 
 
-def _open_day(state: Mapping[str, Array], events: Events) -> None:
-    opens = np.flatnonzero(state["day_open"][events.row] == 0)[
-        ::-1
-    ]  # the first one is written last
-    state["day_open"][events.row[opens]] = events.price[opens]
-
-
-def ordinals(state: Mapping[str, Array], runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
+def ordinals(state: Any, runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
     """What names each print among those of its symbol: the newest time reached, and the print's number since.
 
     Times may repeat and go back a little; the two together never repeat.
@@ -161,41 +488,210 @@ def ordinals(state: Mapping[str, Array], runs: Runs, ts_ns: Array) -> tuple[Arra
     return runs.unsorted(newest), runs.unsorted(number)
 
 
-def add_bars(state: Mapping[str, Array], bars: Any) -> None:
-    """Keep closed bars: the newest one whole, and close and volume of every minute."""
+# -- bars
+
+
+def add_bars(state: Any, bars: Any) -> None:
+    """Keep closed bars: the newest one whole, every minute of the last hours, and candles of them."""
     row, minute = bars["row"], bars["ts_ns"] // MINUTE_NS
+    know_markets(state, row)
     order = np.argsort(minute, kind="stable")
     while len(order):  # minute by minute: in one minute a symbol has one bar
         first = order[minute[order] == minute[order[0]]]
         order = order[minute[order] != minute[order[0]]]
-        _add_minute(state, bars, first, row[first], int(minute[first[0]]))
+        _, only = np.unique(row[first][::-1], return_index=True)  # the newest revision wins
+        _add_minute(state, bars, first[::-1][only], int(minute[first[0]]))
 
 
-def _add_minute(
-    state: Mapping[str, Array], bars: Any, place: Array, row: Array, minute: int
-) -> None:
-    # What was known before a silence longer than the ring is no price of a few minutes ago.
-    is_first = (state["first_minute"][row] == 0) | (minute - 1 - state["filled"][row] > MINUTES)
+def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
+    row = bars["row"][place]
+    roll(state, row, sessions.moments(minute * MINUTE_NS))
+    _keep_minute(state, bars, place, row, minute)
+    candle = {name: bars[name][place] for name in series.CANDLE}
+    series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
+    closed_to = int(state["closed_to"] or 0)
+    for name, minutes in MINUTES_OF.items():
+        if minutes > 1:
+            start = bucket_start(state, row, minute, minutes)
+            is_over = start + minutes <= closed_to
+            if is_over.any():
+                close_candles(state, name, row[is_over], start[is_over])
+    _keep_day(state, row, minute)
+    newest = state["bar_minute"][row] <= minute
+    rows, of = row[newest], place[newest]
+    state["bar_minute"][rows] = minute
+    for column, name in enumerate(BAR):
+        state["bar"][rows, column] = bars[name][of]
+    state["vwap_closed"][rows] = session_vwap(
+        *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
+        *(state[name][rows] for name in ("notional_pre", "notional_market")),
+        state["session"][rows],
+    )
+
+
+def session_vwap(
+    pre: Array, market: Array, post: Array, money_pre: Array, money: Array, session: Array
+) -> Array:
+    """VWAP since the open, before it since 04:00; NaN where nothing traded."""
+    before = session <= sessions.PREMARKET
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(before, money_pre / pre, money / (market + post))
+
+
+def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -> None:
+    # What was known before a silence longer than the ring is no price of a few hours ago.
+    is_first = (state["first_minute"][row] == 0) | (minute - 1 - state["filled"][row] > LOOK_BACK)
     state["first_minute"][row[is_first]] = minute
     state["filled"][row[is_first]] = minute - 1
-    gap = np.minimum(minute - 1 - state["filled"][row], MINUTES)
-    for age in range(1, int(gap.max(initial=0)) + 1):  # minutes without trades keep the price
-        quiet = row[gap >= age]
+    gap = np.clip(minute - 1 - state["filled"][row], 0, MINUTES)
+    if gap.any():  # minutes without trades keep the price
+        quiet = np.repeat(row, gap)
+        back = np.arange(len(quiet)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
         newest = state["closes"][quiet, state["filled"][quiet] % MINUTES]
-        state["closes"][quiet, (minute - age) % MINUTES] = newest
-        state["volumes"][quiet, (minute - age) % MINUTES] = 0.0
-    is_kept = state["filled"][row] - minute < MINUTES
-    kept, of = row[is_kept], place[is_kept]
-    state["closes"][kept, minute % MINUTES] = bars["close"][of]
-    state["volumes"][kept, minute % MINUTES] = bars["volume"][of]
+        state.put("closes", (quiet, (minute - back) % MINUTES), newest)
+    kept = state["filled"][row] - minute < MINUTES
+    rows, of, slot = row[kept], place[kept], minute % MINUTES
+    at = (rows, slot)
+    was_there = state["ring_minute"][at] == minute
+    revised = was_there | (minute < state["filled"][rows])
+    if revised.any():  # later minutes without trades carried the old price
+        _carry_on(state, rows[revised], minute, bars["close"][of[revised]])
+    state.put("ring_minute", at, minute)
+    for name in ("open", "high", "low", "volume"):
+        state.put(f"ring_{name}", at, bars[name][of])
+    volume = bars["volume"][of]
+    with np.errstate(invalid="ignore"):
+        state.put("ring_notional", at, np.where(volume > 0, bars["vwap"][of] * volume, 0.0))
+    state.put("ring_count", at, bars["count"][of])
+    state.put("closes", at, bars["close"][of])
     state["filled"][row] = np.maximum(state["filled"][row], minute)
-    newest = state["bar_minute"][row] <= minute
-    state["bar_minute"][row[newest]] = minute
-    for column, name in enumerate(BAR):
-        state["bar"][row[newest], column] = bars[name][place[newest]]
 
 
-def add_indicators(state: Mapping[str, Array], indicators: Any) -> None:
+def _carry_on(state: Any, row: Array, minute: int, close: Array) -> None:
+    for one, price in zip(row.tolist(), close.tolist(), strict=True):
+        later = minute + 1
+        while later <= state["filled"][one] and state["ring_minute"][one, later % MINUTES] != later:
+            state.put("closes", (one, later % MINUTES), price)
+            later += 1
+
+
+def bucket_start(state: Any, row: Array, minute: int | Array, minutes: int) -> Array:
+    """The minute at which each row's candle of a timeframe began: counted from the market's midnight."""
+    market = state["market"][row] - 1
+    ts_ns = int(np.max(minute)) * MINUTE_NS
+    midnight = np.array([one.midnight_ns // MINUTE_NS for one in sessions.moments(ts_ns)])[market]
+    return np.asarray(minute - (minute - midnight) % minutes)
+
+
+def close_candles(state: Any, name: str, row: Array, start: Array) -> None:
+    """Make the candles of a timeframe that began at `start` from their minutes; rows without are left out."""
+    minutes = MINUTES_OF[name]
+    wanted = start[:, None] + np.arange(minutes)
+    slots = wanted % MINUTES
+    is_there = state["ring_minute"][row[:, None], slots] == wanted
+    some = is_there.any(axis=1)
+    if not some.any():
+        return
+    row, start, slots, is_there = row[some], start[some], slots[some], is_there[some]
+    first = is_there.argmax(axis=1)
+    last = minutes - 1 - is_there[:, ::-1].argmax(axis=1)
+    line = np.arange(len(row))
+    by = row[:, None]
+    candle = {
+        "open": state["ring_open"][row, slots[line, first]],
+        "high": np.where(is_there, state["ring_high"][by, slots], 0.0).max(axis=1),
+        "low": np.where(is_there, state["ring_low"][by, slots], np.inf).min(axis=1),
+        "close": state["closes"][row, slots[line, last]],
+        "volume": np.cumsum(np.where(is_there, state["ring_volume"][by, slots], 0.0), axis=1)[
+            :, -1
+        ],
+    }
+    series.put_candles(state, SERIES[name], row, start, candle)
+    machines.at_close(state, name, row)
+
+
+def _keep_day(state: Any, row: Array, minute: int) -> None:
+    """The bar's share in the day: highs and lows by half hour, opening ranges, volume by minute."""
+    where = sessions.moments(minute * MINUTE_NS)
+    market = state["market"][row] - 1
+    for code in np.unique(market).tolist():
+        moment = where[code]
+        rows = row[(market == code) & (state["day"][row] == moment.day)]
+        if not len(rows) or moment.session == sessions.CLOSED:
+            continue
+        since = minute - moment.midnight_ns // MINUTE_NS - (240 if code == sessions.US else 0)
+        if code == sessions.US:
+            _keep_half_hour(state, rows, minute, since)
+            _keep_profile(state, rows, minute, since)
+            if moment.session == sessions.MARKET:
+                _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
+
+
+def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
+    half, first = since // HALF_HOUR, minute - since % HALF_HOUR
+    wanted = first + np.arange(HALF_HOUR)
+    is_there = state["ring_minute"][row[:, None], wanted % MINUTES] == wanted
+    high = np.where(is_there, state["ring_high"][row[:, None], wanted % MINUTES], 0.0).max(axis=1)
+    low = np.where(is_there, state["ring_low"][row[:, None], wanted % MINUTES], np.inf).min(axis=1)
+    before_high, before_low = state["half_high"][row, half], state["half_low"][row, half]
+    state["half_high"][row, half] = high
+    state["half_low"][row, half] = low
+    changed = row[(before_high > high) | ((before_low > 0) & (before_low < low))]
+    if len(changed):  # a correction or cancel took an extreme away
+        recompute_extremes(state, changed)
+    raise_extremes(state, row, high, low, minute)
+
+
+def raise_extremes(state: Any, row: Array, high: Array, low: Array, minute: int) -> None:
+    """Bars may raise what prints did not: late prints, and days that came as bars."""
+    moment = sessions.moments(minute * MINUTE_NS)[sessions.US]
+    names = [("ext_high", "ext_low")]
+    if moment.session == sessions.MARKET:
+        names.append(("day_high", "day_low"))
+    for up, down in names:
+        state[up][row] = np.maximum(state[up][row], high)
+        known = state[down][row]
+        state[down][row] = np.where(known > 0, np.minimum(known, low), low)
+
+
+def recompute_extremes(state: Any, row: Array) -> None:
+    """Highs and lows of the day from its half hours and the running minute."""
+    for names, halves in ((("day_high", "day_low"), slice(11, 24)), (("ext_high", "ext_low"), slice(0, 34))):  # fmt: skip
+        high = state["half_high"][row, halves].max(axis=1)
+        lows = state["half_low"][row, halves]
+        low = np.where(lows > 0, lows, np.inf).min(axis=1)
+        state[names[0]][row] = high
+        state[names[1]][row] = np.where(np.isfinite(low), low, 0.0)
+
+
+def _keep_ranges(state: Any, row: Array, minute: int, since_open: int) -> None:
+    high = state["ring_high"][row, minute % MINUTES]
+    low = state["ring_low"][row, minute % MINUTES]
+    for column, minutes in enumerate(OPENING_RANGES):
+        top, bottom = state["range_high"], state["range_low"]
+        if since_open < minutes:
+            top[row, column] = np.maximum(top[row, column], high)
+            known = bottom[row, column]
+            bottom[row, column] = np.where(known > 0, np.minimum(known, low), low)
+            continue
+        for name, broke in (
+            ("range_up", (top[row, column] > 0) & (high > top[row, column])),
+            ("range_down", (bottom[row, column] > 0) & (low < bottom[row, column])),
+        ):
+            first = state[name][row, column]
+            earlier = broke & ((first == 0) | (first > minute))
+            state[name][row[earlier], column] = minute
+
+
+def _keep_profile(state: Any, row: Array, minute: int, since: int) -> None:
+    if since >= PROFILE_MINUTES:
+        return
+    slot = state["profile_days"][row] % (DAYS + 1)
+    volume = state["ring_volume"][row, minute % MINUTES]
+    state.put("profile", (row, slot * PROFILE_MINUTES + since), volume)
+
+
+def add_indicators(state: Any, indicators: Any) -> None:
     """Keep the indicators of the newest bar of each symbol."""
     row, minute = indicators["row"], indicators["ts_ns"] // MINUTE_NS
     order = np.argsort(minute, kind="stable")
@@ -203,3 +699,38 @@ def add_indicators(state: Mapping[str, Array], indicators: Any) -> None:
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
         state["indicators"][row[order], column] = indicators[name][order]
+    machines.at_close(state, "1m", np.unique(row))
+
+
+# -- the clock
+
+
+def tick(state: Any, clock_ns: int) -> None:
+    """Event time reached `clock_ns`: days and sessions begin, candles whose time is over close."""
+    row = np.arange(state.rows)
+    if not len(row):
+        return
+    roll(state, row, sessions.moments(clock_ns))
+    before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
+    if now <= before:
+        return
+    state["closed_to"] = str(now)
+    first = max(before + 1, now - MINUTES + 8) if before else now
+    for end in range(first, now + 1):
+        _close_at(state, row, end)
+
+
+def _close_at(state: Any, row: Array, end: int) -> None:
+    """Close the candles that end at a minute."""
+    traded = row[state["filled"][row] > end - 1 - 240]
+    if not len(traded):
+        return
+    for name, minutes in MINUTES_OF.items():
+        if minutes == 1 or (minutes <= 60 and end % minutes):
+            continue
+        rows = traded[state["filled"][traded] >= end - minutes]
+        if len(rows):
+            start = bucket_start(state, rows, end - 1, minutes)
+            due = start + minutes == end
+            if due.any():
+                close_candles(state, name, rows[due], start[due])

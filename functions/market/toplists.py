@@ -12,7 +12,7 @@ Array = NDArray[Any]
 LENGTH = 50
 FALLING, RISING = True, False
 
-# id -> (metric, highest first). The other system lists need metrics that are still to come.
+# id -> (metric, highest first).
 LISTS = {
     "gainers_1m": ("change_pct_1m", FALLING),
     "gainers_5m": ("change_pct_5m", FALLING),
@@ -31,6 +31,9 @@ LISTS = {
     "volume_1d": ("volume_daily", FALLING),
     "rsi_high": ("rsi_14", FALLING),
     "rsi_low": ("rsi_14", RISING),
+    "relative_volume": ("relative_volume_15m", FALLING),
+    "vwap_dist_high": ("vwap_dist_5m_pct", FALLING),
+    "vwap_dist_low": ("vwap_dist_5m_pct", RISING),
 }
 METRICS = frozenset(metric for metric, _ in LISTS.values())
 

@@ -1,17 +1,20 @@
 """Recorded trades from CSV, CSV.gz or Parquet files.
 
-Columns: symbol, ts_ns, price, size; `upd` (what a print may update) and `id` where there are.
-Vendors' sale conditions are not mapped to `upd` yet: without that column every print is eligible.
+Columns: symbol, ts_ns, price, size; `upd` (what a print may update), `id` and `count` where there are.
+Without `upd` sale conditions (`conditions`, and `tape` or A) are mapped to it; without both every print
+is eligible. Trades whose TAQ `correction` says that they were cancelled are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
+from runtime.providers.conditions import flags_of
 from runtime.tables import TableError, read_trades
 
 BATCH_ROWS = 65_536
@@ -26,7 +29,8 @@ class FileProvider:
     def __init__(self, paths: list[Path], speed: float = 1.0, order: str = "time") -> None:
         self.speed = speed
         self._symbols: list[str] = []
-        parts = [read_trades(path) for path in paths]
+        self.unknown_conditions = 0
+        parts = [self._eligible(read_trades(path)) for path in paths]
         if not parts:
             raise ProviderError("file: expected at least one file")
         names = [name for name in parts[0] if all(name in part for part in parts)]
@@ -40,6 +44,20 @@ class FileProvider:
             columns = {name: values[rows] for name, values in columns.items()}
         self._index = columns.pop("symbol")
         self._columns = columns
+
+    def _eligible(self, part: dict[str, Any]) -> dict[str, Any]:
+        conditions, tape = part.pop("conditions", None), part.pop("tape", [])
+        if conditions is not None:
+            tapes = tape or ["A"] * len(conditions)
+            part["upd"], unknown = flags_of(conditions, tapes, part["ts_ns"])
+            self.unknown_conditions += unknown
+        good = part.pop("is_good", None)
+        if good is None or good.all():
+            return part
+        part["symbol"] = [
+            one for one, keep in zip(part["symbol"], good.tolist(), strict=True) if keep
+        ]
+        return {name: v if name == "symbol" else v[good] for name, v in part.items()}
 
     @property
     def trades(self) -> int:

@@ -58,6 +58,10 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
             )
         )
         events.append(("ticks.clock", {"ts_ns": np.array([START_NS + (second + 4) * 10**9])}))
+    names = np.empty(1, dtype=object)
+    names[0] = "price volume_5m rsi_14 crossed_above_vwap"
+    clock_ns = np.array([START_NS + 364 * 10**9])
+    events.append(("ask.metrics", {"ts_ns": clock_ns, "names": names}))
     return events
 
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.market.indicators import STATE, add_bars
+from functions.indicators import indicators
+from functions.market.indicators import add_bars
+from runtime.state import Rows, Table, shapes_of
 
 MINUTE_NS = 60_000_000_000
 FIRST = 29_460_390  # a minute since 1970
@@ -17,19 +19,17 @@ NAMES = ("ema_9", "sma_20", "rsi_14", "vwap_5m")
 Bar = tuple[float, float, float]  # close, volume, vwap
 
 
-def empty(rows: int) -> dict[str, Any]:
-    return {
-        name: np.zeros((rows, shape[1]) if isinstance(shape, tuple) else rows, dtype=shape[0] if isinstance(shape, tuple) else shape)
-        for name, shape in STATE.items()
-    }  # fmt: skip
+def empty(rows: int) -> Table:
+    return Table(Rows(f"S{k}" for k in range(rows)), shapes_of(indicators))
 
 
-def add(state: dict[str, Any], bars: list[tuple[int, int, Bar, int]]) -> dict[str, Any] | None:
-    """Bars as (row, minute, (close, volume, vwap), revision)."""
+def add(state: Table, bars: list[tuple[int, int, Bar, int]]) -> dict[str, Any] | None:
+    """Bars as (row, minute, (close, volume, vwap), revision); open, high and low are the close."""
     row, minute, bar, revision = zip(*bars, strict=True)
     close, volume, vwap = (np.array(one) for one in zip(*bar, strict=True))
-    ts_ns = np.array(minute) * MINUTE_NS
-    return add_bars(state, np.array(row), ts_ns, close, volume, vwap, np.array(revision))
+    columns = {"row": np.array(row), "ts_ns": np.array(minute) * MINUTE_NS, "vwap": vwap}
+    columns |= dict.fromkeys(("open", "high", "low", "close"), close)
+    return add_bars(state, {**columns, "volume": volume, "revision": np.array(revision)})
 
 
 def slow(bars: dict[int, Bar]) -> dict[int, dict[str, float]]:
@@ -85,11 +85,11 @@ def test_a_minute_without_trades_is_a_gap_in_the_vwap() -> None:
     assert out["vwap_5m"].tolist() == [10.0, 17.5, 22.5]
 
 
-def test_a_bar_too_late_is_counted_and_says_nothing() -> None:
+def test_a_bar_older_than_the_last_four_is_counted_and_says_nothing() -> None:
     state = empty(1)
-    add(state, [(0, FIRST + 10, (10.0, 1.0, 10.0), 0)])
-    assert add(state, [(0, FIRST + 6, (99.0, 1.0, 99.0), 0)]) is None
-    assert state["late"].tolist() == [1]
+    add(state, [(0, FIRST + k, (10.0, 1.0, 10.0), 0) for k in range(1, 6)])
+    assert add(state, [(0, FIRST, (99.0, 1.0, 99.0), 0)]) is None
+    assert state["bar_late"].tolist() == [1]
 
 
 STEPS = st.lists(

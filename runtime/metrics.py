@@ -1,0 +1,253 @@
+"""Values of metrics as of event times, from files: the live functions, asked while the day replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from runtime.chain import Chain
+from runtime.frames import Array, Frame, texts
+from runtime.loader import Plan
+from runtime.providers import Batch, clocked, frame_of
+from runtime.providers.file import FileProvider
+from runtime.subjects import Subjects
+from runtime.tables import read_bars, read_facts, write_parquet
+
+ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+HOUR_NS = 60 * MINUTE_NS
+DAY_KNOWN_NS = 29 * HOUR_NS  # a daily bar is known in the night after its date, 05:00 UTC
+SPLIT_BEFORE_NS = 12 * HOUR_NS  # a split is known before its day begins anywhere
+OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
+NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
+
+
+class MetricsError(RuntimeError):
+    """The values cannot be had; the text says what failed."""
+
+
+@dataclass
+class Asked:
+    """What `jetscan metrics` was given."""
+
+    names: list[str]
+    at_ns: list[int]
+    trades: list[Path] = field(default_factory=list)
+    bars: list[Path] = field(default_factory=list)
+    daily: list[Path] = field(default_factory=list)
+    reference: list[Path] = field(default_factory=list)
+
+
+def values_at(
+    plan: Plan, subjects: Subjects, asked: Asked, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """The values in long form: symbol, ts_ns, name, value; absent ones are left out."""
+    chain = next((c for c in plan.chains if ASK in c.inputs), None)
+    if chain is None:
+        raise MetricsError(f"no function reads {ASK}; see jetscan functions")
+    walk = _Walk(Chain(chain, subjects, 0), asked)
+    done = 0
+    for batch in _batches(asked):
+        done += len(batch)
+        walk.feed(batch)
+        progress(done, done)
+        if walk.is_done:
+            break
+    walk.finish()
+    return walk.columns()
+
+
+class _Walk:
+    """Feeds events in order of time and asks at the times between them."""
+
+    def __init__(self, chain: Chain, asked: Asked) -> None:
+        self._chain = chain
+        self._names = asked.names
+        self._left = sorted(asked.at_ns)
+        self._known = _known_in_time(asked)
+        self._clock_ns, self._has_news = 0, False
+        self._found: dict[str, list[Any]] = {"symbol": [], "ts_ns": [], "name": [], "value": []}
+
+    @property
+    def is_done(self) -> bool:
+        return not self._left
+
+    def feed(self, batch: Batch) -> None:
+        times = np.maximum.accumulate(batch.columns["ts_ns"])
+        start = 0
+        while start < len(batch) and self._left:
+            first = int(times[start])
+            self._reach(first - (batch.kind != "clock"))
+            if not self._left:
+                return
+            stop = int(np.searchsorted(times, self._left[0], side="right"))
+            if self._known:
+                stop = min(stop, int(np.searchsorted(times, self._known[0][0], side="left")))
+            stop = max(stop, start + 1)
+            self._send(batch, start, stop)
+            start = stop
+
+    def finish(self) -> None:
+        if self._left:
+            self._reach(self._left[-1])
+            while self._left:
+                self._ask(self._left.pop(0))
+
+    def _reach(self, until_ns: int) -> None:
+        """Everything known, and everything asked, before a time."""
+        while self._left or self._known:
+            told = self._known[0][0] if self._known else 1 << 62
+            at = self._left[0] if self._left else 1 << 62
+            if min(told, at) > until_ns:
+                return
+            if told <= at:
+                when, base, frame = self._known.pop(0)
+                if when > 0 and self._clock_ns:
+                    self._clock(when)
+                self._run(base, frame)
+            elif at < until_ns or not self._known:
+                if at >= until_ns:
+                    return
+                self._ask(self._left.pop(0))
+            else:
+                return
+
+    def _send(self, batch: Batch, start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        columns = {name: values[rows] for name, values in batch.columns.items()}
+        index = None if batch.index is None else batch.index[rows]
+        part = Batch(batch.kind, columns, batch.symbols, index)
+        if part.kind == "clock":
+            for one in columns["ts_ns"].tolist():
+                if self._has_news or one // MINUTE_NS > self._clock_ns // MINUTE_NS:
+                    self._clock(int(one))  # a second in which nothing happened changes no value
+        else:
+            self._has_news = True
+            self._run(part.base, frame_of(part, "metrics"))
+
+    def _clock(self, ts_ns: int) -> None:
+        if ts_ns > self._clock_ns:
+            self._clock_ns, self._has_news = ts_ns, False
+            self._run(CLOCK, Frame({"ts_ns": np.array([ts_ns])}, source="metrics"))
+
+    def _ask(self, at_ns: int) -> None:
+        self._clock(at_ns)
+        for start in range(0, len(self._names), NAMES_AT_ONCE):
+            names = texts([" ".join(self._names[start : start + NAMES_AT_ONCE])])
+            for output in self._run(ASK, Frame({"ts_ns": np.array([at_ns]), "names": names})):
+                if output.base == VALUES and output.frame is not None and not output.part:
+                    for name, column in self._found.items():
+                        column.append(output.frame[name])
+
+    def _run(self, base: str, frame: Frame) -> Any:
+        outputs = self._chain.run_frame(base, frame)
+        for output in outputs:
+            if output.base == "dead":
+                letter = msgpack.unpackb(output.data)
+                raise MetricsError(
+                    f"{letter['function']} failed: {letter['reason']}\n{letter['trace']}"
+                )
+        return outputs
+
+    def columns(self) -> dict[str, Any]:
+        found = {name: np.concatenate(v) if v else np.array([]) for name, v in self._found.items()}
+        return {
+            "symbol": [str(one) for one in found["symbol"]],
+            "ts_ns": found["ts_ns"].astype(np.int64),
+            "name": [str(one) for one in found["name"]],
+            "value": found["value"].astype(float),
+        }
+
+
+def _known_in_time(asked: Asked) -> list[tuple[int, str, Frame]]:
+    """(known from, subject, frame) of daily bars and reference data, in order of time."""
+    known = []
+    for path in asked.daily:
+        days = read_bars(path)
+        symbols = np.array(days.pop("symbol"), dtype=object)
+        for name in ("vwap", "count"):
+            days.pop(name)
+        for day, rows in _groups(days["ts_ns"]):
+            frame = _frame(symbols[rows], {name: values[rows] for name, values in days.items()})
+            known.append((day + DAY_KNOWN_NS, "ticks.daily", frame))
+    for path in asked.reference:
+        facts = read_facts(path)
+        symbols = np.array(facts["symbol"], dtype=object)
+        names = np.array(facts["name"], dtype=object)
+        is_split = names == "split"
+        from_ns = np.where(is_split, facts["ts_ns"] - SPLIT_BEFORE_NS, facts["ts_ns"])
+        for when, rows in _groups(np.maximum(from_ns, 0)):
+            columns = {"ts_ns": np.maximum(facts["ts_ns"][rows], 1), "name": names[rows]}
+            frame = _frame(symbols[rows], {**columns, "value": facts["value"][rows]})
+            known.append((when, "ticks.reference", frame))
+    return sorted(known, key=lambda one: one[0])
+
+
+def _groups(keys: Array) -> Iterator[tuple[int, Array]]:
+    order = np.argsort(keys, kind="stable")
+    values, starts = np.unique(keys[order], return_index=True)
+    yield from zip(values.tolist(), np.split(order, starts[1:]), strict=True)
+
+
+def _frame(symbols: Array, columns: dict[str, Array]) -> Frame:
+    table, index = np.unique(symbols.astype(str), return_inverse=True)
+    return Frame(columns, table.tolist(), index, source="metrics")
+
+
+def _batches(asked: Asked) -> Iterator[Batch]:
+    if asked.trades:
+        yield from FileProvider(asked.trades).batches()
+    elif asked.bars:
+        yield from clocked(_prints_of(asked.bars))
+
+
+def _prints_of(paths: list[Path]) -> Iterator[Batch]:
+    """Each minute bar as five prints at the end of its minute: open, two extremes, volume, close.
+
+    The extremes may set high and low only; the volume is one print at the bar's VWAP, or its typical
+    price, that stands for the bar's number of trades.
+    """
+    parts = [read_bars(path) for path in paths]
+    symbols = [symbol for part in parts for symbol in part["symbol"]]
+    columns = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+        if name != "symbol"
+    }
+    table, index = np.unique(np.array(symbols, dtype=str), return_inverse=True)
+    for _, rows in _groups(columns["ts_ns"]):
+        yield _prints_of_minute(
+            {name: values[rows] for name, values in columns.items()}, table.tolist(), index[rows]
+        )
+
+
+def _prints_of_minute(bars: dict[str, Array], symbols: list[str], index: Array) -> Batch:
+    o, h, low, c = (bars[name] for name in ("open", "high", "low", "close"))
+    is_up = c >= o
+    typical = np.where(np.isfinite(bars["vwap"]), bars["vwap"], (h + low + c) / 3.0)
+    prices = [o, np.where(is_up, low, h), np.where(is_up, h, low), typical, c]
+    nothing = np.zeros(len(o))
+    sizes = [nothing, nothing, nothing, bars["volume"], nothing]
+    flags = [LAST_AND_EXTREMES, EXTREMES, EXTREMES, VOLUME, LAST_AND_EXTREMES]
+    count = np.where(np.isfinite(bars["count"]), bars["count"], 1.0)
+    counts = [nothing, nothing, nothing, count, nothing]
+    ends = bars["ts_ns"] // MINUTE_NS * MINUTE_NS + MINUTE_NS
+    columns = {
+        "ts_ns": np.concatenate([ends - 5 + k for k in range(5)]),
+        "price": np.concatenate(prices),
+        "size": np.concatenate(sizes),
+        "upd": np.repeat(np.array(flags, dtype=np.uint8), len(o)),
+        "count": np.concatenate(counts).astype(np.int64),
+    }
+    return Batch("trades", columns, symbols, np.tile(index, 5))
+
+
+def write_values(path: Path, values: dict[str, Any]) -> None:
+    """Write the long form as Parquet; raises TableError."""
+    write_parquet(path, values)

@@ -1,0 +1,1085 @@
+"""The slow, obvious twin of every metric: plain loops over the prints of one symbol."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import pairwise
+from math import isfinite, sqrt
+from zoneinfo import ZoneInfo
+
+NEW_YORK = ZoneInfo("America/New_York")
+SECOND = 10**9
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+EPOCH = date(1970, 1, 1)
+VOLUME, LAST, HIGH_LOW = 1, 2, 4
+LATE_MINUTES = 3
+OLDEST_CHANGE_MINUTES = 250
+LOOKBACK = 20
+CRYPTO = ("*.SPOT", "*.USDM", "*-USD", "*USDT")
+
+HOLIDAYS = {
+    2025: "01-01 01-09 01-20 02-17 04-18 05-26 06-19 07-04 09-01 11-27 12-25",
+    2026: "01-01 01-19 02-16 04-03 05-25 06-19 07-03 09-07 11-26 12-25",
+}
+EARLY_CLOSES = {2025: "07-03 11-28 12-24", 2026: "11-27 12-24"}
+
+MINUTES = {"1m": 1, "2m": 2, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "60m": 60}
+MINUTES |= {"2h": 120, "4h": 240, "1h": 60}
+SHORT = ("1m", "2m", "5m", "15m")
+LONG = (*SHORT, "30m", "60m")
+DAYS = {"1d": 1, "2d": 2, "5d": 5, "10d": 10, "20d": 20, "3m": 63, "6m": 126, "1y": 252}
+LEVELS = (
+    "ema20_2m ema9_5m ema9_15m ema21_15m ema9_60m ema21_60m "
+    "ema9_daily ema21_daily ema50_daily sma200_daily"
+)
+DISTANCES = (
+    "sma20_daily sma10_daily sma200_daily ema20_1m ema9_1m ema9_5m ema9_15m ema21_15m "
+    "ema9_60m ema21_60m ema50_15m ema50_daily"
+)
+RETURNS = "ema9_1m ema20_1m ema200_1m ema9_5m ema20_5m ema9_15m ema21_15m"
+FACTS = (
+    "institutional_ownership_pct marketcap shares_outstanding short_interest_pct short_ratio float"
+)
+Values = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Print:
+    symbol: str
+    ts_ns: int
+    price: float
+    size: float
+    upd: int = 7
+
+
+@dataclass(frozen=True)
+class Day:
+    symbol: str
+    day: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    index: int
+    ts: int
+    minute: int
+    price: float
+    size: float
+    upd: int
+    in_time: bool
+    in_bar: bool
+    session: str
+    day: int
+
+
+@dataclass(frozen=True)
+class Candle:
+    start: int
+    end: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    dollars: float
+
+
+@dataclass
+class Tape:
+    crypto: bool
+    at: int
+    prints: list[Seen]
+    days: list[Day]
+    facts: dict[str, float]
+    session: str
+    today: int
+    minute_now: int
+    cache: dict = field(default_factory=dict)
+
+
+def listed(table: dict[int, str], day: date) -> bool:
+    return day.strftime("%m-%d") in table.get(day.year, "").split()
+
+
+def date_of(day: int) -> date:
+    return EPOCH + timedelta(days=day)
+
+
+@cache
+def is_trading_day(day: int, crypto: bool) -> bool:
+    when = date_of(day)
+    return crypto or (when.weekday() < 5 and not listed(HOLIDAYS, when))
+
+
+def is_half_day(day: int, crypto: bool) -> bool:
+    return not crypto and listed(EARLY_CLOSES, date_of(day))
+
+
+def previous_trading_day(day: int, crypto: bool) -> int:
+    day -= 1
+    while not is_trading_day(day, crypto):
+        day -= 1
+    return day
+
+
+def next_trading_day(day: int, crypto: bool) -> int:
+    day += 1
+    while not is_trading_day(day, crypto):
+        day += 1
+    return day
+
+
+def clock_ns(day: int, hour: int, minute: int = 0) -> int:
+    moment = datetime.combine(date_of(day), time(hour, minute), NEW_YORK)
+    return int(moment.timestamp()) * SECOND
+
+
+@cache
+def hours_of(day: int, crypto: bool) -> tuple[int, int, int, int]:
+    if crypto:
+        return day * DAY, day * DAY, (day + 1) * DAY, (day + 1) * DAY
+    close = 13 if is_half_day(day, crypto) else 16
+    return clock_ns(day, 4), clock_ns(day, 9, 30), clock_ns(day, close), clock_ns(day, close + 4)
+
+
+@cache
+def calendar_day(minute: int, crypto: bool) -> int:
+    zone = UTC if crypto else NEW_YORK
+    return (datetime.fromtimestamp(minute * 60, zone).date() - EPOCH).days
+
+
+@cache
+def place(minute: int, crypto: bool) -> tuple[str, int]:
+    day, ts = calendar_day(minute, crypto), minute * MINUTE
+    if not is_trading_day(day, crypto):
+        return "closed", next_trading_day(day, crypto)
+    start, opened, closed, end = hours_of(day, crypto)
+    if ts < start:
+        return "closed", day
+    if ts >= end:
+        return "closed", next_trading_day(day, crypto)
+    if ts < opened:
+        return "premarket", day
+    return ("market" if ts < closed else "postmarket"), day
+
+
+@cache
+def bucket(minute: int, tf: int, crypto: bool) -> tuple[int, int]:
+    day = calendar_day(minute, crypto)
+    midnight = day * 1440 if crypto else clock_ns(day, 0) // MINUTE
+    tomorrow = midnight + 1440 if crypto else clock_ns(day + 1, 0) // MINUTE
+    start = midnight + (minute - midnight) // tf * tf
+    return start, min(start + tf, tomorrow)
+
+
+def seen_prints(prints: list[Print], crypto: bool) -> list[Seen]:
+    seen, newest = [], None
+    for index, p in enumerate(prints):
+        minute = p.ts_ns // MINUTE
+        newest = minute if newest is None else max(newest, minute)
+        behind = newest - minute
+        spot = (behind == 0, behind <= LATE_MINUTES, *place(minute, crypto))
+        seen.append(Seen(index, p.ts_ns, minute, p.price, p.size, p.upd, *spot))
+    return seen
+
+
+def tape_of(symbol: str, prints: list[Print], days: list[Day], at: int, facts: dict) -> Tape:
+    crypto = any(fnmatchcase(symbol, pattern) for pattern in CRYPTO)
+    seen = seen_prints(prints, crypto)
+    session, today = place(at // MINUTE, crypto)
+    newest = max((p.minute for p in seen), default=0)
+    minute_now = max(newest, (at - 1) // MINUTE)
+    ordered = sorted(days, key=lambda d: d.day)
+    return Tape(crypto, at, seen, ordered, facts, session, today, minute_now)
+
+
+def ticks(tape: Tape) -> list[Seen]:
+    if "ticks" not in tape.cache:
+        tape.cache["ticks"] = [p for p in tape.prints if p.in_time and p.upd & LAST]
+    return tape.cache["ticks"]
+
+
+def last_tick(tape: Tape) -> Seen | None:
+    return ticks(tape)[-1] if ticks(tape) else None
+
+
+def last_price(tape: Tape) -> float | None:
+    return ticks(tape)[-1].price if ticks(tape) else None
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def divide(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None or b == 0 else a / b
+
+
+def percent(a: float | None, b: float | None) -> float | None:
+    share = divide(a, b)
+    return None if share is None else 100 * share
+
+
+def difference(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def change_pct(a: float | None, b: float | None) -> float | None:
+    return percent(difference(a, b), b)
+
+
+def both(name: str, a: float | None, b: float | None) -> Values:
+    return {name: difference(a, b), f"{name}_pct": change_pct(a, b)}
+
+
+def flag(yes: bool) -> float:
+    return 1.0 if yes else 0.0
+
+
+def minute_bar(minute: int, prints: list[Seen]) -> Candle | None:
+    prices = [p.price for p in prints if p.upd & LAST]
+    if not prices:
+        return None
+    extremes = [p.price for p in prints if p.upd & HIGH_LOW] or [prices[0], prices[-1]]
+    counted = [p for p in prints if p.upd & VOLUME]
+    volume, dollars = sum(p.size for p in counted), sum(p.price * p.size for p in counted)
+    edges = (prices[0], max(extremes), min(extremes), prices[-1])
+    return Candle(minute, minute + 1, *edges, volume, dollars)
+
+
+def minute_bars(prints: list[Seen]) -> list[Candle]:
+    minutes: dict[int, list[Seen]] = {}
+    for p in prints:
+        if p.in_bar:
+            minutes.setdefault(p.minute, []).append(p)
+    bars = [minute_bar(minute, minutes[minute]) for minute in sorted(minutes)]
+    return [bar for bar in bars if bar is not None]
+
+
+def merged(span: tuple[int, int], bars: list[Candle]) -> Candle:
+    return Candle(
+        *span,
+        bars[0].open,
+        max(bar.high for bar in bars),
+        min(bar.low for bar in bars),
+        bars[-1].close,
+        sum(bar.volume for bar in bars),
+        sum(bar.dollars for bar in bars),
+    )
+
+
+def candles_of(bars: list[Candle], tf: int, crypto: bool) -> list[Candle]:
+    groups: dict[tuple[int, int], list[Candle]] = {}
+    for bar in bars:
+        groups.setdefault(bucket(bar.start, tf, crypto), []).append(bar)
+    return [merged(span, groups[span]) for span in sorted(groups)]
+
+
+def newest_late(tape: Tape, index: int) -> int:
+    if "late" not in tape.cache:
+        tape.cache["late"] = [p.index for p in tape.prints if not p.in_time]
+    late = tape.cache["late"]
+    position = bisect_right(late, index)
+    return late[position - 1] if position else -1
+
+
+def known_candles(tape: Tape, tf: int, index: int) -> list[Candle]:
+    key = ("candles", tf, newest_late(tape, index))
+    if key not in tape.cache:
+        known = [p for p in tape.prints if p.in_time or p.index <= key[2]]
+        tape.cache[key] = candles_of(minute_bars(known), tf, tape.crypto)
+    return tape.cache[key]
+
+
+def closed_count(tape: Tape, tf: int, index: int, ts: int) -> int:
+    return bisect_right(known_candles(tape, tf, index), ts // MINUTE, key=lambda c: c.end)
+
+
+def closed_at(tape: Tape, tf: int, p: Seen) -> list[Candle]:
+    return known_candles(tape, tf, p.index)[: closed_count(tape, tf, p.index, p.ts)]
+
+
+def closed(tape: Tape, tf: int) -> list[Candle]:
+    index = len(tape.prints)
+    return known_candles(tape, tf, index)[: closed_count(tape, tf, index, tape.at)]
+
+
+def all_bars(tape: Tape) -> list[Candle]:
+    return known_candles(tape, 1, len(tape.prints))
+
+
+def completed_days(tape: Tape, day: int) -> list[Day]:
+    return [d for d in tape.days if d.day < day]
+
+
+def closed_or_days(tape: Tape, timeframe: str) -> list[Candle] | list[Day]:
+    if timeframe in ("daily", "1d"):
+        return completed_days(tape, tape.today)
+    return closed(tape, MINUTES[timeframe])
+
+
+def sma(values: list[float], n: int) -> float | None:
+    return mean(values[-n:]) if len(values) >= n else None
+
+
+def ema_series(values: list[float], n: int) -> list[float | None]:
+    series: list[float | None] = []
+    average = None
+    for i, value in enumerate(values):
+        if i == n - 1:
+            average = mean(values[:n])
+        elif average is not None:
+            average += (value - average) * 2 / (n + 1)
+        series.append(average)
+    return series
+
+
+def ema(values: list[float], n: int) -> float | None:
+    return ema_series(values, n)[-1] if values else None
+
+
+def wilder(values: list[float], n: int) -> float:
+    average = mean(values[:n])
+    for value in values[n:]:
+        average = (average * (n - 1) + value) / n
+    return average
+
+
+def rsi(closes: list[float], n: int) -> float | None:
+    if len(closes) < n + 1:
+        return None
+    changes = [b - a for a, b in pairwise(closes)]
+    gain = wilder([max(change, 0.0) for change in changes], n)
+    loss = wilder([max(-change, 0.0) for change in changes], n)
+    if gain == 0 and loss == 0:
+        return 50.0
+    return 100.0 if loss == 0 else 100 - 100 / (1 + gain / loss)
+
+
+def true_ranges(candles: list) -> list[float]:
+    ranges = [candles[0].high - candles[0].low]
+    for before, c in pairwise(candles):
+        jumps = (abs(c.high - before.close), abs(c.low - before.close))
+        ranges.append(max(c.high - c.low, *jumps))
+    return ranges
+
+
+def atr(candles: list, n: int = 14) -> float | None:
+    return wilder(true_ranges(candles), n) if len(candles) >= n + 1 else None
+
+
+def closes_of(candles: list) -> list[float]:
+    return [c.close for c in candles]
+
+
+def average_of(candles: list, kind: str) -> float | None:
+    n = int(kind[3:])
+    return sma(closes_of(candles), n) if kind.startswith("sma") else ema(closes_of(candles), n)
+
+
+def known_emas(tape: Tape, tf: int, index: int, n: int) -> list[float | None]:
+    key = ("emas", tf, newest_late(tape, index), n)
+    if key not in tape.cache:
+        tape.cache[key] = ema_series(closes_of(known_candles(tape, tf, index)), n)
+    return tape.cache[key]
+
+
+def session_anchor(session: str, day: int) -> tuple[int, str] | None:
+    if session == "closed":
+        return None
+    return day, "premarket" if session == "premarket" else "market"
+
+
+def session_vwap(tape: Tape, anchor: tuple[int, str] | None, before: int) -> float | None:
+    if anchor is None:
+        return None
+    dollars = volume = 0.0
+    for p in tape.prints[:before]:
+        if p.upd & VOLUME and session_anchor(p.session, p.day) == anchor:
+            dollars, volume = dollars + p.price * p.size, volume + p.size
+    return divide(dollars, volume)
+
+
+def vwaps_at_prints(tape: Tape) -> list[float | None]:
+    if "vwaps" not in tape.cache:
+        sums: dict[tuple[int, str] | None, list[float]] = {}
+        vwaps = []
+        for p in tape.prints:
+            anchor = session_anchor(p.session, p.day)
+            both_sums = sums.setdefault(anchor, [0.0, 0.0])
+            if p.upd & VOLUME:
+                both_sums[0] += p.price * p.size
+                both_sums[1] += p.size
+            vwaps.append(None if anchor is None else divide(*both_sums))
+        tape.cache["vwaps"] = vwaps
+    return tape.cache["vwaps"]
+
+
+def vwap_now(tape: Tape) -> float | None:
+    return session_vwap(tape, session_anchor(tape.session, tape.today), len(tape.prints))
+
+
+def window_prints(tape: Tape, n: int) -> list[Seen]:
+    oldest = tape.minute_now - n + 1
+    return [p for p in tape.prints if p.in_bar and oldest <= p.minute <= tape.minute_now]
+
+
+def day_prints(tape: Tape, day: int, *sessions: str) -> list[Seen]:
+    wanted = sessions or ("premarket", "market", "postmarket")
+    return [p for p in tape.prints if p.day == day and p.session in wanted]
+
+
+def volume_of(prints: list[Seen]) -> float:
+    return float(sum(p.size for p in prints if p.upd & VOLUME))
+
+
+def dollars_of(prints: list[Seen]) -> float:
+    return float(sum(p.price * p.size for p in prints if p.upd & VOLUME))
+
+
+def extremes_of(prints: list[Seen]) -> tuple[float, float] | None:
+    prices = [p.price for p in prints if p.in_bar and p.upd & HIGH_LOW]
+    return (max(prices), min(prices)) if prices else None
+
+
+def range_values(suffix: str, ends: tuple[float, float] | None, price: float | None) -> Values:
+    if ends is None:
+        return {}
+    high, low = ends
+    above = difference(price, low)
+    return {
+        f"range_{suffix}": high - low,
+        f"range_pct_{suffix}": percent(high - low, low),
+        f"position_in_range_{suffix}": percent(above, high - low),
+    }
+
+
+def base_values(tape: Tape) -> Values:
+    values: Values = {"price": last_price(tape)}
+    bars = closed(tape, 1)
+    if bars:
+        bar = bars[-1]
+        values |= {"open": bar.open, "high": bar.high, "low": bar.low, "close": bar.close}
+        values |= {"volume": bar.volume, "vwap": divide(bar.dollars, bar.volume)}
+    if tape.prints:
+        live = window_prints(tape, 1)
+        values["volume_live"] = volume_of(live)
+        values["vwap_live"] = divide(dollars_of(live), volume_of(live))
+    return values
+
+
+def window_values(tape: Tape) -> Values:
+    if not tape.prints:
+        return {}
+    values: Values = {}
+    for timeframe in (*LONG, "10m"):
+        inside = window_prints(tape, MINUTES[timeframe])
+        values[f"volume_{timeframe}"] = volume_of(inside)
+        values[f"dollar_volume_{timeframe}"] = dollars_of(inside)
+        values[f"trade_count_{timeframe}"] = float(sum(1 for p in inside if p.upd & VOLUME))
+        values |= range_values(timeframe, extremes_of(inside), last_price(tape))
+    return values
+
+
+def close_minutes_ago(tape: Tape, n: int) -> float | None:
+    older = [bar for bar in all_bars(tape) if bar.start <= tape.minute_now - n]
+    if not older or tape.minute_now - older[-1].start > OLDEST_CHANGE_MINUTES:
+        return None
+    return older[-1].close
+
+
+def change_values(tape: Tape) -> Values:
+    values: Values = {}
+    price = last_price(tape)
+    for timeframe in (*LONG, "10m", "2h", "4h"):
+        then = close_minutes_ago(tape, MINUTES[timeframe])
+        values[f"change_{timeframe}"] = difference(price, then)
+        values[f"change_pct_{timeframe}"] = change_pct(price, then)
+        values[f"price_change_{timeframe}_pct"] = change_pct(price, then)
+    days = completed_days(tape, tape.today)
+    for timeframe in ("1d", "2d", "5d", "10d", "20d"):
+        n = DAYS[timeframe]
+        then = days[-n].close if len(days) >= n else None
+        values[f"change_pct_{timeframe}"] = change_pct(price, then)
+    return values
+
+
+def today_extremes(tape: Tape) -> tuple[float, float] | None:
+    return extremes_of(day_prints(tape, tape.today))
+
+
+def newest_days(tape: Tape, n: int) -> list[tuple[float, float]]:
+    days = completed_days(tape, tape.today)
+    if len(days) < n - 1:
+        return []
+    spans = [(d.high, d.low) for d in days[len(days) - (n - 1) :]]
+    today = today_extremes(tape)
+    return [*spans, today] if today else spans
+
+
+def day_range_values(tape: Tape) -> Values:
+    price, today = last_price(tape), today_extremes(tape)
+    values = range_values("today", today, price)
+    for timeframe in ("2d", "5d", "10d", "20d", "1y"):
+        spans = newest_days(tape, DAYS[timeframe])
+        if spans:
+            ends = (max(high for high, _ in spans), min(low for _, low in spans))
+            values |= range_values(timeframe, ends, price)
+    for timeframe in ("3m", "6m", "1y"):
+        shares = [percent(high - low, low) for high, low in newest_days(tape, DAYS[timeframe])]
+        known = [share for share in shares if share is not None]
+        values[f"biggest_range_{timeframe}"] = max(known, default=None)
+    if today:
+        daily_atr = atr(completed_days(tape, tape.today))
+        values["relative_range_pct"] = percent(today[0] - today[1], daily_atr)
+    return values
+
+
+def day_volume_values(tape: Tape) -> Values:
+    days = completed_days(tape, tape.today)
+    volumes = [d.volume for d in days]
+    values: Values = {f"avg_volume_{n}d": sma(volumes, n) for n in (5, 10, 20)}
+    if not tape.prints:
+        return values
+    today = day_prints(tape, tape.today)
+    values["volume_daily"] = volume_of(today)
+    values["dollar_volume_daily"] = dollars_of(today)
+    values["relative_volume_daily"] = percent(volume_of(today), sma(volumes, 10))
+    premarket = volume_of(day_prints(tape, tape.today, "premarket"))
+    values["premarket_volume"] = premarket
+    values["postmarket_volume"] = volume_of(day_prints(tape, tape.today, "postmarket"))
+    if tape.session == "premarket":
+        yesterday = previous_trading_day(tape.today, tape.crypto)
+        evening = volume_of(day_prints(tape, yesterday, "postmarket"))
+        values["postmarket_volume"] = evening + premarket
+    return values
+
+
+def day_ticks(tape: Tape, day: int, before: int, *sessions: str) -> list[Seen]:
+    day_s = day_prints(tape, day, *sessions)
+    return [p for p in day_s if p.in_time and p.upd & LAST and p.index < before]
+
+
+def open_of(tape: Tape, day: int, before: int) -> float | None:
+    for p in day_ticks(tape, day, before, "market"):
+        if p.upd & HIGH_LOW:
+            return p.price
+    return None
+
+
+def previous_close(tape: Tape, day: int, before: int) -> float | None:
+    days = completed_days(tape, day)
+    traded = {
+        p.day for p in ticks(tape) if p.index < before and p.day < day and p.session != "closed"
+    }
+    if days:
+        expected = days[-1].day == previous_trading_day(day, tape.crypto)
+        if expected or days[-1].day > max(traded, default=-1):
+            return days[-1].close
+    if not traded:
+        return None
+    regular = day_ticks(tape, max(traded), before, "market")
+    return (regular or day_ticks(tape, max(traded), before))[-1].price
+
+
+def close_and_open_values(tape: Tape) -> Values:
+    price, count = last_price(tape), len(tape.prints)
+    previous = previous_close(tape, tape.today, count)
+    opened = open_of(tape, tape.today, count)
+    values = both("change_from_close", price, previous)
+    values |= both("change_from_open", price, opened)
+    early = day_ticks(tape, tape.today, count, "premarket")
+    first = opened if opened is not None else (early[0].price if early else None)
+    values |= both("gap_from_close", first, previous)
+    if tape.session == "premarket":
+        values |= both("change_from_close_premarket", price, previous)
+    if tape.session == "postmarket":
+        regular = day_ticks(tape, tape.today, count, "market")
+        final = regular[-1].price if regular else None
+        values |= both("change_from_close_postmarket", price, final)
+    return values
+
+
+def extreme_values(tape: Tape) -> Values:
+    values: Values = both("vwap_dist", last_price(tape), vwap_now(tape))
+    price = last_price(tape)
+    regular = extremes_of(day_prints(tape, tape.today, "market"))
+    for suffix, ends in (("", regular), ("_extended", today_extremes(tape))):
+        high, low = ends or (None, None)
+        values[f"dist_to_high_of_day{suffix}_pct"] = percent(difference(high, price), high)
+        values[f"dist_to_low_of_day{suffix}_pct"] = percent(difference(price, low), low)
+    return values
+
+
+def running_candle(tape: Tape, tf: int) -> tuple[int, float, list[Candle]]:
+    start, _ = bucket(tape.minute_now, tf, tape.crypto)
+    candles = known_candles(tape, tf, len(tape.prints))
+    volume = sum(c.volume for c in candles if c.start == start)
+    return start, volume, [c for c in candles if c.start < start]
+
+
+def relative_volume_values(tape: Tape) -> Values:
+    if not tape.prints:
+        return {}
+    values: Values = {}
+    for timeframe in SHORT:
+        tf = MINUTES[timeframe]
+        start, volume, before = running_candle(tape, tf)
+        for n in (2, 10):
+            usual = sma([c.volume for c in before], n)
+            values[f"volume_spike_{n}_{timeframe}"] = divide(volume, usual)
+        elapsed = min(tape.at - start * MINUTE, tf * MINUTE)
+        if elapsed > 0:
+            forecast = volume * tf * MINUTE / elapsed
+            usual = sma([c.volume for c in before], 10)
+            values[f"relative_volume_{timeframe}"] = percent(forecast, usual)
+    return values
+
+
+def volume_until(tape: Tape, day: int, offset: int) -> float:
+    start = hours_of(day, tape.crypto)[0] // MINUTE
+    return volume_of([p for p in day_prints(tape, day) if p.minute - start <= offset])
+
+
+def same_time_values(tape: Tape) -> Values:
+    half = is_half_day(tape.today, tape.crypto)
+    traded = {p.day for p in tape.prints if p.session != "closed" and p.day < tape.today}
+    alike = sorted(day for day in traded if is_half_day(day, tape.crypto) == half)[-10:]
+    if not alike:
+        return {}
+    offset = tape.minute_now - hours_of(tape.today, tape.crypto)[0] // MINUTE
+    usual = mean([volume_until(tape, day, offset) for day in alike])
+    now = volume_until(tape, tape.today, offset)
+    return {"relative_volume_same_time": percent(now, usual)}
+
+
+def momentum_values(tape: Tape) -> Values:
+    values: Values = {}
+    for timeframe in (*SHORT, "daily"):
+        values[f"rsi_14_{timeframe}"] = rsi(closes_of(closed_or_days(tape, timeframe)), 14)
+    for timeframe in ("1m", "5m", "daily"):
+        candles = closed_or_days(tape, timeframe)
+        average = atr(candles)
+        values[f"atr_14_{timeframe}"] = average
+        close = candles[-1].close if candles else None
+        values[f"atrp_14_{timeframe}"] = percent(average, close)
+    for name in DISTANCES.split():
+        kind, timeframe = name.split("_")
+        average = average_of(closed_or_days(tape, timeframe), kind)
+        values[f"ma_dist_{name}_pct"] = change_pct(last_price(tape), average)
+    return values
+
+
+def macd_values(closes: list[float]) -> Values:
+    fast, slow = ema_series(closes, 12), ema_series(closes, 26)
+    pairs = zip(fast, slow, strict=True)
+    lines = [a - b for a, b in pairs if a is not None and b is not None]
+    line, signal = (lines[-1] if lines else None), ema(lines, 9)
+    return {
+        "macd_12_26_9": line,
+        "macd_12_26_9_signal": signal,
+        "macd_12_26_9_histogram": difference(line, signal),
+    }
+
+
+def bollinger_values(closes: list[float]) -> Values:
+    middle = sma(closes, 20)
+    if middle is None:
+        return {}
+    deviation = sqrt(mean([(close - middle) ** 2 for close in closes[-20:]]))
+    return {
+        "bb_20_2.0": middle,
+        "bb_20_2.0_upper": middle + 2 * deviation,
+        "bb_20_2.0_lower": middle - 2 * deviation,
+    }
+
+
+def raw_stochastic(candles: list[Candle]) -> float:
+    highest, lowest = max(c.high for c in candles), min(c.low for c in candles)
+    if highest == lowest:
+        return 50.0
+    return 100 * (candles[-1].close - lowest) / (highest - lowest)
+
+
+def stochastic_values(bars: list[Candle]) -> Values:
+    raw = [raw_stochastic(bars[i - 14 : i]) for i in range(14, len(bars) + 1)]
+    slowed = [mean(raw[i - 3 : i]) for i in range(3, len(raw) + 1)]
+    return {"stoch_14_3_3": slowed[-1] if slowed else None, "stoch_14_3_3_d": sma(slowed, 3)}
+
+
+def bar_window_values(tape: Tape) -> Values:
+    values: Values = {}
+    bars = closed(tape, 1)
+    for timeframe in ("5m", "15m", "1h"):
+        inside = [bar for bar in bars if bar.start > bars[-1].start - MINUTES[timeframe]]
+        if inside:
+            volume = sum(bar.volume for bar in inside)
+            values[f"vwap_{timeframe}"] = divide(sum(bar.dollars for bar in inside), volume)
+            values[f"volume_avg_{timeframe}"] = volume / len(inside)
+    values["vwap_dist_5m_pct"] = change_pct(last_price(tape), values.get("vwap_5m"))
+    return values
+
+
+def indicator_values(tape: Tape) -> Values:
+    bars = closed(tape, 1)
+    closes = closes_of(bars)
+    values: Values = {f"rsi_{n}": rsi(closes, n) for n in (9, 14, 21)}
+    values |= {f"ema_{n}": ema(closes, n) for n in (9, 12, 20, 21, 26, 50, 200)}
+    values |= {f"sma_{n}": sma(closes, n) for n in (10, 20, 50, 200)}
+    values["atr_14"] = atr(bars)
+    return values | macd_values(closes) | bollinger_values(closes) | stochastic_values(bars)
+
+
+def colour(c: Candle | Day) -> int:
+    return (c.close > c.open) - (c.close < c.open)
+
+
+def consecutive(candles: list) -> float | None:
+    if not candles:
+        return None
+    newest, run = colour(candles[-1]), 0
+    for c in reversed(candles):
+        if newest == 0 or colour(c) != newest:
+            break
+        run += newest
+    return float(run)
+
+
+def body(c: Candle) -> float:
+    return abs(c.close - c.open)
+
+
+def one_candle_values(tape: Tape) -> Values:
+    values: Values = {}
+    for timeframe in (*SHORT, "daily"):
+        values[f"consecutive_candles_{timeframe}"] = consecutive(closed_or_days(tape, timeframe))
+    for timeframe in SHORT:
+        candles = closed(tape, MINUTES[timeframe])
+        if not candles:
+            continue
+        c = candles[-1]
+        lower, upper = min(c.open, c.close) - c.low, c.high - max(c.open, c.close)
+        values[f"lower_shadow_ratio_{timeframe}"] = divide(lower, body(c))
+        values[f"upper_shadow_ratio_{timeframe}"] = divide(upper, body(c))
+        values[f"is_bullish_candle_{timeframe}"] = flag(colour(c) > 0)
+        values[f"is_bearish_candle_{timeframe}"] = flag(colour(c) < 0)
+    return values
+
+
+def pattern_values(timeframe: str, prev: Candle, cur: Candle) -> Values:
+    rises = colour(prev) < 0 < colour(cur)
+    falls = colour(cur) < 0 < colour(prev)
+    larger, smaller = body(cur) > body(prev), body(cur) < body(prev)
+    around_red = cur.open < prev.close and cur.close > prev.open
+    around_green = cur.open > prev.close and cur.close < prev.open
+    inside_red = prev.close < cur.open and cur.close < prev.open
+    inside_green = cur.open < prev.close and cur.close > prev.open
+    return {
+        f"bullish_engulfing_{timeframe}": flag(rises and larger and around_red),
+        f"bearish_engulfing_{timeframe}": flag(falls and larger and around_green),
+        f"bullish_harami_{timeframe}": flag(rises and smaller and inside_red),
+        f"bearish_harami_{timeframe}": flag(falls and smaller and inside_green),
+    }
+
+
+def two_candle_values(tape: Tape) -> Values:
+    values: Values = {}
+    for timeframe in (*LONG, "4h", "1d"):
+        candles = closed_or_days(tape, timeframe)
+        if len(candles) < 2:
+            continue
+        prev, cur = candles[-2], candles[-1]
+        inside = cur.high < prev.high and cur.low > prev.low
+        values[f"inside_bar_{timeframe}"] = flag(inside)
+        values[f"new_candle_high_{timeframe}"] = flag(cur.high > prev.high)
+        values[f"new_candle_low_{timeframe}"] = flag(cur.low < prev.low)
+        values |= pattern_values(timeframe, prev, cur)
+    return values
+
+
+def recent_extreme(candles: list[Candle], high: bool) -> float | None:
+    newest = candles[-LOOKBACK:]
+    if len(newest) < LOOKBACK:
+        return None
+    return max(c.high for c in newest) if high else min(c.low for c in newest)
+
+
+def broke(tape: Tape, tf: int, high: bool) -> float | None:
+    p = last_tick(tape)
+    level = recent_extreme(closed_at(tape, tf, p), high) if p else None
+    if level is None:
+        return None
+    span = bucket(p.minute, tf, tape.crypto)
+    earlier = [q for q in tape.prints[: p.index] if span[0] <= q.minute < span[1]]
+    running = minute_bars(earlier)
+    if high:
+        return flag(p.price > max([level, *(bar.high for bar in running)]))
+    return flag(p.price < min([level, *(bar.low for bar in running)]))
+
+
+def rejected(tape: Tape, tf: int, high: bool) -> float | None:
+    armed, value = False, None
+    for p in ticks(tape):
+        level = recent_extreme(closed_at(tape, tf, p), high)
+        if level is None:
+            armed, value = False, None
+            continue
+        bottom, top = level * (1 - 0.001), level * (1 + 0.001)
+        turned = p.price <= level * (1 - 0.005) if high else p.price >= level * (1 + 0.005)
+        value = flag(turned and armed)
+        if turned or (p.price > top if high else p.price < bottom):
+            armed = False
+        elif bottom <= p.price <= top:
+            armed = True
+    return value
+
+
+def recent_values(tape: Tape) -> Values:
+    values: Values = {}
+    price = last_price(tape)
+    for timeframe in LONG:
+        tf = MINUTES[timeframe]
+        values[f"rejected_recent_high_{timeframe}"] = rejected(tape, tf, True)
+        values[f"rejected_recent_low_{timeframe}"] = rejected(tape, tf, False)
+        high = recent_extreme(closed(tape, tf), True)
+        low = recent_extreme(closed(tape, tf), False)
+        values[f"dist_to_recent_high_{timeframe}_pct"] = percent(difference(high, price), high)
+        values[f"dist_to_recent_low_{timeframe}_pct"] = percent(difference(price, low), low)
+    for timeframe in (*SHORT, "4h"):
+        values[f"broke_recent_high_{timeframe}"] = broke(tape, MINUTES[timeframe], True)
+        values[f"broke_recent_low_{timeframe}"] = broke(tape, MINUTES[timeframe], False)
+    return values
+
+
+def vwap_bounce(tape: Tape, tf: int, sign: int) -> float | None:
+    value, anchor, side, touch = None, None, 0, None
+    for p in ticks(tape):
+        vwap = vwaps_at_prints(tape)[p.index]
+        here = session_anchor(p.session, p.day)
+        if here != anchor:
+            anchor, side, touch = here, 0, None
+        if vwap is None or vwap == 0:
+            value = None
+            continue
+        away = sign * (p.price / vwap - 1)
+        value = flag(away >= 0.002 and touch is not None and p.ts - touch <= tf * MINUTE)
+        if away >= 0.002 or away < -0.001:
+            touch = None
+        elif abs(away) <= 0.001 and side == 1:
+            touch = p.ts
+        side = 1 if away > 0.001 else -1 if away < -0.001 else side
+    return value
+
+
+def back_to_ema(tape: Tape, n: int, tf: int) -> float | None:
+    value, armed, clock = None, False, -1
+    for p in tape.prints:
+        if not p.in_time:
+            continue
+        candles, emas = closed_at(tape, tf, p), known_emas(tape, tf, p.index, n)
+        fresh = [i for i, c in enumerate(candles) if c.end > clock]
+        clock = p.ts // MINUTE
+        for i in fresh:
+            if emas[i] is not None and abs(candles[i].close - emas[i]) / emas[i] > 0.02:
+                armed = True
+        if not p.upd & LAST:
+            continue
+        level = emas[len(candles) - 1] if candles else None
+        if level is None:
+            value = None
+            continue
+        near = abs(p.price - level) / level <= 0.005
+        value = flag(near and armed)
+        armed = armed and not near
+    return value
+
+
+def bounce_values(tape: Tape) -> Values:
+    values: Values = {}
+    for timeframe in SHORT:
+        values[f"vwap_support_{timeframe}"] = vwap_bounce(tape, MINUTES[timeframe], 1)
+        values[f"vwap_resistance_{timeframe}"] = vwap_bounce(tape, MINUTES[timeframe], -1)
+    for name in RETURNS.split():
+        kind, timeframe = name.split("_")
+        n, tf = int(kind[3:]), MINUTES[timeframe]
+        values[f"back_to_ema_{name}"] = back_to_ema(tape, n, tf)
+    return values
+
+
+def same_day_before(tape: Tape, p: Seen) -> list[Seen]:
+    own = (p.day, p.session == "closed")
+    return [q for q in ticks(tape) if q.index < p.index and (q.day, q.session == "closed") == own]
+
+
+def crossed(earlier: list[float], price: float, level: float | None, sign: int) -> float | None:
+    if level is None or not earlier:
+        return None
+    differing = [before for before in earlier if before != level]
+    if not differing:
+        return 0.0
+    return flag(sign * (price - level) > 0 and sign * (differing[-1] - level) < 0)
+
+
+def levels_at(tape: Tape, p: Seen) -> Values:
+    levels: Values = {
+        "open": open_of(tape, p.day, p.index + 1),
+        "close": previous_close(tape, p.day, p.index + 1),
+        "vwap": vwaps_at_prints(tape)[p.index],
+    }
+    for name in LEVELS.split():
+        kind, timeframe = name.split("_")
+        daily = timeframe == "daily"
+        candles = completed_days(tape, p.day) if daily else closed_at(tape, MINUTES[timeframe], p)
+        levels[name] = average_of(candles, kind)
+    return levels
+
+
+def crossing_values(tape: Tape) -> Values:
+    p = last_tick(tape)
+    if p is None:
+        return {}
+    values: Values = {}
+    earlier = [q.price for q in same_day_before(tape, p)]
+    for name, level in levels_at(tape, p).items():
+        values[f"crossed_above_{name}"] = crossed(earlier, p.price, level, 1)
+        values[f"crossed_below_{name}"] = crossed(earlier, p.price, level, -1)
+    return values
+
+
+def running_values(tape: Tape) -> Values:
+    p = last_tick(tape)
+    if p is None:
+        return {}
+    older = [q for q in same_day_before(tape, p) if q.ts <= p.ts - 60 * SECOND]
+    then = older[-1].price if older else None
+    return both("running_up_60s", p.price, then) | both("running_down_60s", p.price, then)
+
+
+def opening_range(tape: Tape, tf: int, up: bool) -> float | None:
+    opened = hours_of(tape.today, tape.crypto)[1]
+    start = opened // MINUTE
+    prints = [p for p in day_prints(tape, tape.today, "market") if p.in_bar and p.upd & HIGH_LOW]
+    ends = extremes_of([p for p in prints if p.minute < start + tf])
+    if tape.at < opened + tf * MINUTE or ends is None:
+        return None
+    for p in sorted(prints, key=lambda p: p.minute):
+        beyond = p.price > ends[0] if up else p.price < ends[1]
+        if p.minute >= start + tf and beyond:
+            return flag((p.minute - start) // tf == (tape.minute_now - start) // tf)
+    return 0.0
+
+
+def opening_values(tape: Tape) -> Values:
+    values: Values = {}
+    for timeframe in LONG:
+        tf = MINUTES[timeframe]
+        values[f"opening_range_breakout_{timeframe}"] = opening_range(tape, tf, True)
+        values[f"opening_range_breakdown_{timeframe}"] = opening_range(tape, tf, False)
+    return values
+
+
+def through_values(tape: Tape) -> Values:
+    bars = closed(tape, 1)
+    if len(bars) < 6:
+        return {}
+    bar = bars[-1]
+    later = [p.index for p in tape.prints if p.minute > bar.start]
+    before = later[0] if later else len(tape.prints)
+    anchor = session_anchor(*place(bar.start, tape.crypto))
+    vwap = session_vwap(tape, anchor, before)
+    if vwap is None:
+        return {}
+    usual = mean([b.high - b.low for b in bars[-6:-1]])
+    wide = bar.high - bar.low >= 3 * usual
+    return {
+        "through_vwap_above": flag(wide and bar.open < vwap < bar.close),
+        "through_vwap_below": flag(wide and bar.open > vwap > bar.close),
+    }
+
+
+def clock_values(tape: Tape) -> Values:
+    values: Values = {}
+    if tape.session != "closed":
+        opened = hours_of(tape.today, tape.crypto)[1]
+        values["minutes_in_market"] = float((tape.at - opened) // MINUTE)
+    news = tape.facts.get("news_ns")
+    age = None if news is None else tape.at - int(news)
+    if age is not None and 0 <= age <= 3 * DAY:
+        values["days_since_news"] = age / DAY
+        if age <= DAY:
+            values["minutes_since_news"] = age / MINUTE
+            values["hours_since_news"] = age / HOUR
+    earnings = tape.facts.get("earnings_ns")
+    if earnings is not None:
+        then = calendar_day(int(earnings) // MINUTE, tape.crypto)
+        ahead = then - calendar_day(tape.at // MINUTE, tape.crypto)
+        values["days_until_earnings"] = float(ahead) if ahead >= 0 else None
+    for name in FACTS.split():
+        values[name] = tape.facts.get(name)
+    return values
+
+
+FAMILIES = (
+    base_values,
+    window_values,
+    change_values,
+    day_range_values,
+    day_volume_values,
+    close_and_open_values,
+    extreme_values,
+    relative_volume_values,
+    same_time_values,
+    momentum_values,
+    bar_window_values,
+    indicator_values,
+    one_candle_values,
+    two_candle_values,
+    recent_values,
+    bounce_values,
+    crossing_values,
+    running_values,
+    opening_values,
+    through_values,
+    clock_values,
+)
+
+
+def symbol_values(tape: Tape, names: set[str] | None) -> dict[str, float]:
+    values: Values = {}
+    for family in FAMILIES:
+        values |= family(tape)
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if value is not None and isfinite(value) and (names is None or name in names)
+    }
+
+
+def slow_metrics(
+    prints: list[Print],
+    days: list[Day],
+    at_ns: int,
+    names: Iterable[str] | None = None,
+    facts: dict[str, dict[str, float]] | None = None,
+) -> dict[str, dict[str, float]]:
+    wanted = None if names is None else set(names)
+    known = facts or {}
+    happened = [p for p in prints if p.ts_ns <= at_ns]
+    symbols = {p.symbol for p in happened} | {d.symbol for d in days} | set(known)
+    answer = {}
+    for symbol in sorted(symbols):
+        own_prints = [p for p in happened if p.symbol == symbol]
+        own_days = [d for d in days if d.symbol == symbol]
+        tape = tape_of(symbol, own_prints, own_days, at_ns, known.get(symbol, {}))
+        answer[symbol] = symbol_values(tape, wanted)
+    return answer

@@ -1,0 +1,208 @@
+"""Every metric against its slow twin, on random markets with late prints, odd lots, quiet symbols and nights."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from functions.market import metrics
+from functions.market.sessions import DAY_NS
+from functions.market.vocabulary import FAMILY_OF, PARTS
+from functions.scanner import scanner
+from runtime.chain import Chain
+from runtime.frames import Frame, texts
+from runtime.loader import load_plan
+from runtime.subjects import load_subjects
+from tests.conftest import ROOT
+from tests.functions.slow_metrics import Day, Print, slow_metrics
+
+SUBJECTS = load_subjects(ROOT / "subjects.yaml")
+PLAN = load_plan(ROOT / "functions", SUBJECTS, {"scanner": {"watch": "*"}})
+MARKET = next(chain for chain in PLAN.chains if chain.stream == "MARKET")
+NEW_YORK = ZoneInfo("America/New_York")
+SECOND_NS = 1_000_000_000
+SYMBOLS = ["AAA", "BBB", "CCC", "BTC-USD"]
+NAMES = sorted(
+    {*FAMILY_OF, *(part for parts in PARTS.values() for part in parts), "vwap_dist_5m_pct"}
+)
+
+
+def ns(*moment: int) -> int:
+    return int(datetime(*moment, tzinfo=NEW_YORK).timestamp()) * SECOND_NS  # type: ignore[misc,arg-type]
+
+
+class Replay:
+    """The market chain fed with prints, seconds of clock between them, as ingest publishes them."""
+
+    def __init__(self) -> None:
+        self.chain = Chain(MARKET, SUBJECTS, 0)
+        self.clock_ns = 0
+
+    def run(self, base: str, frame: Frame) -> list[Any]:
+        outputs = self.chain.run_frame(base, frame)
+        for output in outputs:
+            assert output.base != "dead", output.data
+        return outputs
+
+    def clock(self, ts_ns: int) -> None:
+        if ts_ns > self.clock_ns:
+            self.clock_ns = ts_ns
+            self.run("ticks.clock", Frame({"ts_ns": np.array([ts_ns])}))
+
+    def send(self, prints: list[Print], width: int = 7) -> None:
+        batch: list[Print] = []
+        for one in prints:
+            second = one.ts_ns // SECOND_NS * SECOND_NS
+            if second > self.clock_ns or len(batch) == width:
+                self.flush(batch)
+                batch = []
+                self.clock(second)
+            batch.append(one)
+        self.flush(batch)
+
+    def flush(self, batch: list[Print]) -> None:
+        if not batch:
+            return
+        columns = {
+            "ts_ns": np.array([one.ts_ns for one in batch]),
+            "price": np.array([one.price for one in batch]),
+            "size": np.array([float(one.size) for one in batch]),
+            "upd": np.array([one.upd for one in batch], dtype=np.uint8),
+        }
+        index = np.array([SYMBOLS.index(one.symbol) for one in batch])
+        self.run("ticks.trades", Frame(columns, SYMBOLS, index))
+
+    def days(self, days: list[Day]) -> None:
+        columns: dict[str, Any] = {"ts_ns": np.array([one.day * DAY_NS for one in days])}
+        for name in ("open", "high", "low", "close", "volume"):
+            columns[name] = np.array([float(getattr(one, name)) for one in days])
+        columns["factor"] = np.full(len(days), np.nan)
+        index = np.array([SYMBOLS.index(one.symbol) for one in days])
+        self.run("ticks.daily", Frame(columns, SYMBOLS, index))
+
+    def facts(self, facts: dict[str, dict[str, float]]) -> None:
+        rows = [
+            (symbol, name, value)
+            for symbol, named in facts.items()
+            for name, value in named.items()
+        ]
+        columns = {
+            "ts_ns": np.ones(len(rows), dtype=np.int64),
+            "name": texts([name for _, name, _ in rows]),
+            "value": np.array([value for _, _, value in rows]),
+        }
+        index = np.array([SYMBOLS.index(symbol) for symbol, _, _ in rows])
+        self.run("ticks.reference", Frame(columns, SYMBOLS, index))
+
+    def ask(self, at_ns: int) -> dict[str, dict[str, float]]:
+        self.clock(at_ns)
+        names = texts([" ".join(NAMES)])
+        said: dict[str, dict[str, float]] = {}
+        for output in self.run("ask.metrics", Frame({"ts_ns": np.array([at_ns]), "names": names})):
+            if output.base == "metrics.values" and output.frame is not None and not output.part:
+                frame = output.frame
+                for symbol, name, value in zip(frame["symbol"], frame["name"], frame["value"].tolist(), strict=True):  # fmt: skip
+                    said.setdefault(symbol, {})[name] = value
+        return said
+
+
+def random_prints(seed: int, begins_ns: int, seconds: int, mean_gap_s: float) -> list[Print]:
+    """Prints of all symbols in order of arrival: ties, sub-second bursts, late ones, odd lots, silences."""
+    draw = np.random.default_rng(seed)
+    price = {symbol: 20.0 + 10 * k for k, symbol in enumerate(SYMBOLS)}
+    prints, now = [], float(begins_ns)
+    while now < begins_ns + seconds * SECOND_NS:
+        gap = draw.exponential(mean_gap_s) * (60 if draw.random() < 0.01 else 1)
+        now += round(gap * SECOND_NS / 1e6) * 1e6
+        symbol = SYMBOLS[int(draw.choice(4, p=[0.6, 0.25, 0.05, 0.1]))]
+        moved = price[symbol] * (1 + draw.choice([0.0, 0.0, 0.0005, -0.0005, 0.004, -0.004]))
+        price[symbol] = float(round(moved, 2))
+        late_s = int(draw.choice([0, 0, 0, 2]))
+        upd = int(draw.choice([7, 7, 7, 7]))
+        size = int(draw.integers(1, 300))
+        prints.append(Print(symbol, int(now) - late_s * SECOND_NS, price[symbol], size, upd))
+    return prints
+
+
+def history(seed: int, until: int, count: int) -> list[Day]:
+    draw = np.random.default_rng(seed)
+    days = []
+    for symbol in SYMBOLS[:2]:
+        price = 25.0
+        for day in [d for d in range(until - 2 * count, until) if (d + 3) % 7 < 5][-count:]:
+            opened, price = price, float(round(price * (1 + draw.normal(0, 0.01)), 2))
+            high = float(round(max(opened, price) * (1 + abs(draw.normal(0, 0.005))), 2))
+            low = float(round(min(opened, price) * (1 - abs(draw.normal(0, 0.005))), 2))
+            days.append(
+                Day(symbol, day, opened, high, low, price, int(draw.integers(1_000, 9_000)))
+            )
+    return sorted(days, key=lambda one: one.day)
+
+
+def difference(
+    found: dict[str, dict[str, float]], expected: dict[str, dict[str, float]]
+) -> list[str]:
+    wrong = []
+    for symbol in SYMBOLS:
+        mine, theirs = found.get(symbol, {}), expected.get(symbol, {})
+        for name in NAMES:
+            a, b = mine.get(name), theirs.get(name)
+            if (a is None) != (b is None) or (
+                a is not None
+                and b is not None
+                and not math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-7)
+            ):
+                wrong.append(f"{symbol} {name}: {a} but the twin says {b}")
+    return wrong
+
+
+MARKETS = {
+    "the open": ((2026, 3, 6, 8, 0), 3 * 3600, 2.0),
+    "a whole day": ((2026, 3, 6, 4, 0), 17 * 3600, 20.0),
+    "over a weekend with a clock change": ((2026, 3, 6, 15, 0), 68 * 3600, 90.0),
+    "a half day": ((2026, 11, 27, 9, 0), 9 * 3600, 15.0),
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("market", MARKETS)
+def test_every_metric_is_what_its_slow_twin_says(market: str, seed: int) -> None:
+    moment, seconds, gap_s = MARKETS[market]
+    begins = ns(*moment)
+    prints = random_prints(seed, begins, seconds, gap_s)
+    days = history(seed, begins // DAY_NS, 260)
+    facts = {"AAA": {"float": 5e6, "news_ns": float(begins - 3600 * SECOND_NS), "earnings_ns": float(begins + 3 * DAY_NS)}}  # fmt: skip
+    replay = Replay()
+    replay.days(days)
+    replay.facts(facts)
+    draw = np.random.default_rng(seed + 99)
+    at = sorted(begins + int(s) * SECOND_NS // 2 for s in draw.integers(0, 2 * seconds, 3))
+    at.append(begins + seconds * SECOND_NS // 60_000_000_000 * 60_000_000_000)
+    done = 0
+    for at_ns in at:
+        until = next((k for k in range(done, len(prints)) if max(p.ts_ns for p in prints[done : k + 1]) > at_ns), len(prints))  # fmt: skip
+        replay.send(prints[done:until], width=1 + 3 * seed)
+        done = until
+        wrong = difference(
+            replay.ask(at_ns), slow_metrics(prints[:done], days, at_ns, NAMES, facts)
+        )
+        assert not wrong, f"{len(wrong)} differ at {at_ns}:\n" + "\n".join(wrong[:40])
+
+
+def test_the_vocabulary_is_complete() -> None:
+    assert len(FAMILY_OF) == 322
+    kinds = [family.kind for family in FAMILY_OF.values()]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"filter": 131, "alert": 156, "base": 8, "indicator": 27}  # fmt: skip
+    assert set(FAMILY_OF) <= metrics.NAMES | metrics.ALIASES.keys()
+
+
+def test_a_wrong_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean volume_5m"):
+        scanner.accepts["ask.metrics"]("volum_5m")
+    assert json.loads(scanner.accepts["ask.metrics"]("float"))[0]["unit"] == "shares"
