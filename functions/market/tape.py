@@ -450,7 +450,8 @@ def _changes(state: Any, runs: Runs, events: Moments) -> None:
     price, slot = events.price[runs.order], ts_ns // CHANGE_NS
     count = state["changes"][runs.rows]
     newest = state["change_ns"][runs.rows, (count - 1) % CHANGES] // CHANGE_NS
-    before = shifted(np.where(count > 0, newest, -1), runs, slot)
+    carry = np.where(count > 0, newest, -1)
+    before = shifted(carry, runs, fold(np.maximum, carry, runs, slot))
     grows = slot > before
     total = np.cumsum(grows)
     number = total - (total - grows)[runs.starts][runs.of] + count[runs.of] - 1
