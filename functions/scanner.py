@@ -13,6 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from functions.market import halts, machines, metrics, reference, sessions, tape
+from functions.market.clocks import in_time
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -160,8 +161,9 @@ def answer(asked, state, settings):
 
 
 @scanner.on("ticks.trades")
-def scan(trades, state, settings):
+def scan(trades, state, settings, clock):
     know_calendars(state, settings)
+    trades = in_time(trades, clock)
     state["ranked"] = "no"
     rules = compile_rules(state["rules"])
     uses = rules.metrics | watched(settings["watch"])
