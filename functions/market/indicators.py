@@ -22,6 +22,10 @@ Array = NDArray[Any]
 Columns = dict[str, Array]
 
 MINUTE_NS = 60_000_000_000
+DAY_NS = 1440 * MINUTE_NS
+SPLIT_MINUTE = (
+    60  # bars from 01:00 UTC of its date on are after a split: 20:00 or 21:00 in New York
+)
 MINUTES = 64  # of volume and notional kept: the hour of the oldest revisable bar
 EMAS = (9, 12, 20, 21, 26, 50, 200)
 SMAS = (10, 20, 50, 200)
@@ -56,6 +60,10 @@ STATE = {
     "minutes": ("i4", MINUTES, "put"),  # which minute lies at m % MINUTES
     "volumes": ("f8", MINUTES, "put"),
     "notionals": ("f8", MINUTES, "put"),
+    "factor": "f8",  # price factor of a split that is to come; 0 = none
+    "factor_day": "i8",  # the date it comes with
+    "split_day": "i8",  # date of the newest bar before which bars were scaled
+    "since_day": "i8",  # date since which the symbol is whose it is
 }
 
 
@@ -78,6 +86,48 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
     return {name: values[order] for name, values in columns.items()}
 
 
+def add_factors(state: Any, row: Array, factor: Array, day: Array) -> None:
+    """Splits with the dates they come with: they wait for the first bar after them, and count once."""
+    for one, value, date in zip(row.tolist(), factor.tolist(), day.tolist(), strict=True):
+        newest = state["bar_start"][one, (state["bar_n"][one] - 1) % BARS.width]
+        is_late = newest >= date * DAY_NS // MINUTE_NS + SPLIT_MINUTE
+        if value > 0 and value != 1.0 and date > state["split_day"][one] and not is_late:
+            state["factor"][one], state["factor_day"][one] = value, date
+
+
+def add_daily_factors(state: Any, days: Any) -> None:
+    """The factors of daily bars, each for the day after its bar."""
+    if "factor" in days:
+        known = np.flatnonzero(np.isfinite(days["factor"]))
+        day = days["ts_ns"][known] // DAY_NS + 1
+        add_factors(state, days["row"][known], days["factor"][known], day)
+
+
+def add_facts(state: Any, facts: Any) -> None:
+    """Splits, and symbols that ended: their rows are emptied, once."""
+    for place in np.flatnonzero(np.isin(facts["name"].astype(str), ("split", "ended"))).tolist():
+        row, day = facts["row"][place : place + 1], facts["ts_ns"][place : place + 1] // DAY_NS
+        if facts["name"][place] == "split":
+            add_factors(state, row, facts["value"][place : place + 1], day)
+        elif day[0] > state["since_day"][row[0]]:
+            for name in state.columns():
+                state.put(name, row, 0)
+            state["since_day"][row] = day
+
+
+def _split_due(state: Any, row: Array, minute: Array) -> None:
+    """Scale what the first bar of each split's day meets; rows are distinct."""
+    starts = state["factor_day"][row] * DAY_NS // MINUTE_NS + SPLIT_MINUTE
+    is_due = (state["factor"][row] > 0) & (minute >= starts)
+    if not is_due.any():
+        return
+    due, factor = row[is_due], state["factor"][row[is_due]]
+    series.scale(state, BARS, due, factor)
+    state.put("volumes", due, state["volumes"][due] / factor[:, None])
+    state["factor"][due] = 0.0
+    state["split_day"][due] = minute[is_due] * MINUTE_NS // DAY_NS
+
+
 def rounds(row: Array) -> Iterator[Array]:
     """Positions in rounds: the first of every row, then the second of every row that has one, ..."""
     left = np.arange(len(row))
@@ -91,6 +141,7 @@ def _add_round(
     state: Any, cause: Array, row: Array, minute: Array, bars: Columns, notional: Array
 ) -> list[Columns]:
     """Add bars of different symbols; every part is one step of the replay."""
+    _split_due(state, row, minute)
     newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
     in_time = minute > newest - MINUTES
     kept, slot = row[in_time], minute[in_time] % MINUTES
