@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import machines, series, sessions
+from functions.market import firsts, machines, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -273,6 +273,8 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     counted = np.where(counts, size, 0.0)
     notional = counted * price
     minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
+    if upd is not None:
+        upd = _firsts(state, row, upd, np.where(is_today & ~is_late, days, firsts.NO_DAY))
     trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
     later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
     volumes = _sessions(state, runs, session, counted, notional)
@@ -297,6 +299,14 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
             _changes(state, own, events)
         machines.watch(state, own, events, uses)
     return Prints(own, events, ts_ns[place])
+
+
+def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
+    """What prints may update, once it is known which are the first eligible last of their day."""
+    if not (upd & firsts.LAST_IF_FIRST).any():
+        return upd
+    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    return firsts.settled(upd, row, day, last_day)
 
 
 def _minutes(state: Any, runs: Runs, minute: Array) -> tuple[Array, Array, Runs]:

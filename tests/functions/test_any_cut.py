@@ -52,7 +52,7 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
                     + np.sort(draw.integers(0, 10**9, count)),
                     "price": price[row] + draw.choice([0.0, 0.01], count),
                     "size": draw.integers(1, 200, count) / 7,
-                    "upd": draw.choice(np.array([7, 7, 7, 1], dtype=np.uint8), count),
+                    "upd": draw.choice(np.array([7, 7, 7, 1, 37], dtype=np.uint8), count),
                     "index": row,
                 },
             )
