@@ -13,6 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from functions.market import machines, metrics, sessions, tape
+from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -108,6 +109,11 @@ def answer(asked, state):
     return {
         "metrics.values": {"row": row, "ts_ns": when, "name": told, "value": np.concatenate(found)}
     }
+
+
+@scanner.on("ticks.quotes")
+def quote(quotes, state):
+    add_quotes(state, quotes)
 
 
 @scanner.on("ticks.trades")

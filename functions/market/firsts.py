@@ -42,7 +42,9 @@ def trading_days(ts_ns: Array, market: Array) -> Array:
     """The trading day of times in their markets (codes of sessions.MARKETS); NO_DAY for time 0."""
     stretch, place = np.unique(ts_ns // sessions.STRETCH_NS, return_inverse=True)
     days = [
-        [one.day for one in sessions.moments(number * sessions.STRETCH_NS)] if number else [NO_DAY] * 2
+        [one.day for one in sessions.moments(number * sessions.STRETCH_NS)]
+        if number
+        else [NO_DAY] * 2
         for number in stretch.tolist()
     ]
     return np.asarray(np.array(days, dtype=np.int64)[place, market])

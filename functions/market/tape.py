@@ -146,7 +146,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "prev",
             "prev_other",
         ),
-        *("vwap_closed", "same_minute", "same_time"),
+        *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     slot = state["profile_days"][row] % (DAYS + 1)

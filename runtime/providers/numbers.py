@@ -80,7 +80,9 @@ def ns_of(value: Any, near_ns: int) -> int:
         ts_ns = _ns_by_magnitude(_number("time", value))
     if abs(ts_ns - near_ns) > DAY_NS:
         away_s = (ts_ns - near_ns) / 1e9
-        raise BadNumber(f"time: expected within a day of {near_ns} ns, found {value!r}, {away_s:.0f} s away")
+        raise BadNumber(
+            f"time: expected within a day of {near_ns} ns, found {value!r}, {away_s:.0f} s away"
+        )
     return ts_ns
 
 
@@ -95,7 +97,9 @@ def ns_of_text(text: str) -> int:
     """An RFC 3339 time with none to nine digits of a second, as ns since 1970. Raises BadNumber."""
     found = RFC3339.fullmatch(text.strip())
     if found is None:
-        raise BadNumber(f"time: expected RFC 3339 such as 2026-01-05T14:30:00.123456789Z, found {text!r}")
+        raise BadNumber(
+            f"time: expected RFC 3339 such as 2026-01-05T14:30:00.123456789Z, found {text!r}"
+        )
     day, clock, digits, zone = found.groups()
     offset = "+00:00" if zone in "Zz" else zone
     try:

@@ -10,7 +10,9 @@ from functions.market.firsts import LAST, LAST_IF_FIRST, NO_DAY, settled, tradin
 from functions.market.sessions import CRYPTO, US
 
 PRINTS = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([NO_DAY, 4, 5, 6]), st.sampled_from([1, 5, 7, 37])),
+    st.tuples(
+        st.integers(0, 3), st.sampled_from([NO_DAY, 4, 5, 6]), st.sampled_from([1, 5, 7, 37])
+    ),
     max_size=40,
 )
 
