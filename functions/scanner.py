@@ -13,6 +13,7 @@ from uuid import UUID
 import numpy as np
 
 from functions.market import machines, metrics, sessions, tape
+from functions.market.outliers import forget
 from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
@@ -41,7 +42,8 @@ scanner = function(
     # us: a rule with calculated_during `all` is silent while the market is closed (20:00-04:00 in
     # New York, weekends); always: it fires at any time, which suits symbols that trade around the clock.
     # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
-    settings={"hours": "always", "watch": ""},
+    # outliers: take, or hold a print far from the market until another confirms it or a second passed.
+    settings={"hours": "always", "watch": "", "outliers": "take"},
     version=2,
     carry="clean",
     accepts={"control": check_rules, "ask.metrics": metrics.listed},
@@ -67,6 +69,7 @@ def halt(status, state):
     state["halted"][row] = status["code"] == 1
     for name in ("seen", "other", "prev", "prev_other"):  # the first print after it is no cross
         state[name][row] = 0
+    forget(state, row)
 
 
 @scanner.on("ticks.daily")
@@ -123,7 +126,7 @@ def scan(trades, state, settings):
     uses = rules.metrics | watched(settings["watch"])
     alerts = []
     for rows in tape.parts_of(trades["ts_ns"]):
-        prints = tape.add_prints(state, trades[rows], uses)
+        prints = tape.add_prints(state, trades[rows], uses, settings["outliers"] == "hold")
         names = tape.ordinals(state, prints.runs, prints.ts_ns)
         if rules.rules and len(prints.ts_ns):
             alerts += fire(state, rules, prints, names, settings["hours"] == "always")

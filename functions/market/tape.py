@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, series, sessions
+from functions.market import firsts, machines, outliers, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -252,10 +252,13 @@ def add_facts(state: Any, facts: Any) -> None:
 # -- prints
 
 
-def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
+def add_prints(
+    state: Any, trades: Any, uses: frozenset[str], holds_outliers: bool = False
+) -> Prints:
     """Move the state on by prints of one stretch; the prints that may fire.
 
-    uses    names of metrics in use: those that watch every print are moved on as well
+    uses            names of metrics in use: those that watch every print are moved on as well
+    holds_outliers  prints far from the market count in the volume only, until they are confirmed
 
     Prints of a minute behind the symbol's newest are late: they count in the volumes and fire
     nothing. Prints of an earlier trading day change nothing but bars.
@@ -275,6 +278,8 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
     if upd is not None:
         upd = _firsts(state, row, upd, np.where(is_today & ~is_late, days, firsts.NO_DAY))
+    if holds_outliers:
+        upd = _without_held(state, trades, upd, is_today & ~is_late, days, session)
     trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
     later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
     volumes = _sessions(state, runs, session, counted, notional)
@@ -307,6 +312,18 @@ def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
         return upd
     last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
     return firsts.settled(upd, row, day, last_day)
+
+
+def _without_held(
+    state: Any, trades: Any, upd: Array | None, is_in_time: Array, day: Array, session: Array
+) -> Array:
+    """What prints may update; those that are held as outliers only the volume."""
+    price = trades["price"]
+    upd = np.full(len(price), VOLUME | LAST | EXTREMES, dtype=np.uint8) if upd is None else upd
+    both = LAST | EXTREMES
+    may = is_in_time & ((upd & both) == both)
+    held = outliers.hold(state, trades["row"], trades["ts_ns"], price, may, day, session)
+    return np.where(held, upd & ~np.uint8(both), upd)
 
 
 def _minutes(state: Any, runs: Runs, minute: Array) -> tuple[Array, Array, Runs]:
@@ -721,6 +738,7 @@ def tick(state: Any, clock_ns: int) -> None:
     row = np.arange(state.rows)
     if not len(row):
         return
+    outliers.release(state, clock_ns)
     roll(state, row, sessions.moments(clock_ns))
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
     if now <= before:
