@@ -296,9 +296,15 @@ def add_prints(
     complete(events)
     own = runs if is_all else runs_of(events.row)
     may_move = None if upd is None else (upd[place] & EXTREMES) > 0
+    moves = may_fire if upd is None else is_today & ~is_late & ((upd & EXTREMES) > 0)
+    if (moves & ~may_fire).any():  # prints that move highs and lows and are no last price
+        whole = Moments(row, ts_ns, price, minute, session, {})
+        _extremes(state, runs, whole, moves)
+        events.memo |= {name: values[place] for name, values in whole.memo.items()}
+    elif len(place):
+        _extremes(state, own, events, may_move)
     if len(place):
         _prices(state, own, events)
-        _extremes(state, own, events, may_move)
         _opens(state, events, may_move)
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)

@@ -23,12 +23,12 @@ from runtime.tables import TableError, read_trades
 log = telemetry.get_logger(__name__)
 
 BATCH_ROWS = 65_536
+SOURCE_LETTERS_MAX = 32  # a label of metrics and of every frame
 
 
 class FileProvider:
     """Trades of one or more files, ordered by time; the order of rows breaks ties."""
 
-    name = "file"
     warm_ns = 0
 
     def __init__(
@@ -37,7 +37,9 @@ class FileProvider:
         speed: float = 1.0,
         order: str = "time",
         odd_lots: str = "volume",
+        source: str = "file",
     ) -> None:
+        self.name = source  # what frames carry as `src`
         self.speed = speed
         self._symbols: list[str] = []
         self._odd_lots = odd_lots
@@ -93,13 +95,14 @@ class FileProvider:
 
 
 def open_file(path: str, given: dict[str, str]) -> FileProvider:
-    """file:///a.parquet,/b.csv?speed=10&order=arrival&odd_lots=eligible.
+    """file:///a.parquet,/b.csv?speed=10&order=arrival&odd_lots=eligible&source=iex.
 
     speed     max publishes as fast as possible
     order     time (default) or arrival: the order of rows
     odd_lots  volume (default) or eligible: whether odd lots may set prices
+    source    whose trades they are, told in every frame: a feed of one exchange is not the tape
     """
-    known = {"speed": speed_of, "order": _order, "odd_lots": _odd_lots}
+    known = {"speed": speed_of, "order": _order, "odd_lots": _odd_lots, "source": _source}
     taken = take_parameters(given, known)
     paths = [Path(name) for name in path.split(",") if name]
     missing = [str(one) for one in paths if not one.exists()]
@@ -111,6 +114,7 @@ def open_file(path: str, given: dict[str, str]) -> FileProvider:
             taken.get("speed", 1.0),
             taken.get("order", "time"),
             taken.get("odd_lots", "volume"),
+            taken.get("source", "file"),
         )
     except TableError as error:
         raise ProviderError(str(error)) from error
@@ -125,4 +129,10 @@ def _order(text: str) -> str:
 def _odd_lots(text: str) -> str:
     if text not in ODD_LOTS:
         raise ValueError(f"expected one of {', '.join(ODD_LOTS)}")
+    return text
+
+
+def _source(text: str) -> str:
+    if not 0 < len(text) <= SOURCE_LETTERS_MAX or not text.replace("-", "").isalnum():
+        raise ValueError(f"expected 1 to {SOURCE_LETTERS_MAX} letters, digits and -")
     return text
