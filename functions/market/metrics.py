@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import halts, machines, series, sessions, tape
+from functions.market import halts, machines, quotes, series, sessions, tape
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.state import (
     BAR,
@@ -857,6 +857,16 @@ METRICS: dict[str, Metric] = {
     "limit_state_s": halts.limit_state_s,
     "dist_to_limit_up_pct": _near_high(lambda s, m: halts.bands(s, m)[0]),
     "dist_to_limit_down_pct": _near_low(lambda s, m: halts.bands(s, m)[1]),
+    # quotes
+    "bid": lambda s, m: quotes.side(s, m.row, quotes.BID),
+    "ask": lambda s, m: quotes.side(s, m.row, quotes.ASK),
+    "bid_size": lambda s, m: quotes.side(s, m.row, quotes.BID_SIZE),
+    "ask_size": lambda s, m: quotes.side(s, m.row, quotes.ASK_SIZE),
+    "mid": lambda s, m: quotes.mid(s, m.row),
+    "spread": lambda s, m: quotes.spread(s, m.row),
+    "spread_pct": lambda s, m: 100.0 * quotes.spread(s, m.row) / quotes.mid(s, m.row),
+    "locked_s": lambda s, m: quotes.lasted_s(s, m.row, m.ts_ns, quotes.LOCKED),
+    "crossed_s": lambda s, m: quotes.lasted_s(s, m.row, m.ts_ns, quotes.CROSSED),
     # reference data
     **{name: _reference(name) for name in FACTS},
     "minutes_since_news": _since_news(MINUTE_NS, DAY_NS),

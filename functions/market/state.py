@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functions.market.indicators import NAMES as INDICATORS
+from functions.market.outliers import STATE as OUTLIERS
+from functions.market.quotes import STATE as QUOTES
 from functions.market.series import Series
 
 MINUTE_NS = 60_000_000_000
@@ -109,6 +111,10 @@ STATE = {
     # -- machines of the metrics in use: what they hold, and whether they fired at the last print
     "arm.*": "i8",
     "hit.*": "u1",
+    # -- the newest quote
+    **QUOTES,
+    # -- prints held back
+    **OUTLIERS,
     # -- reference data: facts by name (float, marketcap, news_ns, ...); NaN or 0 = not known
     "fact.*": "f8",
     **{name: shape for one in SERIES.values() for name, shape in one.state.items()},

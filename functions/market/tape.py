@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import machines, reference, series, sessions
+from functions.market import firsts, machines, outliers, reference, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -143,7 +143,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "prev",
             "prev_other",
         ),
-        *("vwap_closed", "same_minute", "same_time"),
+        *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     slot = state["profile_days"][row] % (DAYS + 1)
@@ -190,10 +190,13 @@ def _end_day(state: Any, row: Array) -> None:
 # -- prints
 
 
-def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
+def add_prints(
+    state: Any, trades: Any, uses: frozenset[str], holds_outliers: bool = False
+) -> Prints:
     """Move the state on by prints of one stretch; the prints that may fire.
 
-    uses    names of metrics in use: those that watch every print are moved on as well
+    uses            names of metrics in use: those that watch every print are moved on as well
+    holds_outliers  prints far from the market count in the volume only, until they are confirmed
 
     Prints of a minute behind the symbol's newest are late: they count in the volumes and fire
     nothing. Prints of an earlier trading day change nothing but bars.
@@ -211,6 +214,10 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     counted = np.where(counts, size, 0.0)
     notional = counted * price
     minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
+    if upd is not None:
+        upd = _firsts(state, row, upd, np.where(is_today & ~is_late, days, firsts.NO_DAY))
+    if holds_outliers:
+        upd = _without_held(state, trades, upd, is_today & ~is_late, days, session)
     trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
     later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
     volumes = _sessions(state, runs, session, counted, notional)
@@ -227,14 +234,40 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     complete(events)
     own = runs if is_all else runs_of(events.row)
     may_move = None if upd is None else (upd[place] & EXTREMES) > 0
+    moves = may_fire if upd is None else is_today & ~is_late & ((upd & EXTREMES) > 0)
+    if (moves & ~may_fire).any():  # prints that move highs and lows and are no last price
+        whole = Moments(row, ts_ns, price, minute, session, {})
+        _extremes(state, runs, whole, moves)
+        events.memo |= {name: values[place] for name, values in whole.memo.items()}
+    elif len(place):
+        _extremes(state, own, events, may_move)
     if len(place):
         _prices(state, own, events)
-        _extremes(state, own, events, may_move)
         _opens(state, events, may_move)
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
         machines.watch(state, own, events, uses)
     return Prints(own, events, ts_ns[place])
+
+
+def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
+    """What prints may update, once it is known which are the first eligible last of their day."""
+    if not (upd & firsts.LAST_IF_FIRST).any():
+        return upd
+    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    return firsts.settled(upd, row, day, last_day)
+
+
+def _without_held(
+    state: Any, trades: Any, upd: Array | None, is_in_time: Array, day: Array, session: Array
+) -> Array:
+    """What prints may update; those that are held as outliers only the volume."""
+    price = trades["price"]
+    upd = np.full(len(price), VOLUME | LAST | EXTREMES, dtype=np.uint8) if upd is None else upd
+    both = LAST | EXTREMES
+    may = is_in_time & ((upd & both) == both)
+    held = outliers.hold(state, trades["row"], trades["ts_ns"], price, may, day, session)
+    return np.where(held, upd & ~np.uint8(both), upd)
 
 
 def _minutes(state: Any, runs: Runs, minute: Array) -> tuple[Array, Array, Runs]:
@@ -657,6 +690,7 @@ def tick(state: Any, clock_ns: int) -> None:
     row = np.arange(state.rows)
     if not len(row):
         return
+    outliers.release(state, clock_ns)
     roll(state, row, sessions.moments(clock_ns, state["setup"]))
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
     if now <= before:
