@@ -12,34 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from talipp.indicators import ATR, BB, EMA, MACD, RSI, SMA, VWAP, Stoch
 from talipp.ohlcv import OHLCV
 
 from functions.market.indicators import EMAS, RSIS, SMAS, WINDOWS
-
-NAN = float("nan")
-Values = list[float]
-
-
-class Bar(NamedTuple):
-    """One candle; `start` counts minutes, or whatever its series counts."""
-
-    start: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float = 1.0
-    vwap: float = NAN
+from tests.functions.fed_candles import NAN, Bar, Values
 
 
 def numbers(values: Iterable[Any]) -> Values:
     return [NAN if value is None else float(value) for value in values]
 
 
-def of_closes(bars: Sequence[Bar]) -> Values:
+def closes_of(bars: Sequence[Bar]) -> Values:
     return [bar.close for bar in bars]
 
 
@@ -48,15 +34,15 @@ def candles(bars: Sequence[Bar]) -> list[OHLCV]:
 
 
 def sma(n: int, bars: Sequence[Bar]) -> Values:
-    return numbers(SMA(n, of_closes(bars)))
+    return numbers(SMA(n, closes_of(bars)))
 
 
 def ema(n: int, bars: Sequence[Bar]) -> Values:
-    return numbers(EMA(n, of_closes(bars)))
+    return numbers(EMA(n, closes_of(bars)))
 
 
 def rsi(n: int, bars: Sequence[Bar]) -> Values:
-    index = RSI(n, of_closes(bars))
+    index = RSI(n, closes_of(bars))
     values = numbers(index)
     moved = zip(index.avg_gain[1:], index.avg_loss[1:], strict=True)
     for k, (gain, loss) in enumerate(moved, start=n):
@@ -71,7 +57,7 @@ def atr(n: int, bars: Sequence[Bar]) -> Values:
 
 
 def macd(bars: Sequence[Bar]) -> dict[str, Values]:
-    found = list(MACD(12, 26, 9, of_closes(bars)))
+    found = list(MACD(12, 26, 9, closes_of(bars)))
     return {
         f"macd{suffix}": numbers(value and getattr(value, name) for value in found)
         for suffix, name in (("", "macd"), ("_signal", "signal"), ("_histogram", "histogram"))
@@ -79,7 +65,7 @@ def macd(bars: Sequence[Bar]) -> dict[str, Values]:
 
 
 def bollinger(bars: Sequence[Bar]) -> dict[str, Values]:
-    found = list(BB(20, 2.0, of_closes(bars)))
+    found = list(BB(20, 2.0, closes_of(bars)))
     return {
         name: numbers(value and getattr(value, part) for value in found)
         for name, part in (("bb_mid", "cb"), ("bb_upper", "ub"), ("bb_lower", "lb"))

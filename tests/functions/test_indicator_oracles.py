@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.indicators import indicators
-from functions.market import series
 from functions.market.indicators import NAMES, add_bars
 from functions.market.series import Series
 from functions.market.state import SERIES
-from runtime.state import Rows, Table, shape_of, shapes_of
+from runtime.state import Rows, Table, shapes_of
 from tests.functions import oracles
-from tests.functions.oracles import Bar, differences
+from tests.functions.fed_candles import Bar, averages, of_closes
+from tests.functions.oracles import differences
 
 MINUTE_NS = 60_000_000_000
 FIRST = 29_460_390  # a minute since 1970
@@ -141,25 +141,6 @@ def test_every_indicator_of_any_few_bars_is_what_talipp_says(
 # -- the other timeframes
 
 
-def values_of(kept: Series, bars: Sequence[Bar], smas: Sequence[int] = ()) -> dict[str, list[float]]:  # fmt: skip
-    """What a series knows after each candle, fed one by one."""
-    state = Table(Rows(["S"]), {name: shape_of(name, one) for name, one in kept.state.items()})
-    found: dict[str, list[float]] = {}
-    row = np.array([0])
-    for k, bar in enumerate(bars):
-        candle = {name: np.array([getattr(bar, name)]) for name in series.CANDLE}
-        series.put_candles(state, kept, row, np.array([bar.start]), candle)
-        at = np.array([k])
-        values = {f"ema_{n}": series.ema(state, kept, row, at, n) for n in kept.emas}
-        values |= {f"sma_{n}": series.mean_close(state, kept, row, at, n) for n in smas}
-        values |= {f"rsi_{n}": series.rsi(state, kept, row, at, n) for n in kept.rsis}
-        if kept.atr:
-            values[f"atr_{kept.atr}"] = series.atr(state, kept, row, at, kept.atr)
-        for name, value in values.items():
-            found.setdefault(name, []).append(float(value[0]))
-    return found
-
-
 def expected_of(name: str, bars: Sequence[Bar]) -> list[float]:
     kind, _, n = name.partition("_")
     return {"ema": oracles.ema, "sma": oracles.sma, "rsi": oracles.rsi, "atr": oracles.atr}[kind](
@@ -175,7 +156,7 @@ TIMEFRAMES = [name for name, kept in SERIES.items() if kept.emas or kept.rsis or
 def test_candles_of_every_timeframe_have_the_averages_talipp_says(name: str, kind: str) -> None:
     kept = SERIES[name]
     bars = random_bars(np.random.default_rng(len(name)), kind, 270 if name == "daily" else 120)
-    found = values_of(kept, bars, (10, 20, 200) if name == "daily" else ())
+    found = averages(kept, bars, (10, 20, 200) if name == "daily" else ())
     assert found
     for one, values in found.items():
         assert differences(f"{one} of {name}", values, expected_of(one, bars))[:5] == []
@@ -224,12 +205,8 @@ ATR_CANDLES = (
 ATR_OF_14 = (0.59, 0.59)
 
 
-def of_closes(closes: Sequence[float]) -> list[Bar]:
-    return [Bar(k, close, close, close, close) for k, close in enumerate(closes)]
-
-
 def test_rsi_is_that_of_the_printed_example() -> None:
-    values = values_of(Series("c", rsis=(14,)), of_closes(RSI_CLOSES))["rsi_14"]
+    values = averages(Series("c", rsis=(14,)), of_closes(RSI_CLOSES))["rsi_14"]
     assert np.isnan(values[:14]).all()
     assert values[14:] == pytest.approx(RSI_OF_14, abs=0.0051)
     assert values[14:] == pytest.approx(RSI_PRINTED, abs=0.08)
@@ -237,7 +214,7 @@ def test_rsi_is_that_of_the_printed_example() -> None:
 
 
 def test_moving_averages_are_those_of_the_printed_example() -> None:
-    found = values_of(Series("c", emas=(10,)), of_closes(MEAN_CLOSES), (10,))
+    found = averages(Series("c", emas=(10,)), of_closes(MEAN_CLOSES), (10,))
     assert np.isnan(found["ema_10"][:9]).all()
     assert found["ema_10"][9:] == pytest.approx(EMA_OF_10, abs=0.0071)
     assert found["sma_10"][9:18] == pytest.approx(SMA_OF_10, abs=0.0071)
@@ -245,7 +222,7 @@ def test_moving_averages_are_those_of_the_printed_example() -> None:
 
 def test_atr_is_that_of_the_printed_example() -> None:
     bars = [Bar(k, close, high, low, close) for k, (high, low, close) in enumerate(ATR_CANDLES)]
-    values = values_of(Series("c", atr=14), bars)["atr_14"]
+    values = averages(Series("c", atr=14), bars)["atr_14"]
     assert np.isnan(values[:14]).all()
     assert values[14:] == pytest.approx(ATR_OF_14, abs=0.0051)
     assert values[14] == pytest.approx((7.76 / 14 * 13 + 1.10) / 14)  # true ranges added by hand

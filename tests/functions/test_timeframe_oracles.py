@@ -18,7 +18,7 @@ from runtime.loader import load_plan
 from runtime.subjects import load_subjects
 from tests.conftest import ROOT
 from tests.functions import oracles
-from tests.functions.oracles import Bar
+from tests.functions.fed_candles import Bar
 
 MINUTE_NS = 60_000_000_000
 DAY_NS = 1440 * MINUTE_NS
