@@ -5,6 +5,7 @@ bars.live    at each clock event, the running bar of every symbol that traded si
 """
 
 from functions.market.candles import STATE, add_prints, close_bars, live_bars
+from functions.market.clocks import in_time
 from runtime import function
 
 bars = function(
@@ -19,7 +20,8 @@ bars = function(
 
 
 @bars.on("ticks.trades")
-def add(trades, state):
+def add(trades, state, clock):
+    trades = in_time(trades, clock)
     said = add_prints(
         state,
         trades["row"],

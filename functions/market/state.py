@@ -30,6 +30,7 @@ SERIES = {
 }
 
 STATE = {
+    "setup": "text",  # the calendars a deployment adds, see sessions
     "closed_to": "text",  # the minute the clock has reached: candles that ended by then are closed
     "market": "u1",  # code of sessions.MARKETS, plus 1; 0 = not looked up
     "day": "i8",  # trading day the figures of the day are of
@@ -66,7 +67,12 @@ STATE = {
     "ext_high": "f8",  # of all sessions
     "ext_low": "f8",
     "prev_close": "f8",  # official close of the trading day before; 0 = not known
-    "factor": "f8",  # price factor that takes effect with the next trading day; 0 = none
+    "factor": "f8",  # price factor of a split that is to come; 0 = none
+    "factor_day": "i8",  # the trading day it comes with
+    "split_day": "i8",  # trading day of the newest split that daily history and closes are of
+    "split_factor": "f8",  # its factor
+    "scaled_day": "i8",  # the same of minutes, indicators and volumes by minute
+    "since_day": "i8",  # what is dated before this was another company under the same symbol
     "half_high": ("f8", 34),  # per half hour since 04:00, regular and extended as the hour says
     "half_low": ("f8", 34),
     "range_high": ("f8", len(OPENING_RANGES)),

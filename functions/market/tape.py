@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import machines, series, sessions
+from functions.market import machines, reference, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -101,7 +101,7 @@ def know_markets(state: Any, row: Array) -> Array:
     market = state["market"][row]
     if not market.all():
         for one in np.unique(row[market == 0]).tolist():
-            state["market"][one] = 1 + sessions.market_of(state.symbols[one])
+            state["market"][one] = 1 + sessions.market_of(state.symbols[one], state["setup"])
         market = state["market"][row]
     return market - 1
 
@@ -127,10 +127,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     traded = row[(state["day"][row] > 0) & _traded(state, row)]
     if len(traded):
         _end_day(state, traded)
-    factors = row[state["factor"][row] > 0]
-    if len(factors):
-        _scale(state, factors, state["factor"][factors].copy())
-        state["factor"][factors] = 0.0
+    reference.split_due(state, row, moment.day)
     state["post_before"][row] = state["volume_post"][row]
     for name in (
         *("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market"),
@@ -190,65 +187,6 @@ def _end_day(state: Any, row: Array) -> None:
     series.put_candles(state, SERIES["daily"], missing, state["day"][missing], candle)
 
 
-def _scale(state: Any, row: Array, factor: Array) -> None:
-    """A split takes effect: every price kept is multiplied, every volume divided."""
-    for one in SERIES.values():
-        series.scale(state, one, row, factor)
-    for name in ("ring_open", "ring_high", "ring_low", "closes"):
-        state.put(name, row, state[name][row] * factor[:, None])
-    state.put("ring_volume", row, state["ring_volume"][row] / factor[:, None])
-    state.put("profile", row, (state["profile"][row] / factor[:, None]).astype("f4"))
-    for name in ("prev_close", "last", "indicators", "bar"):
-        values = state[name][row]
-        state[name][row] = values * (factor[:, None] if values.ndim == 2 else factor)
-    for place, name in enumerate(INDICATORS):
-        if name.startswith(("rsi", "stoch")):
-            state["indicators"][row, place] /= factor
-        elif name.startswith("volume"):
-            state["indicators"][row, place] /= factor * factor
-    state["bar"][row, BAR.index("volume")] /= factor * factor
-    state["post_before"][row] /= factor
-
-
-def add_days(state: Any, days: Any) -> None:
-    """Daily history: bars of completed days, in order of date, and the factor for the day after each."""
-    row, date = days["row"], days["ts_ns"] // sessions.DAY_NS
-    know_markets(state, row)
-    factor = days.get("factor")
-    for day in np.unique(date).tolist():
-        here = np.flatnonzero(date == day)
-        rows = row[here]
-        past = here[(state["day"][rows] == 0) | (day < state["day"][rows])]
-        rows = row[past]
-        due = rows[state["factor"][rows] > 0]
-        if len(due):
-            _scale(state, due, state["factor"][due].copy())
-            state["factor"][due] = 0.0
-        candle = {name: days[name][past] for name in series.CANDLE}
-        series.put_candles(state, SERIES["daily"], rows, date[past], candle)
-        newest = state["c1d_n"][rows] - 1
-        is_newest = series.at(state, SERIES["daily"], "start", rows, newest) == day
-        state["prev_close"][rows[is_newest]] = candle["close"][is_newest]
-        if factor is not None:
-            told = factor[past]
-            known = is_newest & np.isfinite(told) & (told > 0) & (told != 1.0)
-            state["factor"][rows[known]] = told[known]
-
-
-def add_facts(state: Any, facts: Any) -> None:
-    """Reference data: the newest value of each named fact; `split` scales from the next day on."""
-    names = facts["name"]
-    for name in np.unique(names.astype(str)).tolist():
-        here = np.flatnonzero(names == name)
-        row, value = facts["row"][here], facts["value"][here]
-        if name == "split":
-            state["factor"][row] = value
-        elif name == "prev_close":
-            state["prev_close"][row] = value
-        else:
-            state[f"fact.{name}"][row] = value
-
-
 # -- prints
 
 
@@ -262,7 +200,7 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     """
     row, ts_ns, price, size = trades["row"], trades["ts_ns"], trades["price"], trades["size"]
     upd = trades.get("upd")
-    where = sessions.moments(int(ts_ns[0]))
+    where = sessions.moments(int(ts_ns[0]), state["setup"])
     runs = runs_of(row)
     roll(state, runs.rows, where)
     market = state["market"][row] - 1
@@ -506,7 +444,7 @@ def add_bars(state: Any, bars: Any) -> None:
 
 def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     row = bars["row"][place]
-    roll(state, row, sessions.moments(minute * MINUTE_NS))
+    roll(state, row, sessions.moments(minute * MINUTE_NS, state["setup"]))
     _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
@@ -580,7 +518,8 @@ def bucket_start(state: Any, row: Array, minute: int | Array, minutes: int) -> A
     """The minute at which each row's candle of a timeframe began: counted from the market's midnight."""
     market = state["market"][row] - 1
     ts_ns = int(np.max(minute)) * MINUTE_NS
-    midnight = np.array([one.midnight_ns // MINUTE_NS for one in sessions.moments(ts_ns)])[market]
+    where = sessions.moments(ts_ns, state["setup"])
+    midnight = np.array([one.midnight_ns // MINUTE_NS for one in where])[market]
     return np.asarray(minute - (minute - midnight) % minutes)
 
 
@@ -613,19 +552,24 @@ def close_candles(state: Any, name: str, row: Array, start: Array) -> None:
 
 def _keep_day(state: Any, row: Array, minute: int) -> None:
     """The bar's share in the day: highs and lows by half hour, opening ranges, volume by minute."""
-    where = sessions.moments(minute * MINUTE_NS)
+    where = sessions.moments(minute * MINUTE_NS, state["setup"])
     market = state["market"][row] - 1
     for code in np.unique(market).tolist():
         moment = where[code]
         rows = row[(market == code) & (state["day"][row] == moment.day)]
         if not len(rows) or moment.session == sessions.CLOSED:
             continue
-        since = minute - moment.midnight_ns // MINUTE_NS - (240 if code == sessions.US else 0)
+        if code == sessions.CRYPTO:
+            continue
+        since = minute - moment.start_ns // MINUTE_NS
         if code == sessions.US:
             _keep_half_hour(state, rows, minute, since)
-            _keep_profile(state, rows, minute, since)
-            if moment.session == sessions.MARKET:
-                _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
+        else:
+            high, low = (state[name][rows, minute % MINUTES] for name in ("ring_high", "ring_low"))
+            raise_extremes(state, rows, high, low, minute, code)
+        _keep_profile(state, rows, minute, since)
+        if moment.session == sessions.MARKET:
+            _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
 
 
 def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
@@ -643,9 +587,11 @@ def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     raise_extremes(state, row, high, low, minute)
 
 
-def raise_extremes(state: Any, row: Array, high: Array, low: Array, minute: int) -> None:
+def raise_extremes(
+    state: Any, row: Array, high: Array, low: Array, minute: int, market: int = sessions.US
+) -> None:
     """Bars may raise what prints did not: late prints, and days that came as bars."""
-    moment = sessions.moments(minute * MINUTE_NS)[sessions.US]
+    moment = sessions.moments(minute * MINUTE_NS, state["setup"])[market]
     names = [("ext_high", "ext_low")]
     if moment.session == sessions.MARKET:
         names.append(("day_high", "day_low"))
@@ -711,7 +657,7 @@ def tick(state: Any, clock_ns: int) -> None:
     row = np.arange(state.rows)
     if not len(row):
         return
-    roll(state, row, sessions.moments(clock_ns))
+    roll(state, row, sessions.moments(clock_ns, state["setup"]))
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
     if now <= before:
         return
