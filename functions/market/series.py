@@ -64,6 +64,11 @@ class Series:
             return self.spans
         return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
 
+    def __post_init__(self) -> None:
+        least = max((RECENT * self.has_recent, *self.emas)) + 2 * REVISABLE
+        if self.width < least:  # an EMA begins with the mean of its first n closes
+            raise ValueError(f"series {self.name}: width {self.width}, expected at least {least}")
+
     @property
     def recursions(self) -> tuple[str, ...]:
         """Names of the values that rest on the candle before."""

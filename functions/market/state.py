@@ -23,7 +23,7 @@ SERIES = {
     "2m": Series("c2m", emas=(20,), rsis=(14,)),
     "5m": Series("c5m", emas=(9, 20), rsis=(14,), atr=14),
     "10m": Series("c10m"),
-    "15m": Series("c15m", emas=(9, 20, 21, 50), rsis=(14,)),
+    "15m": Series("c15m", width=64, emas=(9, 20, 21, 50), rsis=(14,)),
     "30m": Series("c30m"),
     "60m": Series("c60m", emas=(9, 21)),
     "2h": Series("c2h"),
