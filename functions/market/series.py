@@ -65,9 +65,15 @@ class Series:
         return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
 
     def __post_init__(self) -> None:
-        least = max((RECENT * self.has_recent, *self.emas)) + 2 * REVISABLE
-        if self.width < least:  # an EMA begins with the mean of its first n closes
-            raise ValueError(f"series {self.name}: width {self.width}, expected at least {least}")
+        for name, longest in (
+            ("closes", max(self.smas, default=0)),
+            ("spans", max(self.extremes, self.stochastic)),
+            ("volumes", max(self.means, default=0)),
+        ):
+            least = longest + 2 * REVISABLE if longest else FEW
+            if getattr(self, name) < least:
+                found = f"{name}={getattr(self, name)}"
+                raise ValueError(f"series {self.name}: {found}, expected at least {least}")
 
     @property
     def recursions(self) -> tuple[str, ...]:
