@@ -180,7 +180,9 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
         _ema(state[f"{name}_ema_{n}"], before, after, k, close, n)
     for n in series.smas:
         leaving = np.where(k >= n, at(state, series, "close", row, k - n), 0.0)
-        _move_sum(state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving)
+        _move_sum(
+            state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving
+        )
     if series.rsis:
         change = np.where(k > 0, close - previous, 0.0)
         gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)

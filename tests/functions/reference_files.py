@@ -118,9 +118,7 @@ def ours(
         values["mid"], values["upper"], values["lower"] = series.bollinger(
             state, kept, row, k, band
         )
-        values["slowed"], values["smoothed"] = series.stochastic(
-            state, kept, row, k, n, slow, smooth
-        )
+        values["slowed"], values["smoothed"] = series.stochastic(state, kept, row, k, slow, smooth)
         values["raw"], _ = series.stochastic(state, kept, row, k, 1, 1)
         values["recent_high"] = series.highest(state, kept, row, k)
         values["recent_low"] = series.lowest(state, kept, row, k)
