@@ -93,9 +93,10 @@ def _by_name(family: list[Row], field: str) -> str:
     shared = sum(
         1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*words, strict=False))
     )
+    end = -1 if all(one[-1] == "pct" for one in words) else None
     by_value: dict[str, list[str]] = {}
     for row, several in zip(family, words, strict=True):
-        told = "_".join(several[shared:]).removesuffix("_pct") or "_".join(several)
+        told = "_".join(several[shared:end]) or "_".join(several)
         by_value.setdefault(row[field], []).append(told)
     return "; ".join(f"{', '.join(several)}: {value}" for value, several in by_value.items())
 

@@ -163,11 +163,20 @@ def test_every_field_is_that_of_the_design() -> None:
             if "value_types" in family:
                 assert {row["value_type"] for row in rows} - {""} == set(family["value_types"])
             assert dict(FAMILY_OF[family["names"][0]].aliases) == family.get("aliases", {})
-    for family in wanted["alerts"]:
+
+
+@needs("design", "vocabulary.yaml")
+def test_alert_metrics_have_the_conditions_and_parameters_of_the_design() -> None:
+    for family in designed()["alerts"]:
         for name in family["names"]:
             for field in ("category", "params", "evaluate_on"):
                 assert ROWS[name][field] == family[field], f"{name}: {field}"
             assert ROWS[name]["condition"] == condition_of(family), name
+
+
+@needs("design", "vocabulary.yaml")
+def test_base_metrics_indicators_and_toplists_are_those_of_the_design() -> None:
+    wanted = designed()
     for base in wanted["base_metrics"]:
         assert ROWS[base["name"]]["unit"] == base["unit"]
     for several in wanted["indicators"]:
