@@ -622,7 +622,7 @@ def metrics(
         return
     if times is None or out is None or bool(trades) == bool(bars):
         fail("expected --at TIME, --out FILE and either --trades FILE or --bars FILE; or --list")
-    at_ns = [_time_ns(text) for text in times.split(",") if text]
+    at_ns = sorted({_time_ns(text.strip()) for text in times.split(",") if text.strip()})
     files = [[Path(one) for one in several] for several in (trades, bars, daily, reference)]
     started = time.monotonic()
     try:
@@ -638,6 +638,8 @@ def metrics(
     }
     told["seconds"] = round(time.monotonic() - started, 3)
     click.echo(json.dumps(told) if as_json else ", ".join(f"{v} {k}" for k, v in told.items()))
+    if not told["values"]:
+        click.echo("no values: nothing these names need was known at these times", err=True)
 
 
 def _metric_table(plan: Plan, names: str) -> tuple[list[dict[str, Any]], str]:
