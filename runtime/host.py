@@ -481,8 +481,9 @@ class PartitionHost:
             if found["epoch"] > self.owner.epoch:
                 raise Fenced(key)
             if found["epoch"] == self.owner.epoch and found["cursor"] == meta["cursor"]:
-                self._meta = found  # our own write, whose answer was lost
+                before, self._meta = self._meta, found  # our own write, whose answer was lost
                 self.progress.saved_position = self.progress.position
+                await self._forget_blobs(before, found)
         self._revision = entry.revision if entry else await self._kv.revision(key)
         self.progress.saved_at = time.monotonic() - self._limits.snapshot_interval_s + 0.2
 

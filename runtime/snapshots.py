@@ -33,10 +33,8 @@ HASH_BYTES = 16
 # index of 47 MB of state has 55 KB. A larger state gets larger blocks: its index is one message.
 BLOCK_BYTES = 64 << 10
 BLOCKS_MAX = 4_096  # of BLOCK_BYTES; an index entry has some 30 bytes, a message at most 1 MiB
-DEAD_SHARE_MAX = (
-    0.25  # dead bytes of blobs for each live one: what a full bucket and a load pay for it
-)
-DEAD_BYTES_MIN = 1 << 20  # less is not worth a rewrite
+DEAD_SHARE_MAX = 0.5  # dead bytes of blobs for each live one: a full bucket against rewriting
+DEAD_BYTES_MIN = 8 << 20  # less is not worth a rewrite
 BLOBS_MAX = 64  # a load reads each with a request of its own
 CHUNK_BYTES = 512 << 10  # a snapshot message; well below the 1 MiB of a stream message
 
@@ -96,7 +94,7 @@ class _Cut:
     @property
     def blocks(self) -> int:
         """How many."""
-        return math.ceil(len(self.values) / self.entry["lines"])
+        return math.ceil(len(self.values) / int(self.entry["lines"]))
 
     def raw(self, block: int) -> bytes:
         """The bytes of a block."""
