@@ -130,27 +130,47 @@ def test_a_new_symbol_does_not_move_what_was_saved() -> None:
     assert saved.save(table) < 20_000
 
 
+@pytest.mark.parametrize("is_undone", [False, True])
+def test_a_column_that_was_deleted_and_made_again_is_another(is_undone: bool) -> None:
+    _, table = table_of(10)
+    table.put("past.x", slice(None), 3)
+    saved = Saved()
+    saved.save(table)
+    table.mark(None)
+    del table["past.x"]
+    assert not table["past.x"].any()
+    if is_undone:
+        table.undo()
+    saved.save(table)
+    assert saved.newest is not None
+    assert same(loaded(saved.newest, saved.blobs, 10), table)
+
+
 def test_equal_blocks_are_written_once() -> None:
     _, table = table_of(10_000)
     assert Saved().save(table) < 2 * snapshots.BLOCK_BYTES + 100_000
 
 
-def test_dead_bytes_and_the_number_of_blobs_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("blobs_max", "times_max"), [(12, 2.4), (64, 1.6)])
+def test_dead_bytes_and_blobs_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch, blobs_max: int, times_max: float
+) -> None:
     monkeypatch.setattr(snapshots, "BLOCK_BYTES", 1_024)
     monkeypatch.setattr(snapshots, "DEAD_BYTES_MIN", 0)
-    monkeypatch.setattr(snapshots, "BLOBS_MAX", 12)
+    monkeypatch.setattr(snapshots, "BLOBS_MAX", blobs_max)
     _, table = table_of(100)
     draw = np.random.default_rng(3)
     saved, most = Saved(), 0
-    for number in range(200):
+    for number in range(400):
         table.put("minutes", (slice(None), number % 40), draw.random(100))
         table["high"][:] = draw.random(100)
         saved.save(table)
         stored = sum(len(blob) for blob in saved.blobs.values())
         assert stored <= 1.5 * 42 * 1_024 + 1_024
         most = max(most, len(saved.blobs))
-    assert 2 < most <= 12
-    assert saved.written < 200 * 1_600 * 3, "rewritten too often"
+    assert 2 < most <= blobs_max
+    changed = 400 * (1_024 + 800)
+    assert saved.written < times_max * changed, "rewritten too often"
     assert saved.newest is not None
     assert same(loaded(saved.newest, saved.blobs, 100), table)
 

@@ -53,6 +53,7 @@ CHANGES = st.one_of(
     st.tuples(st.just("in place"), ROWS, st.floats(-1e9, 1e9)),
     st.tuples(st.just("put"), ROWS, st.integers(0, 2)),
     st.tuples(st.just("put rows"), ROWS, st.integers(0, 9)),
+    st.tuples(st.just("put a stretch"), ROWS, st.integers(0, 2)),
     st.tuples(st.just("put a member"), ROWS, st.integers(0, 2)),
     st.tuples(st.just("member"), ROWS, st.integers(0, 2)),
     st.tuples(st.just("delete"), ROWS, st.integers(0, 2)),
@@ -71,6 +72,8 @@ def change(table: Table, what: str, rows: list[int], value: float) -> None:
         row[:] = 0  # its own array, to do with as it likes
     elif what == "put rows":
         table.put("kept", row, value)
+    elif what == "put a stretch":
+        table.put("kept", (slice(rows[0], None), int(value)), rows[-1])
     elif what == "put a member":
         table.put(f"past.{value}", (row, int(value)), 7)
     elif what == "member":
