@@ -34,9 +34,11 @@ HASH_BYTES = 16
 BLOCK_BYTES = 64 << 10
 BLOCKS_MAX = 4_096  # of BLOCK_BYTES; an index entry has some 30 bytes, a message at most 1 MiB
 DEAD_SHARE_MAX = 0.5  # dead bytes of blobs for each live one: a full bucket against rewriting
-DEAD_BYTES_MIN = 8 << 20  # less is not worth a rewrite
-BLOBS_MAX = 64  # a load reads each with a request of its own
+DEAD_BYTES_MIN = 1 << 20  # less is not worth a rewrite
 CHUNK_BYTES = 512 << 10  # a snapshot message; well below the 1 MiB of a stream message
+# A take-over reads each blob with a request of its own: few, and a quarter of what its bytes need anyway.
+BLOBS_MIN = 4
+BLOB_BYTES_MEAN = 4 * CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,12 @@ class _Packer:
         for place in self._places.values():
             live[place.blob] += place.size
         dead_max = max(DEAD_BYTES_MIN, DEAD_SHARE_MAX * live.total())
+        blobs_max = BLOBS_MIN + live.total() // BLOB_BYTES_MEAN
         del live[self._blob_id]
         dead = sum(self._sizes[blob] - live[blob] for blob in live)
         emptied: set[str] = set()
         for blob in sorted(live, key=lambda blob: live[blob] / self._sizes[blob]):
-            if dead <= dead_max and len(live) - len(emptied) < BLOBS_MAX:
+            if dead <= dead_max and len(live) - len(emptied) < blobs_max:
                 break
             emptied.add(blob)
             dead -= self._sizes[blob] - live[blob]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from runtime.frames import Frame
 
 Array = NDArray[Any]
 
-ROWS_SPARE = 64  # room is made for so many symbols at a time: 625 lie in 640 rows
+ROWS_SPARE = 64  # room is made for so many symbols at a time: 625 lie in 640 rows,
+ROWS_SPARE_FEW = 8  # and for fewer where there are few: they are saved and loaded as well
 BINDINGS_MAX = 64  # symbol tables remembered: a feed repeats the same few
 WHOLE_BYTES = 16 << 10  # a column up to this size is copied whole in less than picking rows takes
 COLUMN_DTYPES = ("f8", "f4", "i8", "i4", "i2", "u8", "u4", "u2", "u1")
@@ -377,7 +379,8 @@ class Table:
 
 def _rounded(rows: int) -> int:
     """Rows with spare ones: a new symbol does not move the bytes of a ring's other slots."""
-    return -(-max(rows, 1) // ROWS_SPARE) * ROWS_SPARE
+    spare = ROWS_SPARE if rows > ROWS_SPARE else ROWS_SPARE_FEW
+    return math.ceil(max(rows, 1) / spare) * spare
 
 
 def _zeros(shape: Shape, capacity: int) -> Array:

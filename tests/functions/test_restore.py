@@ -179,7 +179,7 @@ def many(symbols: int, minute: int, seed: int = 0) -> list[Message]:
 
 
 def test_a_snapshot_refers_to_those_before_it_while_symbols_are_added() -> None:
-    owners, chain, position = Owners(), Chain(MARKET, SUBJECTS, 0), 0
+    owners, chain, position, most = Owners(), Chain(MARKET, SUBJECTS, 0), 0, 0
     owners.epoch = 1
     for minute, symbols in enumerate((3, 3, 40, 64, 65, 65, 130, 131, 500, 500)):
         for message in many(symbols, minute):
@@ -190,7 +190,8 @@ def test_a_snapshot_refers_to_those_before_it_while_symbols_are_added() -> None:
         assert owners.meta is not None
         loaded.restore(owners.meta, owners.blobs)
         same_state(loaded, chain)
-    assert len(owners.blobs) > 1
+        most = max(most, len(owners.blobs))
+    assert most > 1
 
 
 def test_a_save_after_a_minute_writes_a_small_part_of_the_state() -> None:

@@ -157,7 +157,7 @@ def test_dead_bytes_and_blobs_have_a_limit(
 ) -> None:
     monkeypatch.setattr(snapshots, "BLOCK_BYTES", 1_024)
     monkeypatch.setattr(snapshots, "DEAD_BYTES_MIN", 0)
-    monkeypatch.setattr(snapshots, "BLOBS_MAX", blobs_max)
+    monkeypatch.setattr(snapshots, "BLOBS_MIN", blobs_max)
     _, table = table_of(100)
     draw = np.random.default_rng(3)
     saved, most = Saved(), 0
