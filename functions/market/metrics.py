@@ -29,7 +29,7 @@ from functions.market.state import (
     SERIES,
 )
 from functions.market.tape import Moments
-from functions.market.vocabulary import FAMILY_OF, HELPERS, PARTS, table
+from functions.market.vocabulary import named, table, toplists
 
 Array = NDArray[Any]
 Metric = Callable[[Any, Moments], Array]
@@ -90,20 +90,21 @@ def watch(state: Any, prints: tape.Prints, uses: frozenset[str]) -> None:
 
 
 def listed(names: str) -> str:
-    """The rows of the vocabulary for names separated by blanks or commas, or `all`, as JSON; ValueError."""
-    rows = {str(row["name"]): row for row in table()}
-    wanted = names.replace(",", " ").split()
-    if wanted in (["all"], []):
-        return json.dumps(list(rows.values()))
-    parts = {part: name for name, several in PARTS.items() for part in several}
-    found = []
+    """The rows of the vocabulary for names separated by blanks or commas, as JSON; raises ValueError.
+
+    `all` is every metric; no name at all is the whole vocabulary, toplists included.
+    """
+    rows, wanted = named(), names.replace(",", " ").split()
+    if not wanted:
+        return json.dumps([*table(), *toplists()])
+    if wanted == ["all"]:
+        return json.dumps(table())
     for name in wanted:
-        if name not in NAMES and name not in ALIASES:
-            near = difflib.get_close_matches(name, [*FAMILY_OF, *parts, *HELPERS], 1)
+        if name not in rows:
+            near = difflib.get_close_matches(name, rows, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"no metric {name!r}{hint}")
-        found.append({**rows.get(parts.get(name, name), {}), "name": name})
-    return json.dumps(found)
+    return json.dumps([rows[name] for name in wanted])
 
 
 def _positive(values: Array) -> Array:

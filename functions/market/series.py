@@ -64,6 +64,17 @@ class Series:
             return self.spans
         return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
 
+    def __post_init__(self) -> None:
+        for name, longest in (
+            ("closes", max(self.smas, default=0)),
+            ("spans", max(self.extremes, self.stochastic)),
+            ("volumes", max(self.means, default=0)),
+        ):
+            least = longest + 2 * REVISABLE if longest else FEW
+            if getattr(self, name) < least:
+                found = f"{name}={getattr(self, name)}"
+                raise ValueError(f"series {self.name}: {found}, expected at least {least}")
+
     @property
     def recursions(self) -> tuple[str, ...]:
         """Names of the values that rest on the candle before."""
