@@ -14,7 +14,6 @@ import numpy as np
 
 from functions.market import machines, metrics, sessions, tape
 from functions.market.outliers import forget
-from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -116,7 +115,8 @@ def answer(asked, state):
 
 @scanner.on("ticks.quotes")
 def quote(quotes, state):
-    add_quotes(state, quotes)
+    for rows in tape.parts_of(quotes["ts_ns"]):
+        tape.add_quotes(state, quotes[rows])
 
 
 @scanner.on("ticks.trades")

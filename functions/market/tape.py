@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, outliers, series, sessions
+from functions.market import firsts, machines, outliers, quotes, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -520,6 +520,16 @@ def ordinals(state: Any, runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
     state["same_ns"][runs.rows] = newest[runs.lasts]
     state["same"][runs.rows] = number[runs.lasts]
     return runs.unsorted(newest), runs.unsorted(number)
+
+
+# -- quotes
+
+
+def add_quotes(state: Any, frame: Any) -> None:
+    """Move the state on by best bids and offers of one stretch."""
+    runs = runs_of(frame["row"])
+    roll(state, runs.rows, sessions.moments(int(frame["ts_ns"][0])))
+    quotes.add_quotes(state, frame, runs)
 
 
 # -- bars
