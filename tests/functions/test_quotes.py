@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.market.quotes import (
@@ -27,7 +27,7 @@ T0 = 1_767_623_400_000_000_000
 QUOTES = st.lists(
     st.tuples(
         st.sampled_from("ABC"),
-        st.integers(0, 50),
+        st.sampled_from([-30, 0, 1, 2, 3]),  # ns after the quote before it in the list
         st.sampled_from([0.0, 9.0, 10.0, 11.0]),
         st.sampled_from([0.0, 9.0, 10.0, 11.0]),
         st.sampled_from([0, 0, 0, 1, 8]),
@@ -62,10 +62,13 @@ def slow_quotes(quotes: list[Quote]) -> dict[str, list[Any]]:
     return kept
 
 
+@settings(max_examples=300)
 @given(QUOTES, st.integers(1, 40))
 def test_the_newest_quote_and_its_state_are_those_of_the_obvious_loop_on_any_cut(
-    quotes: list[Quote], width: int
+    steps: list[Quote], width: int
 ) -> None:
+    times = np.cumsum([step for _, step, *_ in steps]).tolist()
+    quotes = [(one[0], at, *one[2:]) for one, at in zip(steps, times, strict=True)]
     state: dict[str, Any] = {"quote": np.zeros((3, 4)), "prev_close": np.zeros(3)}
     state |= {name: np.zeros(3, STATE[name]) for name in STATE if name != "quote"}
     for start in range(0, len(quotes), width):
