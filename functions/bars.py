@@ -8,6 +8,7 @@ import numpy as np
 
 from functions.market import firsts, sessions
 from functions.market.candles import LAST, STATE, add_prints, close_bars, live_bars
+from functions.market.clocks import in_time
 from runtime import function
 
 bars = function(
@@ -23,7 +24,8 @@ bars = function(
 
 
 @bars.on("ticks.trades")
-def add(trades, state):
+def add(trades, state, clock):
+    trades = in_time(trades, clock)
     said = add_prints(
         state,
         trades["row"],

@@ -11,7 +11,15 @@ import numpy as np
 import polars as pl
 
 REQUIRED = ("symbol", "ts_ns", "price", "size")
-OPTIONAL = {"upd": pl.UInt8, "id": pl.Int64, "trade_id": pl.Int64, "count": pl.Int64}
+OPTIONAL = {
+    "upd": pl.UInt8,
+    "id": pl.Int64,
+    "trade_id": pl.Int64,
+    "count": pl.Int64,
+    "recv_ns": pl.Int64,
+    "recv_ts_ns": pl.Int64,
+}
+OTHER_NAMES = {"trade_id": "id", "recv_ts_ns": "recv_ns"}
 GOOD_CORRECTIONS = (
     "",
     "0",
@@ -31,7 +39,7 @@ class TableError(ValueError):
 
 
 def read_trades(path: Path) -> dict[str, Any]:
-    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id if there.
+    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id, recv_ns if there.
 
     Raises TableError for a missing column, a wrong type, a null, a price that is not above 0, a
     negative size or an empty file, naming the first row (counted from 1) that is wrong.
@@ -53,9 +61,7 @@ def read_trades(path: Path) -> dict[str, Any]:
     }
     for name, dtype in OPTIONAL.items():
         if name in table.columns and table[name].dtype.is_integer():
-            columns["id" if name == "trade_id" else name] = _cast(
-                path, table, name, dtype
-            ).to_numpy()
+            columns[OTHER_NAMES.get(name, name)] = _cast(path, table, name, dtype).to_numpy()
     if "upd" not in columns and "conditions" in table.columns:
         columns["conditions"] = table["conditions"].cast(pl.String).fill_null("").to_list()
         has_tape = "tape" in table.columns

@@ -18,6 +18,7 @@ import numpy as np
 from runtime import telemetry
 from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
 from runtime.providers.conditions import ODD_LOTS, flags_of
+from runtime.providers.symbols import normal_table
 from runtime.tables import TableError, read_trades
 
 log = telemetry.get_logger(__name__)
@@ -27,7 +28,10 @@ SOURCE_LETTERS_MAX = 32  # a label of metrics and of every frame
 
 
 class FileProvider:
-    """Trades of one or more files, ordered by time; the order of rows breaks ties."""
+    """Trades of one or more files, ordered by time; the order of rows breaks ties.
+
+    Symbols are spelled as `runtime.providers.symbols` says; test symbols and cancelled trades are left out.
+    """
 
     warm_ns = 0
 
@@ -48,6 +52,8 @@ class FileProvider:
         if not parts:
             raise ProviderError("file: expected at least one file")
         names = [name for name in parts[0] if all(name in part for part in parts)]
+        if order == "time" and "recv_ns" in names:
+            names.remove("recv_ns")  # event time is in order: nothing to check against receipt
         place: dict[str, int] = {}
         for part in parts:
             part["symbol"] = np.array([place.setdefault(s, len(place)) for s in part["symbol"]])
@@ -69,8 +75,14 @@ class FileProvider:
             for code, prints in unknown.items():
                 telemetry.UNKNOWN_CONDITIONS.labels(code).inc(prints)
             self.unknown_conditions.update(unknown)
-        good = part.pop("is_good", None)
-        if good is None or good.all():
+        good = part.pop("is_good", np.ones(len(part["ts_ns"]), dtype=bool))
+        names = normal_table(part["symbol"])
+        if any(symbol != name for symbol, name in names.items()) or len(names) < len(
+            set(part["symbol"])
+        ):
+            good = good & np.array([symbol in names for symbol in part["symbol"]])
+            part["symbol"] = [names.get(symbol, symbol) for symbol in part["symbol"]]
+        if good.all():
             return part
         part["symbol"] = [
             one for one, keep in zip(part["symbol"], good.tolist(), strict=True) if keep
