@@ -15,7 +15,6 @@ import numpy as np
 from functions.market import halts, metrics, reference, sessions, tape
 from functions.market.clocks import in_time
 from functions.market.outliers import forget
-from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -166,8 +165,11 @@ def answer(asked, state, settings):
 
 
 @scanner.on("ticks.quotes")
-def quote(quotes, state):
-    add_quotes(state, quotes)
+def quote(quotes, state, settings, clock):
+    know_calendars(state, settings)
+    quotes = in_time(quotes, clock)
+    for rows in tape.parts_of(quotes["ts_ns"]):
+        tape.add_quotes(state, quotes[rows])
 
 
 @scanner.on("ticks.trades")

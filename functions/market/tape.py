@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, outliers, reference, series, sessions, windows
+from functions.market import (
+    firsts,
+    machines,
+    outliers,
+    quotes,
+    reference,
+    series,
+    sessions,
+    windows,
+)
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -262,7 +271,8 @@ def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
     """What prints may update, once it is known which are the first eligible last of their day."""
     if not (upd & firsts.LAST_IF_FIRST).any():
         return upd
-    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    market = state["market"][row] - 1
+    last_day = firsts.trading_days(state["last_ns"][row], market, state["setup"])
     return firsts.settled(upd, row, day, last_day)
 
 
@@ -533,6 +543,16 @@ def ordinals(state: Any, runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
     state["same_ns"][runs.rows] = newest[runs.lasts]
     state["same"][runs.rows] = number[runs.lasts]
     return runs.unsorted(newest), runs.unsorted(number)
+
+
+# -- quotes
+
+
+def add_quotes(state: Any, frame: Any) -> None:
+    """Move the state on by best bids and offers of one stretch."""
+    runs = runs_of(frame["row"])
+    roll(state, runs.rows, sessions.moments(int(frame["ts_ns"][0]), state["setup"]))
+    quotes.add_quotes(state, frame, runs)
 
 
 # -- bars
