@@ -12,8 +12,10 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import halts, machines, metrics, reference, sessions, tape
+from functions.market import halts, metrics, reference, sessions, tape
 from functions.market.clocks import in_time
+from functions.market.outliers import forget
+from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -43,9 +45,11 @@ scanner = function(
     # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
     # closures, markets: dates without trading and further exchanges, see functions/market/sessions.py
     # breaker_symbol: the partition of this symbol raises the one alert of a market-wide breaker
+    # outliers: take, or hold a print far from the market until another confirms it or a second passed.
     settings={
         "hours": "always",
         "watch": "",
+        "outliers": "take",
         "closures": "",
         "markets": "",
         "breaker_symbol": "SPY",
@@ -83,6 +87,7 @@ def halt(status, state, settings):
     know_calendars(state, settings)
     tape.know_markets(state, status["row"])
     halts.add_status(state, status)
+    forget(state, status["row"])
     level, ts_ns = halts.breaker_of(status)
     if not level or not halts.add_breaker(state, level, ts_ns):
         return None
@@ -160,6 +165,11 @@ def answer(asked, state, settings):
     }
 
 
+@scanner.on("ticks.quotes")
+def quote(quotes, state):
+    add_quotes(state, quotes)
+
+
 @scanner.on("ticks.trades")
 def scan(trades, state, settings, clock):
     know_calendars(state, settings)
@@ -169,7 +179,8 @@ def scan(trades, state, settings, clock):
     uses = rules.metrics | watched(settings["watch"])
     alerts = []
     for rows in tape.parts_of(trades["ts_ns"]):
-        prints = tape.add_prints(state, trades[rows], uses)
+        prints = tape.add_prints(state, trades[rows], uses, settings["outliers"] == "hold")
+        metrics.watch(state, prints, uses)
         halts.watch_limits(state, prints.runs, prints.events)
         names = tape.ordinals(state, prints.runs, prints.ts_ns)
         if rules.rules and len(prints.ts_ns):
@@ -179,7 +190,7 @@ def scan(trades, state, settings, clock):
 
 def watched(names):
     """The metrics kept ready for no rule."""
-    return machines.NAMES | {"running_up_60s"} if names == "*" else frozenset(names.split())
+    return metrics.WATCHED if names == "*" else frozenset(names.split())
 
 
 def fire(state, rules, prints, names, is_always):

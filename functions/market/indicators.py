@@ -33,13 +33,16 @@ RSIS = (9, 14, 21)
 WINDOWS = {"5m": 5, "15m": 15, "1h": 60}
 BARS = Series(
     "bar",
-    width=max(SMAS) + 2 * REVISABLE,
+    closes=max(SMAS) + 2 * REVISABLE,
+    spans=14 + 2 * REVISABLE,
     emas=EMAS,
+    smas=SMAS,
     rsis=RSIS,
     atr=14,
     has_signal=True,
     has_run=False,
-    has_recent=False,
+    extremes=0,
+    stochastic=14,
 )
 NAMES = (
     *(f"ema_{n}" for n in EMAS),
@@ -54,7 +57,7 @@ NAMES = (
 STATE = {
     **BARS.state,
     "said": ("i4", AFTER),  # the revision the values of bar k were last said with, at k % AFTER
-    "minutes": ("i8", MINUTES, "put"),  # which minute lies at m % MINUTES
+    "minutes": ("i4", MINUTES, "put"),  # which minute lies at m % MINUTES
     "volumes": ("f8", MINUTES, "put"),
     "notionals": ("f8", MINUTES, "put"),
     "factor": "f8",  # price factor of a split that is to come; 0 = none
@@ -75,6 +78,9 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
         parts += _add_round(state, turn, row[turn], minute[turn], part, notional[turn])
     if not parts:
         return None
+    if len(parts) == 1:
+        parts[0].pop("cause")
+        return parts[0]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["ts_ns"], columns.pop("cause")))
     return {name: values[order] for name, values in columns.items()}
@@ -136,7 +142,8 @@ def _add_round(
 ) -> list[Columns]:
     """Add bars of different symbols; every part is one step of the replay."""
     _split_due(state, row, minute)
-    in_time = minute > state["minutes"][row].max(axis=1) - MINUTES
+    newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
+    in_time = minute > newest - MINUTES
     kept, slot = row[in_time], minute[in_time] % MINUTES
     state.put("minutes", (kept, slot), minute[in_time])
     state.put("volumes", (kept, slot), bars["volume"][in_time])
@@ -152,7 +159,7 @@ def _add_round(
     for place, rows, k in computed:
         said[rows, k % AFTER] += 1
         out = values_at(state, rows, k)
-        out["ts_ns"] = series.at(state, BARS, "start", rows, k) * MINUTE_NS
+        out["ts_ns"] = series.at(state, BARS, "start", rows, k).astype(np.int64) * MINUTE_NS
         parts.append({"row": rows, "cause": cause[place], **out, "revision": said[rows, k % AFTER]})
     return parts
 
@@ -176,16 +183,26 @@ def values_at(state: Any, row: Array, k: Array) -> Columns:
     out["atr_14"] = series.atr(state, BARS, row, k, 14)
     out["bb_mid"], out["bb_upper"], out["bb_lower"] = series.bollinger(state, BARS, row, k)
     out["stoch_k"], out["stoch_d"] = series.stochastic(state, BARS, row, k)
-    minute = series.at(state, BARS, "start", row, k)
-    wide = minute[:, None] - np.arange(max(WINDOWS.values()))
-    is_there = state["minutes"][row[:, None], wide % MINUTES] == wide
-    volume = np.where(is_there, state["volumes"][row[:, None], wide % MINUTES], 0.0)
-    notional = np.where(is_there, state["notionals"][row[:, None], wide % MINUTES], 0.0)
-    volumes, notionals = np.cumsum(volume, axis=1), np.cumsum(notional, axis=1)
-    bars = np.cumsum(is_there, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for name, n in WINDOWS.items():
-            traded = volumes[:, n - 1]
-            out[f"vwap_{name}"] = np.where(traded > 0, notionals[:, n - 1] / traded, np.nan)
-            out[f"volume_avg_{name}"] = traded / bars[:, n - 1]
+    _add_windows(state, row, series.at(state, BARS, "start", row, k), out)
     return out
+
+
+def _add_windows(state: Any, row: Array, minute: Array, out: Columns) -> None:
+    """Fold volume and money over the minutes that end with each bar, newest first."""
+    volume, notional, bars = np.zeros(len(row)), np.zeros(len(row)), np.zeros(len(row))
+    names = {n: name for name, n in WINDOWS.items()}
+    first = int(minute[0]) if len(minute) else 0
+    is_one = bool((minute == first).all())  # one slot of the rings then, for every row
+    is_all = is_one and len(row) == state.rows and bool((np.diff(row) > 0).all())
+    rows: Any = slice(None) if is_all else row
+    for back in range(max(WINDOWS.values())):
+        wanted: Any = (first if is_one else minute) - back
+        at = (rows, wanted % MINUTES)
+        is_there = state["minutes"][at] == wanted
+        volume += np.where(is_there, state["volumes"][at], 0.0)
+        notional += np.where(is_there, state["notionals"][at], 0.0)
+        bars += is_there
+        if back + 1 in names:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                out[f"vwap_{names[back + 1]}"] = np.where(volume > 0, notional / volume, np.nan)
+                out[f"volume_avg_{names[back + 1]}"] = volume / bars
