@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import machines, metrics, sessions, tape
+from functions.market import corrections, machines, metrics, sessions, tape
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -83,6 +83,13 @@ def add_bars(bars, state):
     tape.add_bars(state, bars)
 
 
+@scanner.on("bars.corrected")
+def correct(corrected, state):
+    """Values follow corrections; what happened stays, and nothing fires."""
+    state["ranked"] = "no"
+    corrections.apply(state, corrected)
+
+
 @scanner.on("indicators")
 def add_indicators(indicators, state):
     tape.add_indicators(state, indicators)
@@ -113,6 +120,9 @@ def answer(asked, state):
 @scanner.on("ticks.trades")
 def scan(trades, state, settings):
     state["ranked"] = "no"
+    trades = corrections.as_arrived(state, trades)
+    if not len(trades):
+        return None
     rules = compile_rules(state["rules"])
     uses = rules.metrics | watched(settings["watch"])
     alerts = []
