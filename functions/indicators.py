@@ -1,9 +1,21 @@
-"""Indicators of every one-minute bar, said again for the bars that a revision changes."""
+"""Indicators of every one-minute bar, said again for the bars that a revision changes, scaled by splits."""
 
-from functions.market.indicators import STATE, add_bars
+from functions.market.indicators import STATE, add_bars, add_daily_factors, add_facts
 from runtime import function
 
+indicators = function("indicators", writes="indicators", state=STATE, version=3, carry="clean")
 
-@function(reads="bars.final", writes="indicators", state=STATE, version=2, carry="clean")
-def indicators(bars, state):
+
+@indicators.on("bars.final")
+def add(bars, state):
     return add_bars(state, bars)
+
+
+@indicators.on("ticks.daily")
+def know_factors(days, state):
+    add_daily_factors(state, days)
+
+
+@indicators.on("ticks.reference")
+def know_facts(facts, state):
+    add_facts(state, facts)

@@ -12,7 +12,10 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import corrections, machines, metrics, sessions, tape
+from functions.market import corrections, halts, machines, metrics, reference, sessions, tape
+from functions.market.clocks import in_time
+from functions.market.outliers import forget
+from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -30,7 +33,7 @@ scanner = function(
         **STATE,
         "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
         "same": "i4",  # with the symbol they name the causing event
-        "halted": "u1",
+        **halts.STATE,
         "armed.*": "u1",  # per rule: 1 = it held at the symbol's last print
         "fired.*": "i8",  # per rule: event time of the last alert; 0 = none
         "rules": "text",
@@ -40,10 +43,21 @@ scanner = function(
     # us: a rule with calculated_during `all` is silent while the market is closed (20:00-04:00 in
     # New York, weekends); always: it fires at any time, which suits symbols that trade around the clock.
     # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
-    settings={"hours": "always", "watch": ""},
+    # closures, markets: dates without trading and further exchanges, see functions/market/sessions.py
+    # breaker_symbol: the partition of this symbol raises the one alert of a market-wide breaker
+    # outliers: take, or hold a print far from the market until another confirms it or a second passed.
+    settings={
+        "hours": "always",
+        "watch": "",
+        "outliers": "take",
+        "closures": "",
+        "markets": "",
+        "breaker_symbol": "SPY",
+    },
     version=2,
     carry="clean",
     accepts={"control": check_rules, "ask.metrics": metrics.listed},
+    checks=sessions.check_setup,
 )
 
 
@@ -60,32 +74,73 @@ def change_rules(control, state):
         state["rules"], state["rules_version"] = body, str(version)
 
 
+def know_calendars(state, settings):
+    """Take over the calendars of the settings; where they changed, markets are looked up anew."""
+    setup = sessions.setup_of(settings["closures"], settings["markets"])
+    if state["setup"] != setup:
+        state["setup"] = setup
+        state["market"][:] = 0  # of all rows: it follows from symbol and setup, undone or not
+
+
 @scanner.on("ticks.status")
-def halt(status, state):
-    row = status["row"]
-    state["halted"][row] = status["code"] == 1
-    for name in ("seen", "other", "prev", "prev_other"):  # the first print after it is no cross
-        state[name][row] = 0
+def halt(status, state, settings):
+    know_calendars(state, settings)
+    tape.know_markets(state, status["row"])
+    halts.add_status(state, status)
+    forget(state, status["row"])
+    level, ts_ns = halts.breaker_of(status)
+    if not level or not halts.add_breaker(state, level, ts_ns):
+        return None
+    return {"alerts": breaker_alert(state, settings["breaker_symbol"], level, ts_ns)}
+
+
+def breaker_alert(state, symbol, level, ts_ns):
+    """The one alert of a breaker, where the symbol that stands for the market is; None elsewhere."""
+    row = state.row_of(symbol)
+    price = 0.0 if row is None else float(state["last"][row] or state["prev_close"][row])
+    if not price:
+        return None
+    day = sessions.moments(ts_ns, state["setup"])[sessions.US].day
+    name = f"Market-wide breaker, level {level}"
+    return as_columns(
+        [
+            {
+                "row": row,
+                "ts_ns": ts_ns,
+                "price": price,
+                "id": uuid_of(f"market_wide_breaker|{day}|{level}"),
+                "rule_id": "market_wide_breaker",
+                "rule_name": name,
+                "values": json.dumps({"metrics": {"level": level}}, separators=(",", ":")),
+            }
+        ]
+    )
 
 
 @scanner.on("ticks.daily")
-def add_days(days, state):
-    tape.add_days(state, days)
+def add_days(days, state, settings):
+    know_calendars(state, settings)
+    tape.know_markets(state, days["row"])
+    reference.add_days(state, days)
 
 
 @scanner.on("ticks.reference")
-def add_facts(facts, state):
-    tape.add_facts(state, facts)
+def add_facts(facts, state, settings):
+    know_calendars(state, settings)
+    tape.know_markets(state, facts["row"])
+    reference.add_facts(state, facts)
 
 
 @scanner.on("bars.final")
-def add_bars(bars, state):
+def add_bars(bars, state, settings):
+    know_calendars(state, settings)
     tape.add_bars(state, bars)
 
 
 @scanner.on("bars.corrected")
-def correct(corrected, state):
+def correct(corrected, state, settings):
     """Values follow corrections; what happened stays, and nothing fires."""
+    know_calendars(state, settings)
     state["ranked"] = "no"
     corrections.apply(state, corrected)
 
@@ -96,8 +151,9 @@ def add_indicators(indicators, state):
 
 
 @scanner.on("ask.metrics")
-def answer(asked, state):
+def answer(asked, state, settings):
     """The values of metrics as of the newest clock event, for whoever asked."""
+    know_calendars(state, settings)
     clock, names = int(asked["ts_ns"][-1]), asked["names"][-1].split()
     events = metrics.at_clock(state, clock)
     values = metrics.compute({metrics.ALIASES.get(name, name) for name in names}, state, events)
@@ -117,8 +173,15 @@ def answer(asked, state):
     }
 
 
+@scanner.on("ticks.quotes")
+def quote(quotes, state):
+    add_quotes(state, quotes)
+
+
 @scanner.on("ticks.trades")
-def scan(trades, state, settings):
+def scan(trades, state, settings, clock):
+    know_calendars(state, settings)
+    trades = in_time(trades, clock)
     state["ranked"] = "no"
     trades = corrections.as_arrived(state, trades)
     if not len(trades):
@@ -127,7 +190,8 @@ def scan(trades, state, settings):
     uses = rules.metrics | watched(settings["watch"])
     alerts = []
     for rows in tape.parts_of(trades["ts_ns"]):
-        prints = tape.add_prints(state, trades[rows], uses)
+        prints = tape.add_prints(state, trades[rows], uses, settings["outliers"] == "hold")
+        halts.watch_limits(state, prints.runs, prints.events)
         names = tape.ordinals(state, prints.runs, prints.ts_ns)
         if rules.rules and len(prints.ts_ns):
             alerts += fire(state, rules, prints, names, settings["hours"] == "always")
@@ -145,7 +209,9 @@ def fire(state, rules, prints, names, is_always):
     session = prints.events.session
     truths = rules.truth(values, prints.events["volume_daily"], session)
     runs = prints.runs
-    is_trading = state["halted"][prints.events.row] == 0
+    row = prints.events.row
+    is_trading = halts.is_trading(state, row, prints.ts_ns)
+    is_trading &= halts.is_open(state, row, prints.ts_ns)
     if not is_always:
         is_trading = is_trading & (session != sessions.CLOSED)
     alerts = []
@@ -181,11 +247,16 @@ def alert_of(state, rule, prints, event, names, values):
         "row": row,
         "ts_ns": ts_ns,
         "price": float(prints.events.price[event]),
-        "id": str(UUID(bytes=blake2b(cause.encode(), digest_size=16).digest())),
+        "id": uuid_of(cause),
         "rule_id": rule.id,
         "rule_name": rule.name,
         "values": json.dumps({"metrics": leaves}, separators=(",", ":")),
     }
+
+
+def uuid_of(cause):
+    """The id of what a cause, spelled out, makes be said."""
+    return str(UUID(bytes=blake2b(cause.encode(), digest_size=16).digest()))
 
 
 def as_columns(alerts):
@@ -194,12 +265,14 @@ def as_columns(alerts):
 
 
 @scanner.on("ticks.clock")
-def rank(clock, state):
+def rank(clock, state, settings):
+    know_calendars(state, settings)
     tape.tick(state, clock)
+    halts.resume_due(state, clock)
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"
-    row = np.flatnonzero((state["last"] > 0) & (state["last_ns"] > clock - STALE_NS))
+    row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
     if not len(row):
         return None
     events = metrics.at_clock(state, clock, row)

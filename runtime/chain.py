@@ -31,18 +31,8 @@ from runtime.frames import (
     encode_parts,
 )
 from runtime.loader import CLOCK, ChainPlan, Hosted
-from runtime.state import (
-    Rows,
-    Snapshot,
-    Table,
-    carried,
-    pack_columns,
-    pack_symbols,
-    schema_of,
-    shapes_of,
-    unpack_columns,
-    unpack_symbols,
-)
+from runtime.snapshots import Snapshot, pack, pack_symbols, unpack, unpack_symbols
+from runtime.state import Rows, Stored, Table, carried, schema_of, shapes_of
 from runtime.subjects import Column, Subjects
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
@@ -99,6 +89,7 @@ class Chain:
         self._outputs: list[Output] = []
         self._parts: dict[str, int] = {}
         self._position = 0
+        self._saved_blocks: list[Any] | None = None  # of the newest snapshot
         self._readers: dict[str, list[Reader]] = {}
         for hosted in plan.functions:
             for binding in hosted.declaration.bindings:
@@ -173,11 +164,13 @@ class Chain:
         touched = frame.rows_by_symbol if frame is not None else None
         self.running = hosted.name
         for tried in range(1, self._tries_max + 1):
-            mark = table.mark(touched)
+            table.mark(touched)
             before = len(self._outputs), dict(self._parts)
             try:
                 answers = self._answers(hosted, reader.binding.handler(**arguments))
-                return [(written, self._say(written, answer)) for written, answer in answers]
+                said = [(written, self._say(written, answer)) for written, answer in answers]
+                table.settle()
+                return said
             except Retry as retry:
                 reason, trace, delay_s = f"Retry: {retry.reason}", "", retry.delay_s
             except Drop as drop:
@@ -186,7 +179,7 @@ class Chain:
                 reason = f"{type(error).__name__}: {error}"
                 trace = "".join(traceback.format_exception(error, limit=-8))
                 delay_s = BACKOFF_S[min(tried, len(BACKOFF_S)) - 1]
-            table.undo(mark)
+            table.undo()
             del self._outputs[before[0] :]
             self._parts = before[1]
             if delay_s < 0 or tried == self._tries_max:
@@ -361,11 +354,16 @@ class Chain:
 
     def snapshot(self, blob_id: str = "0", previous: Mapping[str, Any] | None = None) -> Snapshot:
         """The state as an index and one blob; the index names the functions' schemas and versions."""
-        columns: dict[str, Any] = {SYMBOLS: pack_symbols(self._rows.symbols)}
+        columns: dict[str, Stored | str] = {SYMBOLS: pack_symbols(self._rows.symbols)}
         for name, table in self._tables.items():
-            for column, values in table.columns().items():
+            for column, values in table.stored().items():
                 columns[f"{name}/{column}"] = values
-        snapshot = pack_columns(columns, blob_id, previous)
+        # What the tables know of writes is about the snapshot made last, whether it was kept or not.
+        is_next = previous is not None and previous["blocks"] is self._saved_blocks
+        snapshot = pack(columns, blob_id, previous, is_next)
+        self._saved_blocks = snapshot.meta["blocks"]
+        for table in self._tables.values():
+            table.note_saved()
         snapshot.meta["clock_ns"] = self.clock_ns
         snapshot.meta["functions"] = {
             hosted.name: {"version": hosted.version, "schema": schema_of(hosted.declaration)}
@@ -375,7 +373,7 @@ class Chain:
 
     def restore(self, meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
         """Take over a saved state; raises StateChanged or ValueError and then is as it was."""
-        columns = unpack_columns(meta, blobs)
+        columns = unpack(meta, blobs)
         rows = Rows(unpack_symbols(columns.pop(SYMBOLS)))
         tables = {}
         for hosted in self.plan.functions:
@@ -389,7 +387,7 @@ class Chain:
                     if name.startswith(prefix)
                 }
                 table.load(carried(hosted.declaration, saved["schema"], own))
-        self._rows, self._tables = rows, tables
+        self._rows, self._tables, self._saved_blocks = rows, tables, None
         self.clock_ns = meta["clock_ns"]
 
 

@@ -123,6 +123,20 @@ def show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+Command = Callable[..., Any]
+
+
+def known_options(command: Command) -> Command:
+    """Add --daily and --reference: what is known of symbols beside their ticks."""
+    for name, text in (
+        ("--reference", "Facts by symbol, splits, renames; may be repeated."),
+        ("--daily", "Daily bars of days before; may be repeated."),
+    ):
+        kind = click.Path(exists=True, dir_okay=False)
+        command = click.option(name, multiple=True, type=kind, help=text)(command)
+    return command
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 
@@ -461,12 +475,16 @@ def dead_drop(letters: tuple[int, ...]) -> None:
 @main.command()
 @click.argument("urls", nargs=-1, required=True)
 @click.option("--resume", "is_resuming", is_flag=True, help="Continue a file after the last clock.")
-def ingest(urls: tuple[str, ...], is_resuming: bool) -> None:
+@known_options
+def ingest(
+    urls: tuple[str, ...], is_resuming: bool, daily: tuple[str, ...], reference: tuple[str, ...]
+) -> None:
     """Feed market data: sim://?symbols=1000&seed=7, file:///trades.parquet?speed=max ..."""
     from runtime.ingest import run_ingest
 
     found, subjects = settings_and_subjects()
-    run(run_ingest(found, subjects, nats_url(found), list(urls), is_resuming))
+    files = [[Path(one) for one in several] for several in (daily, reference)]
+    run(run_ingest(found, subjects, nats_url(found), list(urls), is_resuming, *files))
 
 
 @main.command()
@@ -488,12 +506,15 @@ def gateway(seed_rules: str | None) -> None:
 @main.command()
 @click.option("--feed", default="sim://?symbols=500&seed=7&warm=10m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")
-def dev(feed: str, workers: int | None) -> None:
+@known_options
+def dev(feed: str, workers: int | None, daily: tuple[str, ...], reference: tuple[str, ...]) -> None:
     """Everything on this machine: embedded NATS, functions, feed, gateway and page."""
     from runtime.dev import run_dev
 
     found, subjects = settings_and_subjects()
-    run(run_dev(found, subjects, feed, workers or found.workers_min))
+    options = [("--daily", daily), ("--reference", reference)]
+    known = [word for name, files in options for file in files for word in (name, file)]
+    run(run_dev(found, subjects, [feed, *known], workers or found.workers_min))
 
 
 @main.command()
@@ -513,8 +534,16 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
 @click.option("--trades", "files", multiple=True, required=True, type=click.Path(exists=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True), help="JSON: a list of rules.")
 @click.option("--out", required=True, type=click.Path(file_okay=False))
+@known_options
 @json_option
-def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: bool) -> None:
+def backtest(
+    files: tuple[str, ...],
+    rules_file: str | None,
+    out: str,
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Run the live functions over recorded trades: bars, indicators and alerts into a directory."""
     from runtime.backtest import BacktestError, run_backtest, write_result
     from runtime.providers import ProviderError, backtest_events
@@ -526,9 +555,10 @@ def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: 
         fail("\n".join(map(str, plan.faults)))
     rules = _rules_body(plan, rules_file)
     started = time.monotonic()
-    progress = _progress(as_json)
+    known = [[Path(one) for one in several] for several in (daily, reference)]
     try:
-        result = run_backtest(plan, subjects, backtest_events(list(files), progress), rules)
+        events = backtest_events(list(files), _progress(as_json), *known)
+        result = run_backtest(plan, subjects, events, rules)
         rows = write_result(result, subjects, Path(out))
     except (BacktestError, ProviderError, TableError, OSError) as error:
         fail(str(error))
@@ -552,10 +582,7 @@ def backtest(files: tuple[str, ...], rules_file: str | None, out: str, as_json: 
     "--trades", multiple=True, type=click.Path(exists=True), help="Trades, Parquet or CSV."
 )
 @click.option("--bars", multiple=True, type=click.Path(exists=True), help="Minute bars instead.")
-@click.option(
-    "--daily", multiple=True, type=click.Path(exists=True), help="Daily bars of days before."
-)
-@click.option("--reference", multiple=True, type=click.Path(exists=True), help="Facts by symbol.")
+@known_options
 @click.option("--names", default="all", help="all, or names separated by commas.")
 @click.option(
     "--at", "times", help="Event times separated by commas: ISO (UTC if it says no zone) or ns."

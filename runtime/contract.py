@@ -80,6 +80,7 @@ class Declaration:
     version: int
     carry: Carry | None
     accepts: Mapping[str, Callable[[str], str]]
+    checks: Callable[[Mapping[str, Any]], None] | None = None
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
 
@@ -124,6 +125,7 @@ def function(
     version: int = 1,
     carry: Carry | None = None,
     accepts: Mapping[str, Callable[[str], str]] | None = None,
+    checks: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -137,6 +139,7 @@ def function(
     carry     what becomes of a state saved under another declaration: "keep" the columns of the
               same name, start "clean", or a callable (columns, old version) -> columns
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
+    checks    called with all settings at load; a ValueError refuses the function
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -148,6 +151,7 @@ def function(
         version=version,
         carry=carry,
         accepts=dict(accepts or {}),
+        checks=checks,
         reads_declared=_names(reads),
     )
 

@@ -23,8 +23,13 @@ READY_S = 30.0
 STARTER_RULES = Path("rules") / "examples.json"
 
 
-async def run_dev(settings: Settings, subjects: Subjects, feed: str, workers: int) -> None:
-    """NATS, streams, workers, gateway and feed; until Ctrl-C, then all of it ends cleanly."""
+async def run_dev(
+    settings: Settings, subjects: Subjects, feed: Sequence[str], workers: int
+) -> None:
+    """NATS, streams, workers, gateway and feed; until Ctrl-C, then all of it ends cleanly.
+
+    feed    what `jetscan ingest` is given: a URL, and the files beside it
+    """
     stopping = _stop_on_signals()
     data_dir = Path(settings.data_dir)
     server = None if settings.nats_url else await EmbeddedNats.start(data_dir)
@@ -51,7 +56,7 @@ async def run_dev(settings: Settings, subjects: Subjects, feed: str, workers: in
         starter = Path(settings.functions_dir) / STARTER_RULES
         seeding = ["--seed-rules", str(starter)] if starter.exists() else []
         supervisor.start("gateway", "gateway", *seeding)
-        supervisor.start("ingest", "ingest", feed)
+        supervisor.start("ingest", "ingest", *feed)
         watching = asyncio.create_task(
             supervisor.watch(bus, workers, max(workers, settings.workers_max))
         )

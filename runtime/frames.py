@@ -233,7 +233,7 @@ def texts(values: list[str]) -> Array:
 
 
 def check_values(name: str, values: Array, column: Column) -> None:
-    """Refuse what the column's limits forbid: NaN, infinity, below `above` or `from`."""
+    """Refuse what the column's limits forbid: NaN, infinity, outside `above` or `from` and `below`."""
     if column.above is not None:
         good = values > column.above
     elif column.from_ is not None:
@@ -242,12 +242,14 @@ def check_values(name: str, values: Array, column: Column) -> None:
         good = np.isfinite(values)
     else:
         return
-    if values.dtype.kind == "f":
-        good = good & (values < np.inf)
+    if values.dtype.kind == "f" or column.below is not None:
+        good = good & (values < (np.inf if column.below is None else column.below))
     if not good.all():
         row = int(np.argmin(good))
         limit = f"> {column.above}" if column.above is not None else "a finite number"
         limit = f">= {column.from_}" if column.from_ is not None else limit
+        if column.below is not None and values[row] >= column.below:
+            limit = f"< {column.below}"
         raise BadFrame(f"{name}: expected {limit}, found {values[row]} in row {row}")
 
 

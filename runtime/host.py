@@ -33,7 +33,7 @@ from runtime.bus import Bus, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, unit_key
-from runtime.state import blobs_of, chunks_of
+from runtime.snapshots import blobs_of, chunks_of
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 

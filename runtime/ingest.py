@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +30,10 @@ from runtime.providers import (
     frame_of_rows,
     open_provider,
 )
+from runtime.providers.history import KINDS as KNOWN_KINDS
+from runtime.providers.history import informed
 from runtime.subjects import Subjects, partition_of
+from runtime.tables import TableError
 
 log = telemetry.get_logger(__name__)
 
@@ -55,7 +60,7 @@ class Splitter:
 
     subjects: Subjects
     source: str
-    _partition_of: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    _partitions: dict[int, tuple[list[str], Array]] = field(default_factory=dict)  # by table
     _open: dict[int, list[tuple[str, Frame]]] = field(default_factory=dict)
     after_ns: dict[int, int] = field(
         default_factory=dict
@@ -73,20 +78,23 @@ class Splitter:
                 if len(frame):
                     yield from self._add(partition, batch.base, frame)
             return
-        self._learn(batch.symbols)
-        wanted = self._partition_of[batch.index]
+        wanted = self._partitions_of(batch.symbols)[batch.index]
+        is_due = batch.kind in KNOWN_KINDS  # told again at every start, whoever was ahead
         order = np.argsort(wanted, kind="stable")
         bounds = np.searchsorted(wanted[order], np.arange(self.subjects.partitions + 1))
         for partition in range(self.subjects.partitions):
             rows = order[bounds[partition] : bounds[partition + 1]]
-            if len(rows) and self.clock_ns >= self.after_ns.get(partition, 0):
+            if len(rows) and (is_due or self.clock_ns >= self.after_ns.get(partition, 0)):
                 yield from self._add(partition, batch.base, frame_of_rows(batch, rows, self.source))
 
-    def _learn(self, symbols: list[str]) -> None:
-        known = len(self._partition_of)
-        if len(symbols) > known:
-            new = [partition_of(symbol, self.subjects.partitions) for symbol in symbols[known:]]
-            self._partition_of = np.concatenate([self._partition_of, np.array(new, dtype=np.int64)])
+    def _partitions_of(self, symbols: list[str]) -> Array:
+        """The partition of every symbol of a table, looked up once."""
+        _, known = self._partitions.get(id(symbols), (symbols, np.zeros(0, dtype=np.int64)))
+        if len(symbols) > len(known):
+            new = [partition_of(one, self.subjects.partitions) for one in symbols[len(known) :]]
+            known = np.concatenate([known, np.array(new, dtype=np.int64)])
+            self._partitions[id(symbols)] = symbols, known  # holding it keeps its id its own
+        return known
 
     def _add(self, partition: int, base: str, frame: Frame) -> Iterator[Outgoing]:
         waiting = self._open.setdefault(partition, [])
@@ -161,7 +169,8 @@ class Ingest:
         pace = Pace(self._provider.speed, self._provider.warm_ns)
         flushed_at = time.monotonic()
         for batch in self._provider.batches(after_ns):
-            wait_s = pace.wait_s(batch.newest_ns)
+            is_known = batch.kind in KNOWN_KINDS  # dated in the past, due now
+            wait_s = 0.0 if is_known else pace.wait_s(batch.newest_ns)
             if wait_s > LINGER_S / 2 and not self._stopping.is_set():
                 await self._flush()
                 with contextlib.suppress(TimeoutError):
@@ -169,7 +178,7 @@ class Ingest:
             for outgoing in self._splitter.split(batch):
                 await self._queues[outgoing.partition].put(outgoing)
             telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
-            self.published += len(batch) if batch.kind != "clock" else 0
+            self.published += len(batch) if batch.kind != "clock" and not is_known else 0
             if self._stopping.is_set() and batch.kind == "clock":
                 break  # a clock event in every partition is where the next run goes on
             if time.monotonic() - flushed_at > LINGER_S:
@@ -189,15 +198,28 @@ class Ingest:
     async def _send(self, queue: asyncio.Queue[Outgoing]) -> None:
         while True:
             outgoing = await queue.get()
-            number = self._numbers[outgoing.partition]
-            self._numbers[outgoing.partition] += 1
-            outgoing.frame.sequence = number
-            identity = f"{self._provider.name}/{self._epoch_ns}/{outgoing.partition}/{number}"
-            data = encode(outgoing.frame, self._subjects.record_of(outgoing.base))
+            data, identity = self._message(outgoing)
             subject = self._subjects.wire(outgoing.base, outgoing.partition)
             with telemetry.span("ingest", subject=subject):
                 await self._bus.put(subject, data, telemetry.inject({}), identity)
             queue.task_done()
+
+    def _message(self, outgoing: Outgoing) -> tuple[bytes, str]:
+        """The bytes of a frame, and what makes it the same message when it is sent again.
+
+        The feed's frames are numbered; what is known beside it goes by its content, because it comes
+        again at every start, and in other frames when files grew.
+        """
+        record = self._subjects.record_of(outgoing.base)
+        if outgoing.base.removeprefix("ticks.") in KNOWN_KINDS:
+            data = encode(outgoing.frame, record)
+            digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+            return data, f"{outgoing.base}/{outgoing.partition}/{digest}"
+        number = self._numbers[outgoing.partition]
+        self._numbers[outgoing.partition] += 1
+        outgoing.frame.sequence = number
+        identity = f"{self._provider.name}/{self._epoch_ns}/{outgoing.partition}/{number}"
+        return encode(outgoing.frame, record), identity
 
     async def _report(self) -> None:
         before = 0
@@ -242,9 +264,15 @@ async def last_clocks_ns(bus: Bus, subjects: Subjects) -> dict[int, int]:
 
 
 async def run_ingest(
-    settings: Settings, subjects: Subjects, url: str, urls: list[str], is_resuming: bool = False
+    settings: Settings,
+    subjects: Subjects,
+    url: str,
+    urls: list[str],
+    is_resuming: bool = False,
+    daily: Sequence[Path] = (),
+    reference: Sequence[Path] = (),
 ) -> None:
-    """Publish feeds until they end or the process is told to stop.
+    """Publish feeds, and what files know beside them, until they end or the process is told to stop.
 
     The simulator goes on where the stream's clock stands. A file is refused when the stream's clock
     is past its beginning, since all its trades would be late: --resume publishes what comes after.
@@ -255,8 +283,8 @@ async def run_ingest(
             "one feed per process: its clock is the market's clock; start one process each"
         )
     try:
-        provider = open_provider(urls[0])
-    except ProviderError as error:
+        provider = informed(open_provider(urls[0]), list(daily), list(reference))
+    except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
     bus = await Bus.connect(url, "ingest")
     try:

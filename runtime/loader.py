@@ -219,8 +219,14 @@ def _host(
     try:
         settings = _merged(declaration, overrides.get(declaration.name, {}))
         shapes_of(declaration)
+        if declaration.checks is not None:
+            declaration.checks(settings)
     except ContractError as error:
         found.faults.append(Fault(str(file), line, str(error)))
+        return
+    except ValueError as error:
+        text = f"function {declaration.name}: setting {error}"
+        found.faults.append(Fault(str(file), line, text))
         return
     version = _digest(source, vocabulary, json.dumps(dict(settings), sort_keys=True, default=str))
     found.hosted.append(Hosted(declaration, str(file), line, settings, version))

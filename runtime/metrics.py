@@ -15,15 +15,13 @@ from runtime.frames import Array, Frame, texts
 from runtime.loader import Plan
 from runtime.providers import Batch, clocked, frame_of
 from runtime.providers.file import FileProvider
+from runtime.providers.history import by_time, known_in_time
 from runtime.subjects import Subjects
-from runtime.tables import read_bars, read_facts, write_parquet
+from runtime.tables import read_bars, write_parquet
 
 ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
-HOUR_NS = 60 * MINUTE_NS
-DAY_KNOWN_NS = 29 * HOUR_NS  # a daily bar is known in the night after its date, 05:00 UTC
-SPLIT_BEFORE_NS = 12 * HOUR_NS  # a split is known before its day begins anywhere
 OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
 NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
 
@@ -70,7 +68,8 @@ class _Walk:
         self._chain = chain
         self._names = asked.names
         self._left = sorted(asked.at_ns)
-        self._known = _known_in_time(asked)
+        known = known_in_time(asked.daily, asked.reference)
+        self._known = [(when, one.base, frame_of(one, "metrics")) for when, one in known]
         self._clock_ns, self._has_news = 0, False
         self._found: dict[str, list[Any]] = {"symbol": [], "ts_ns": [], "name": [], "value": []}
 
@@ -165,41 +164,6 @@ class _Walk:
         }
 
 
-def _known_in_time(asked: Asked) -> list[tuple[int, str, Frame]]:
-    """(known from, subject, frame) of daily bars and reference data, in order of time."""
-    known = []
-    for path in asked.daily:
-        days = read_bars(path)
-        symbols = np.array(days.pop("symbol"), dtype=object)
-        for name in ("vwap", "count"):
-            days.pop(name)
-        for day, rows in _groups(days["ts_ns"]):
-            frame = _frame(symbols[rows], {name: values[rows] for name, values in days.items()})
-            known.append((day + DAY_KNOWN_NS, "ticks.daily", frame))
-    for path in asked.reference:
-        facts = read_facts(path)
-        symbols = np.array(facts["symbol"], dtype=object)
-        names = np.array(facts["name"], dtype=object)
-        is_split = names == "split"
-        from_ns = np.where(is_split, facts["ts_ns"] - SPLIT_BEFORE_NS, facts["ts_ns"])
-        for when, rows in _groups(np.maximum(from_ns, 0)):
-            columns = {"ts_ns": np.maximum(facts["ts_ns"][rows], 1), "name": names[rows]}
-            frame = _frame(symbols[rows], {**columns, "value": facts["value"][rows]})
-            known.append((when, "ticks.reference", frame))
-    return sorted(known, key=lambda one: one[0])
-
-
-def _groups(keys: Array) -> Iterator[tuple[int, Array]]:
-    order = np.argsort(keys, kind="stable")
-    values, starts = np.unique(keys[order], return_index=True)
-    yield from zip(values.tolist(), np.split(order, starts[1:]), strict=True)
-
-
-def _frame(symbols: Array, columns: dict[str, Array]) -> Frame:
-    table, index = np.unique(symbols.astype(str), return_inverse=True)
-    return Frame(columns, table.tolist(), index, source="metrics")
-
-
 def _batches(asked: Asked) -> Iterator[Batch]:
     if asked.trades:
         yield from FileProvider(asked.trades).batches()
@@ -221,7 +185,7 @@ def _prints_of(paths: list[Path]) -> Iterator[Batch]:
         if name != "symbol"
     }
     table, index = np.unique(np.array(symbols, dtype=str), return_inverse=True)
-    for _, rows in _groups(columns["ts_ns"]):
+    for _, rows in by_time(columns["ts_ns"]):
         yield _prints_of_minute(
             {name: values[rows] for name, values in columns.items()}, table.tolist(), index[rows]
         )

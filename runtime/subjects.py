@@ -75,6 +75,7 @@ class Column(_Strict):
     required: bool = True
     absent: bool = False  # NaN is a value: "cannot be computed"
     above: float | None = None
+    below: float | None = None
     from_: float | None = Field(default=None, alias="from")
 
 

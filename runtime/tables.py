@@ -11,7 +11,15 @@ import numpy as np
 import polars as pl
 
 REQUIRED = ("symbol", "ts_ns", "price", "size")
-OPTIONAL = {"upd": pl.UInt8, "id": pl.Int64, "trade_id": pl.Int64, "count": pl.Int64}
+OPTIONAL = {
+    "upd": pl.UInt8,
+    "id": pl.Int64,
+    "trade_id": pl.Int64,
+    "count": pl.Int64,
+    "recv_ns": pl.Int64,
+    "recv_ts_ns": pl.Int64,
+}
+OTHER_NAMES = {"trade_id": "id", "recv_ts_ns": "recv_ns"}
 GOOD_CORRECTIONS = (
     "",
     "0",
@@ -19,6 +27,9 @@ GOOD_CORRECTIONS = (
     "1",
     "01",
 )  # of TAQ: as traded, or corrected later; the rest was cancelled
+PRICE_BELOW = 9.2e9  # i64::MAX in units of 1e-9, Databento's word for no price, is 9.22e9
+NO_SIZE = 2**32 - 1
+TIME_BELOW_NS = 9_200_000_000_000_000_000  # the year 2261; i64::MAX stands for no time
 OHLC = ("open", "high", "low", "close")
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 
@@ -28,7 +39,7 @@ class TableError(ValueError):
 
 
 def read_trades(path: Path) -> dict[str, Any]:
-    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id if there.
+    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id, recv_ns if there.
 
     Raises TableError for a missing column, a wrong type, a null, a price that is not above 0, a
     negative size or an empty file, naming the first row (counted from 1) that is wrong.
@@ -50,9 +61,7 @@ def read_trades(path: Path) -> dict[str, Any]:
     }
     for name, dtype in OPTIONAL.items():
         if name in table.columns and table[name].dtype.is_integer():
-            columns["id" if name == "trade_id" else name] = _cast(
-                path, table, name, dtype
-            ).to_numpy()
+            columns[OTHER_NAMES.get(name, name)] = _cast(path, table, name, dtype).to_numpy()
     if "upd" not in columns and "conditions" in table.columns:
         columns["conditions"] = table["conditions"].cast(pl.String).fill_null("").to_list()
         has_tape = "tape" in table.columns
@@ -61,12 +70,17 @@ def read_trades(path: Path) -> dict[str, Any]:
         told = table["correction"].cast(pl.String).fill_null("").str.strip_chars()
         columns["is_good"] = told.is_in(GOOD_CORRECTIONS).to_numpy()
     _refuse(path, "symbol", np.array([not symbol for symbol in columns["symbol"]]), "a symbol")
-    _refuse(path, "ts_ns", columns["ts_ns"] <= 0, "nanoseconds since 1970 above 0")
-    _refuse(
-        path, "price", ~(columns["price"] > 0) | ~np.isfinite(columns["price"]), "a price above 0"
-    )
-    _refuse(path, "size", ~(columns["size"] >= 0) | ~np.isfinite(columns["size"]), "a size from 0")
+    no_time = (columns["ts_ns"] <= 0) | (columns["ts_ns"] >= TIME_BELOW_NS)
+    _refuse(path, "ts_ns", no_time, "nanoseconds since 1970 above 0")
+    _refuse_values(path, columns["price"], columns["size"])
     return columns
+
+
+def _refuse_values(path: Path, price: Any, size: Any) -> None:
+    """Prices and sizes that are none: also i64::MAX (in any unit) and u32::MAX, which say so in DBN."""
+    no_price = ~(price > 0) | ~(price < PRICE_BELOW)
+    _refuse(path, "price", no_price, f"a price above 0 and below {PRICE_BELOW:.0f}")
+    _refuse(path, "size", ~(size >= 0) | ~np.isfinite(size) | (size == NO_SIZE), "a size from 0")
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -34,6 +34,9 @@ DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["funct
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
+UNKNOWN_CONDITIONS = Counter(
+    "jetscan_unknown_conditions_total", "Prints with a sale condition nobody knows", ["code"]
+)
 CONNECTIONS = Gauge("websocket_connections", "Open WebSocket connections")
 SENT = Counter("websocket_messages_sent_total", "Messages written to WebSocket clients")
 CONFLATED = Counter("websocket_conflated_total", "Toplist updates skipped for slow clients")

@@ -18,6 +18,10 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 50, "rules": 3, "scans": 3},
         {"p50_ms", "p95_ms", "p99_ms", "ticks_per_s"},
     ),
+    "metrics": (
+        {"symbols": 40, "minutes": 30, "days": 12, "scans": 4},
+        {"all_ms", "scan_ms", "close_ms", "peak_rss_mb"},
+    ),
     "pipeline": (
         {"symbols": 100, "trades_per_s": 500, "seconds": 3, "rules": 2},
         {"ticks_per_s", "lost", "bars"},

@@ -73,8 +73,7 @@ def test_every_name_of_subjects_yaml_is_used() -> None:
     subjects = load_subjects(ROOT / "subjects.yaml")
     code = "".join(file.read_text(encoding="utf-8") for file in CODE)
     for base in subjects.subjects:
-        later = {"ticks.quotes"}  # read by functions that come with the market core
-        assert base in later or base in code or base.rpartition(".")[0] in code, base
+        assert base in code or base.rpartition(".")[0] in code, base
     assert {one.record for one in subjects.subjects.values()} == set(subjects.records)
     for bucket in subjects.buckets:
         assert f'"{bucket}"' in code or any(

@@ -132,7 +132,7 @@ def _with(trades: Any, right: dict[int, tuple[float, float, int]]) -> Any:
 def _adjust(state: Any, one: Corrected) -> None:
     row = np.array([one.row])
     market = int(tape.know_markets(state, row)[0])
-    moment = sessions.moments(one.ts_ns)[market]
+    moment = sessions.moments(one.ts_ns, state["setup"])[market]
     is_today = bool(state["day"][one.row] == moment.day)
     volume, notional, count = one.gained()
     if is_today:
@@ -143,7 +143,7 @@ def _adjust(state: Any, one: Corrected) -> None:
         take_from_minute(state, one.row, one.minute, -volume, -notional, -count)
     if not is_today:
         return
-    if market == sessions.US and not one.has_bar:
+    if market != sessions.CRYPTO and not one.has_bar:
         _add_to_profile(state, one, moment, volume)
     if (one.upd | one.new_upd) & LAST:
         _adjust_last(state, one, moment)
@@ -197,7 +197,7 @@ def _adjust_running(
 
 def _add_to_profile(state: Any, one: Corrected, moment: sessions.Moment, volume: float) -> None:
     """The volume of a minute whose bar is not known any more: no revision will say it."""
-    since = one.minute - moment.midnight_ns // MINUTE_NS - 240
+    since = one.minute - moment.start_ns // MINUTE_NS
     if 0 <= since < PROFILE_MINUTES:
         place = int(state["profile_days"][one.row]) % (DAYS + 1) * PROFILE_MINUTES + since
         left = float(state["profile"][one.row, place]) + volume
@@ -261,7 +261,7 @@ def _adjust_open(state: Any, one: Corrected, moment: sessions.Moment, market: in
     if moment.session == sessions.MARKET:
         name, first, end = "open_market", opened, moment.close_ns // MINUTE_NS
     elif moment.session == sessions.PREMARKET:
-        name, first, end = "open_pre", moment.midnight_ns // MINUTE_NS + 240, opened
+        name, first, end = "open_pre", moment.start_ns // MINUTE_NS, opened
     else:
         return
     is_official = name == "open_market" and state["is_official"][row] & OFFICIAL_OPEN
@@ -282,7 +282,7 @@ def _has_earlier(
     """Whether a half hour of the session before that of a minute has a price; the ring may have lost it."""
     if market != sessions.US:
         return False
-    halves = [(one - moment.midnight_ns // MINUTE_NS - 240) // HALF_HOUR for one in (first, minute)]
+    halves = [(one - moment.start_ns // MINUTE_NS) // HALF_HOUR for one in (first, minute)]
     return bool((state["half_high"][row, halves[0] : halves[1]] > 0).any())
 
 
@@ -304,8 +304,9 @@ def _adjust_extremes(state: Any, one: Corrected, moment: sessions.Moment, market
             _adjust_half_hour(state, one, moment)
         tape.recompute_extremes(state, rows)
         return
-    high, low = _extremes_between(state, one, moment.open_ns // MINUTE_NS, one.minute + MINUTES)
     for up, down in names:
+        first_ns = moment.start_ns if up == "ext_high" else moment.open_ns
+        high, low = _extremes_between(state, one, first_ns // MINUTE_NS, one.minute + MINUTES)
         state[up][row], state[down][row] = high, low
 
 
@@ -326,7 +327,7 @@ def _extremes_between(state: Any, one: Corrected, first: int, end: int) -> tuple
 
 
 def _adjust_half_hour(state: Any, one: Corrected, moment: sessions.Moment) -> None:
-    since = one.minute - moment.midnight_ns // MINUTE_NS - 240
+    since = one.minute - moment.start_ns // MINUTE_NS
     first, half = one.minute - since % HALF_HOUR, since // HALF_HOUR
     minutes = _traded_minutes(state, one.row, first, first + HALF_HOUR)
     slots = minutes[minutes != one.minute] % MINUTES

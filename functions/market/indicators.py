@@ -22,6 +22,10 @@ Array = NDArray[Any]
 Columns = dict[str, Array]
 
 MINUTE_NS = 60_000_000_000
+DAY_NS = 1440 * MINUTE_NS
+SPLIT_MINUTE = (
+    60  # bars from 01:00 UTC of its date on are after a split: 20:00 or 21:00 in New York
+)
 MINUTES = 64  # of volume and notional kept: the hour of the oldest revisable bar
 EMAS = (9, 12, 20, 21, 26, 50, 200)
 SMAS = (10, 20, 50, 200)
@@ -29,13 +33,16 @@ RSIS = (9, 14, 21)
 WINDOWS = {"5m": 5, "15m": 15, "1h": 60}
 BARS = Series(
     "bar",
-    width=max(SMAS) + 2 * REVISABLE,
+    closes=max(SMAS) + 2 * REVISABLE,
+    spans=14 + 2 * REVISABLE,
     emas=EMAS,
+    smas=SMAS,
     rsis=RSIS,
     atr=14,
     has_signal=True,
     has_run=False,
-    has_recent=False,
+    extremes=0,
+    stochastic=14,
 )
 NAMES = (
     *(f"ema_{n}" for n in EMAS),
@@ -50,9 +57,13 @@ NAMES = (
 STATE = {
     **BARS.state,
     "said": ("i4", AFTER),  # the revision the values of bar k were last said with, at k % AFTER
-    "minutes": ("i8", MINUTES, "put"),  # which minute lies at m % MINUTES
+    "minutes": ("i4", MINUTES, "put"),  # which minute lies at m % MINUTES
     "volumes": ("f8", MINUTES, "put"),
     "notionals": ("f8", MINUTES, "put"),
+    "factor": "f8",  # price factor of a split that is to come; 0 = none
+    "factor_day": "i8",  # the date it comes with
+    "split_day": "i8",  # date of the newest bar before which bars were scaled
+    "since_day": "i8",  # date since which the symbol is whose it is
 }
 
 
@@ -67,9 +78,54 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
         parts += _add_round(state, turn, row[turn], minute[turn], part, notional[turn])
     if not parts:
         return None
+    if len(parts) == 1:
+        parts[0].pop("cause")
+        return parts[0]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["ts_ns"], columns.pop("cause")))
     return {name: values[order] for name, values in columns.items()}
+
+
+def add_factors(state: Any, row: Array, factor: Array, day: Array) -> None:
+    """Splits with the dates they come with: they wait for the first bar after them, and count once."""
+    for one, value, date in zip(row.tolist(), factor.tolist(), day.tolist(), strict=True):
+        newest = state["bar_start"][one, (state["bar_n"][one] - 1) % BARS.width]
+        is_late = newest >= date * DAY_NS // MINUTE_NS + SPLIT_MINUTE
+        if value > 0 and value != 1.0 and date > state["split_day"][one] and not is_late:
+            state["factor"][one], state["factor_day"][one] = value, date
+
+
+def add_daily_factors(state: Any, days: Any) -> None:
+    """The factors of daily bars, each for the day after its bar."""
+    if "factor" in days:
+        known = np.flatnonzero(np.isfinite(days["factor"]))
+        day = days["ts_ns"][known] // DAY_NS + 1
+        add_factors(state, days["row"][known], days["factor"][known], day)
+
+
+def add_facts(state: Any, facts: Any) -> None:
+    """Splits, and symbols that ended: their rows are emptied, once."""
+    for place in np.flatnonzero(np.isin(facts["name"].astype(str), ("split", "ended"))).tolist():
+        row, day = facts["row"][place : place + 1], facts["ts_ns"][place : place + 1] // DAY_NS
+        if facts["name"][place] == "split":
+            add_factors(state, row, facts["value"][place : place + 1], day)
+        elif day[0] > state["since_day"][row[0]]:
+            for name in state.columns():
+                state.put(name, row, 0)
+            state["since_day"][row] = day
+
+
+def _split_due(state: Any, row: Array, minute: Array) -> None:
+    """Scale what the first bar of each split's day meets; rows are distinct."""
+    starts = state["factor_day"][row] * DAY_NS // MINUTE_NS + SPLIT_MINUTE
+    is_due = (state["factor"][row] > 0) & (minute >= starts)
+    if not is_due.any():
+        return
+    due, factor = row[is_due], state["factor"][row[is_due]]
+    series.scale(state, BARS, due, factor)
+    state.put("volumes", due, state["volumes"][due] / factor[:, None])
+    state["factor"][due] = 0.0
+    state["split_day"][due] = minute[is_due] * MINUTE_NS // DAY_NS
 
 
 def rounds(row: Array) -> Iterator[Array]:
@@ -85,7 +141,9 @@ def _add_round(
     state: Any, cause: Array, row: Array, minute: Array, bars: Columns, notional: Array
 ) -> list[Columns]:
     """Add bars of different symbols; every part is one step of the replay."""
-    in_time = minute > state["minutes"][row].max(axis=1) - MINUTES
+    _split_due(state, row, minute)
+    newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
+    in_time = minute > newest - MINUTES
     kept, slot = row[in_time], minute[in_time] % MINUTES
     state.put("minutes", (kept, slot), minute[in_time])
     state.put("volumes", (kept, slot), bars["volume"][in_time])
@@ -101,7 +159,7 @@ def _add_round(
     for place, rows, k in computed:
         said[rows, k % AFTER] += 1
         out = values_at(state, rows, k)
-        out["ts_ns"] = series.at(state, BARS, "start", rows, k) * MINUTE_NS
+        out["ts_ns"] = series.at(state, BARS, "start", rows, k).astype(np.int64) * MINUTE_NS
         parts.append({"row": rows, "cause": cause[place], **out, "revision": said[rows, k % AFTER]})
     return parts
 
@@ -125,16 +183,26 @@ def values_at(state: Any, row: Array, k: Array) -> Columns:
     out["atr_14"] = series.atr(state, BARS, row, k, 14)
     out["bb_mid"], out["bb_upper"], out["bb_lower"] = series.bollinger(state, BARS, row, k)
     out["stoch_k"], out["stoch_d"] = series.stochastic(state, BARS, row, k)
-    minute = series.at(state, BARS, "start", row, k)
-    wide = minute[:, None] - np.arange(max(WINDOWS.values()))
-    is_there = state["minutes"][row[:, None], wide % MINUTES] == wide
-    volume = np.where(is_there, state["volumes"][row[:, None], wide % MINUTES], 0.0)
-    notional = np.where(is_there, state["notionals"][row[:, None], wide % MINUTES], 0.0)
-    volumes, notionals = np.cumsum(volume, axis=1), np.cumsum(notional, axis=1)
-    bars = np.cumsum(is_there, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for name, n in WINDOWS.items():
-            traded = volumes[:, n - 1]
-            out[f"vwap_{name}"] = np.where(traded > 0, notionals[:, n - 1] / traded, np.nan)
-            out[f"volume_avg_{name}"] = traded / bars[:, n - 1]
+    _add_windows(state, row, series.at(state, BARS, "start", row, k), out)
     return out
+
+
+def _add_windows(state: Any, row: Array, minute: Array, out: Columns) -> None:
+    """Fold volume and money over the minutes that end with each bar, newest first."""
+    volume, notional, bars = np.zeros(len(row)), np.zeros(len(row)), np.zeros(len(row))
+    names = {n: name for name, n in WINDOWS.items()}
+    first = int(minute[0]) if len(minute) else 0
+    is_one = bool((minute == first).all())  # one slot of the rings then, for every row
+    is_all = is_one and len(row) == state.rows and bool((np.diff(row) > 0).all())
+    rows: Any = slice(None) if is_all else row
+    for back in range(max(WINDOWS.values())):
+        wanted: Any = (first if is_one else minute) - back
+        at = (rows, wanted % MINUTES)
+        is_there = state["minutes"][at] == wanted
+        volume += np.where(is_there, state["volumes"][at], 0.0)
+        notional += np.where(is_there, state["notionals"][at], 0.0)
+        bars += is_there
+        if back + 1 in names:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                out[f"vwap_{names[back + 1]}"] = np.where(volume > 0, notional / volume, np.nan)
+                out[f"volume_avg_{names[back + 1]}"] = volume / bars

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import machines, series, sessions, tape
+from functions.market import halts, machines, quotes, series, sessions, tape
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.state import (
     BAR,
@@ -47,10 +47,11 @@ MULTIPLIER, CANDLES = 3.0, 5  # of through_vwap
 def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     """The moments of a clock event: every symbol, or some rows, as its last print left it."""
     rows = np.arange(state.rows) if row is None else row
-    where = sessions.moments(clock_ns)
+    where = sessions.moments(clock_ns, state["setup"])
     market = tape.know_markets(state, rows)
     session = np.array([one.session for one in where], dtype=np.uint8)[market]
     minute = np.maximum(state["minute"][rows], (clock_ns - 1) // MINUTE_NS)
+    minute = halts.suspended(state, rows, minute)
     is_live = state["minute"][rows] == minute
     last = state["last"][rows]
     price = np.where(last > 0, last, np.nan)
@@ -517,16 +518,24 @@ def _relative_volume_daily(s: Any, m: Moments) -> Array:
 
 
 def _same_time(s: Any, m: Moments) -> Array:
-    """100 * volume since 04:00 / its mean at this minute of the last days of the same kind."""
-    moment = m.where[sessions.US]
-    first = moment.midnight_ns // MINUTE_NS + 240
+    """100 * volume since the day's start / its mean at this minute of the last days of the same kind."""
     out = np.full(len(m), np.nan)
+    market = m.of(s, "market") - 1
+    for code in np.unique(market).tolist():
+        if code != sessions.CRYPTO:
+            _same_time_of(s, m, np.flatnonzero(market == code), m.where[code], out)
+    return out
+
+
+def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out: Array) -> None:
+    first = moment.start_ns // MINUTE_NS
     days = m.of(s, "profile_days")
     kinds = s["profile_kind"]
-    for minute in np.unique(m.minute).tolist():
+    place = place[days[place] > 0]
+    for minute in np.unique(m.minute[place]).tolist():
         since = min(int(minute - first), PROFILE_MINUTES - 1)
-        here = np.flatnonzero((m.minute == minute) & (days > 0) & (m.of(s, "market") == 1))
-        if since < 0 or not len(here):
+        here = place[m.minute[place] == minute]
+        if since < 0:
             continue
         row, running = m.row[here], days[here] % (DAYS + 1)
         profile = s["profile"].reshape(s.rows, DAYS + 1, PROFILE_MINUTES)
@@ -537,7 +546,6 @@ def _same_time(s: Any, m: Moments) -> Array:
         count = known.sum(axis=1)
         mean = np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
         out[here] = 100.0 * m["volume_daily"][here] / _positive(mean)
-    return out
 
 
 # -- levels
@@ -845,6 +853,20 @@ METRICS: dict[str, Metric] = {
     "running_up_60s_pct": _running_pct,
     "running_down_60s": _running_move,
     "running_down_60s_pct": _running_pct,
+    # price bands
+    "limit_state_s": halts.limit_state_s,
+    "dist_to_limit_up_pct": _near_high(lambda s, m: halts.bands(s, m)[0]),
+    "dist_to_limit_down_pct": _near_low(lambda s, m: halts.bands(s, m)[1]),
+    # quotes
+    "bid": lambda s, m: quotes.side(s, m.row, quotes.BID),
+    "ask": lambda s, m: quotes.side(s, m.row, quotes.ASK),
+    "bid_size": lambda s, m: quotes.side(s, m.row, quotes.BID_SIZE),
+    "ask_size": lambda s, m: quotes.side(s, m.row, quotes.ASK_SIZE),
+    "mid": lambda s, m: quotes.mid(s, m.row),
+    "spread": lambda s, m: quotes.spread(s, m.row),
+    "spread_pct": lambda s, m: 100.0 * quotes.spread(s, m.row) / quotes.mid(s, m.row),
+    "locked_s": lambda s, m: quotes.lasted_s(s, m.row, m.ts_ns, quotes.LOCKED),
+    "crossed_s": lambda s, m: quotes.lasted_s(s, m.row, m.ts_ns, quotes.CROSSED),
     # reference data
     **{name: _reference(name) for name in FACTS},
     "minutes_since_news": _since_news(MINUTE_NS, DAY_NS),

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 PRINTS = 128
 VOLUME, LAST, EXTREMES = 1, 2, 4  # bits of `upd`
 ALL = VOLUME | LAST | EXTREMES
+LAST_IF_FIRST = 32
+BITS = ALL | LAST_IF_FIRST  # those that are kept
 GONE = 1 << 8  # a bit of `print_kind` beside those of `upd`; from COUNT on it counts trades
 COUNT = 1 << 9
 
@@ -92,13 +94,13 @@ def keep(state: Any, prints: Prints, order: Order, gone: Array | None = None) ->
     if counts.max() > PRINTS:  # of a symbol with more, the newest are kept
         recent = numbers >= np.repeat(first + counts - PRINTS, counts)
         by, ordered, numbers, ts_ns = by[recent], ordered[recent], numbers[recent], ts_ns[recent]
-    at = ordered * PRINTS + numbers % PRINTS
+    at = (ordered, numbers % PRINTS)
     kind = _kinds(prints, gone)
-    state.put_flat("print_ns", at, ts_ns)
-    state.put_flat("print_price", at, prints.price[by])
-    state.put_flat("print_size", at, prints.size[by])
-    state.put_flat("print_id", at, 0 if prints.id is None else prints.id[by])
-    state.put_flat("print_kind", at, kind if isinstance(kind, int) else kind[by])
+    state.put("print_ns", at, ts_ns)
+    state.put("print_price", at, prints.price[by])
+    state.put("print_size", at, prints.size[by])
+    state.put("print_id", at, 0 if prints.id is None else prints.id[by])
+    state.put("print_kind", at, kind if isinstance(kind, int) else kind[by])
     return found
 
 
@@ -107,7 +109,7 @@ def _kinds(prints: Prints, gone: Array | None) -> Any:
         return ALL | COUNT
     upd: Any = ALL if prints.upd is None else prints.upd.astype(np.int64)
     count: Any = 1 if prints.count is None else prints.count
-    kind = np.zeros(len(prints.row), dtype=np.int64) + (upd & ALL | count * COUNT)
+    kind = np.zeros(len(prints.row), dtype=np.int64) + (upd & BITS | count * COUNT)
     return kind if gone is None else np.where(gone, kind | GONE, kind)
 
 
@@ -167,6 +169,11 @@ def recent_keys(state: Any, row: int) -> deque[tuple[int, int, float]]:
 # -- originals
 
 
+def reported(upd: int) -> int:
+    """Update bits as a feed reports them: whether a print was the first of its day it does not know."""
+    return upd & BITS & ~LAST if upd & LAST_IF_FIRST else upd & BITS
+
+
 class Original(NamedTuple):
     """A print as a feed names it when it corrects it: `id` 0 and `upd` -1 where it does not say."""
 
@@ -178,7 +185,9 @@ class Original(NamedTuple):
 
     def is_it(self, ts_ns: int, number: int, price: float, size: float, upd: int) -> bool:
         """Whether a print is the original: by its id if both have one, else by its time."""
-        if price != self.price or size != self.size or self.upd not in (-1, upd):
+        if price != self.price or size != self.size:
+            return False
+        if self.upd >= 0 and reported(self.upd) != reported(upd):
             return False
         return number == self.id if number and self.id else ts_ns == self.ts_ns
 
@@ -192,7 +201,7 @@ def find(state: Any, row: int, original: Original) -> int:
     names = ("ns", "id", "price", "size", "kind")
     for place in recent(state, row)[::-1].tolist():
         *told, kind = (state[f"print_{name}"][row, place].item() for name in names)
-        if original.is_it(*told, kind & ALL):
+        if original.is_it(*told, kind & BITS):
             if not kind & GONE:
                 return place
             gone = place if gone < 0 else gone

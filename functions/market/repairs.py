@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from functions.market import prints
 from functions.market.candles import MINUTE_NS, SLOT, SLOTS, place_of, put
-from functions.market.prints import ALL, COUNT, EXTREMES, GONE, LAST, PRINTS, VOLUME, Prints
+from functions.market.prints import ALL, BITS, COUNT, EXTREMES, GONE, LAST, PRINTS, VOLUME, Prints
 
 Array = NDArray[Any]
 Columns = dict[str, Any]
@@ -70,14 +70,13 @@ class Change(NamedTuple):
 
     @property
     def original(self) -> prints.Original:
-        upd = self.upd if self.upd < 0 else self.upd & ALL
-        return prints.Original(self.ts_ns, self.id, self.price, self.size, upd)
+        return prints.Original(self.ts_ns, self.id, self.price, self.size, self.upd)
 
     def applied_to(self, one: Print) -> Print | None:
         """The print after the change; None if it is cancelled."""
         if not self.new_price > 0:
             return None
-        upd = one.upd if self.new_upd == AS_BEFORE else self.new_upd & ALL
+        upd = one.upd if self.new_upd == AS_BEFORE else self.new_upd & BITS
         number = self.new_id or one.id
         return Print(one.ts_ns, number, self.new_price, self.new_size, upd, one.count)
 
@@ -146,7 +145,7 @@ def _apply(state: Any, change: Change, place: int) -> Columns:
     row = change.row
     kind = int(state["print_kind"][row, place])
     ts_ns, number = int(state["print_ns"][row, place]), int(state["print_id"][row, place])
-    old = Print(ts_ns, number, change.price, change.size, kind & ALL, kind // COUNT)
+    old = Print(ts_ns, number, change.price, change.size, kind & BITS, kind // COUNT)
     new = change.applied_to(old)
     if new is None:
         state.put("print_kind", (row, place), kind | GONE)
@@ -160,7 +159,7 @@ def _apply(state: Any, change: Change, place: int) -> Columns:
 
 def _apply_unknown(state: Any, change: Change) -> Columns:
     state["unknown"][change.row] += 1
-    upd = ALL if change.upd < 0 else change.upd & ALL
+    upd = ALL if change.upd < 0 else change.upd & BITS
     old = Print(change.ts_ns, change.id, change.price, change.size, upd)
     new = change.applied_to(old)
     bar = _repair(state, change.row, old, new, is_known=False)
@@ -201,7 +200,7 @@ def prints_of_minute(state: Any, row: int, minute: int) -> list[Print]:
     names = ("ns", "id", "price", "size", "kind")
     columns = [state[f"print_{name}"][row, places].tolist() for name in names]
     return [
-        Print(*told, kind & ALL, kind // COUNT)
+        Print(*told, kind & BITS, kind // COUNT)
         for *told, kind in zip(*columns, strict=True)
         if not kind & GONE
     ]
@@ -253,11 +252,13 @@ def _look_again(bar: Columns, old: Print, left: list[Print], is_known: bool) -> 
 # -- prints that are not taken as they come
 
 
-def sift(state: Any, trades: Prints) -> tuple[Prints | None, Array, Columns | None]:
+def sift(
+    state: Any, trades: Prints
+) -> tuple[Prints | None, prints.Order, Array | None, Columns | None]:
     """Leave out duplicates, take prints as corrected where a held correction is of them.
 
-    Returns the prints that count, or None, the number of each among those of its symbol, and what is
-    to be said of those that were not taken as they came.
+    Returns the prints that are left, or None, their order by symbol, a mask of those that count nowhere
+    (cancelled before they came; None: there are none), and what is to be said.
     """
     order = prints.order_of(trades.row)
     rows = prints.doubtful_rows(state, trades, order)
@@ -265,31 +266,29 @@ def sift(state: Any, trades: Prints) -> tuple[Prints | None, Array, Columns | No
     waiting = [one.row for one in held]
     is_doubtful = np.isin(trades.row, np.union1d(rows, waiting)) if held or len(rows) else None
     if is_doubtful is None or not is_doubtful.any():
-        return trades, prints.keep(state, trades, order), None
+        return trades, order, None, None
     taken, said = _look_at(state, trades, np.flatnonzero(is_doubtful), held)
     stays = np.array([place for place, one in enumerate(taken) if one != TWICE], dtype=np.int64)
-    return *_kept(state, trades, stays, taken), columns_of(said)
-
-
-def _kept(
-    state: Any, trades: Prints, stays: Array, taken: list[Any]
-) -> tuple[Prints | None, Array]:
     if not len(stays):
-        return None, stays
-    changed = [place for place in stays.tolist() if isinstance(taken[place], Print)]
-    columns = trades._asdict()
-    if changed:
-        for name, otherwise in (("price", 0), ("size", 0), ("upd", ALL), ("id", 0)):
-            before = columns[name]
-            column = np.full(len(taken), otherwise) if before is None else before.copy()
-            column[changed] = [getattr(taken[place], name) for place in changed]
-            columns[name] = column
-    new = Prints(**columns).pick(stays)
+        return None, order, None, columns_of(said)
     gone = np.array([taken[place] is None for place in stays.tolist()])
-    number = prints.keep(state, new, prints.order_of(new.row), gone if gone.any() else None)
-    if gone.all():
-        return None, number[:0]
-    return new.pick(~gone), number[~gone]
+    left = _as_taken(trades, taken).pick(stays)
+    order = prints.order_of(left.row)
+    return left, order, gone if gone.any() else None, columns_of(said)
+
+
+def _as_taken(trades: Prints, taken: list[Any]) -> Prints:
+    """The prints with those that were corrected as right."""
+    changed = [place for place, one in enumerate(taken) if isinstance(one, Print)]
+    if not changed:
+        return trades
+    columns = trades._asdict()
+    for name, otherwise in (("price", 0), ("size", 0), ("upd", ALL), ("id", 0)):
+        before = columns[name]
+        column = np.full(len(taken), otherwise) if before is None else before.copy()
+        column[changed] = [getattr(taken[place], name) for place in changed]
+        columns[name] = column
+    return Prints(**columns)
 
 
 def _look_at(
@@ -335,7 +334,7 @@ def _as_held(one: Print, row: int, held: list[Change]) -> Print | None:
 
 
 def _print_at(trades: Prints, place: int) -> Print:
-    upd = ALL if trades.upd is None else int(trades.upd[place]) & ALL
+    upd = ALL if trades.upd is None else int(trades.upd[place]) & BITS
     count = 1 if trades.count is None else int(trades.count[place])
     number = 0 if trades.id is None else int(trades.id[place])
     ts_ns, price = int(trades.ts_ns[place]), float(trades.price[place])

@@ -1,7 +1,7 @@
 """Candles of one timeframe and the recursions over them, which a late candle takes back and plays again.
 
 Definitions (J. Welles Wilder, New Concepts in Technical Trading Systems, 1978, for RSI and true range;
-G. Appel for the MACD):
+G. Appel for the MACD; J. Bollinger; G. Lane for the stochastic):
 
     sma_n     mean of the last n closes
     ema_n     the first is the mean of the first n closes; then ema + 2 / (n + 1) * (close - ema)
@@ -15,7 +15,9 @@ G. Appel for the MACD):
 A value is absent (NaN) until there are enough candles. Candles are numbered k = 0, 1, ... by symbol;
 gaps are no candles. A recursion keeps its value after each of the last five, at `(k + 1) % 5`, so a
 candle among the last REVISABLE can be replaced or put in between, and what came after it is computed
-again.
+again. What leaves a window is taken out of it, not the whole window added again: sums carry what
+rounding took away beside them (T. J. Dekker, 1971), extremes are searched anew only where the extreme
+itself left.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ Columns = dict[str, Array]
 
 REVISABLE = 4
 AFTER = REVISABLE + 1
+RAWS = 16  # of the stochastic: five a value, and REVISABLE before them
+FEW = 8  # candles kept of what only looks at the newest two: a power of two above 2 + REVISABLE
 RECENT = 20  # candles a recent high or low looks back
 CANDLE = ("open", "high", "low", "close", "volume")
 
@@ -41,37 +45,54 @@ class Series:
     """What is kept of one timeframe; `name` is the prefix of its state columns."""
 
     name: str
-    width: int = 32  # candles kept; at least the longest mean plus 2 * REVISABLE
+    closes: int = FEW  # how many of each are kept; a window of n needs n + 2 * REVISABLE
+    spans: int = RECENT + 2 * REVISABLE  # highs and lows
+    volumes: int = FEW
     emas: tuple[int, ...] = ()
+    smas: tuple[int, ...] = ()
     rsis: tuple[int, ...] = ()
     atr: int = 0
     has_signal: bool = False
     has_run: bool = True
-    has_recent: bool = True
+    extremes: int = RECENT  # highest high and lowest low of so many candles; 0 = not kept
+    stochastic: int = 0
+    means: tuple[int, ...] = ()  # of volume
+
+    def width(self, column: str) -> int:
+        """How many candles are kept of a column."""
+        if column in ("high", "low"):
+            return self.spans
+        return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
+
+    def __post_init__(self) -> None:
+        least = max((RECENT * self.has_recent, *self.emas)) + 2 * REVISABLE
+        if self.width < least:  # an EMA begins with the mean of its first n closes
+            raise ValueError(f"series {self.name}: width {self.width}, expected at least {least}")
 
     @property
     def recursions(self) -> tuple[str, ...]:
         """Names of the values that rest on the candle before."""
         names = [f"ema_{n}" for n in self.emas]
+        names += [f"{part}_{n}" for n in self.smas for part in ("sum", "rest")]
         names += [f"{part}_{n}" for n in self.rsis for part in ("gain", "loss")]
         names += [f"atr_{self.atr}"] if self.atr else []
-        return (
-            *names,
-            *(["signal"] if self.has_signal else []),
-            *(["run"] if self.has_run else []),
-        )
+        names += ["signal"] if self.has_signal else []
+        names += ["run"] if self.has_run else []
+        for n in (self.extremes, self.stochastic):
+            names += [f"highest_{n}", f"lowest_{n}"] if n else []
+        return (*names, *(f"mean_{n}" for n in self.means))
 
     @property
     def state(self) -> dict[str, Any]:
         """The state columns of the series, as a function declares them."""
         shapes: dict[str, Any] = {f"{self.name}_n": "i8", f"{self.name}_late": "i8"}
-        shapes[f"{self.name}_start"] = ("i8", self.width, "put")
+        shapes[f"{self.name}_start"] = ("i4", FEW, "put")
         for name in CANDLE:
-            shapes[f"{self.name}_{name}"] = ("f8", self.width, "put")
+            shapes[f"{self.name}_{name}"] = ("f8", self.width(name), "put")
         for name in self.recursions:
             shapes[f"{self.name}_{name}"] = ("f8", AFTER)
-        if self.has_recent:
-            shapes |= {f"{self.name}_recent_high": "f8", f"{self.name}_recent_low": "f8"}
+        if self.stochastic:
+            shapes[f"{self.name}_raw"] = ("f8", RAWS)
         return shapes
 
 
@@ -86,15 +107,21 @@ def put_candles(
     """
     name = series.name
     count = state[f"{name}_n"][row]
-    newest = state[f"{name}_start"][row, (count - REVISABLE) % series.width]
-    is_late = (count > REVISABLE) & (start < newest)
     place = np.arange(len(row))
+    newest = state[f"{name}_start"][row, (count - 1) % FEW]
+    if ((count == 0) | (newest < start)).all():
+        k = _append(state, series, row, count, start, candle)
+        _step(state, series, row, k)
+        return [(place, row, k)]
+    oldest = state[f"{name}_start"][row, (count - REVISABLE) % FEW]
+    is_late = (count > REVISABLE) & (start < oldest)
     if is_late.any():
         state[f"{name}_late"][row[is_late]] += 1
         place, row, start = place[~is_late], row[~is_late], start[~is_late]
     k = _make_place(state, series, row, start)
     for column in CANDLE:
-        state.put(f"{name}_{column}", (row, k % series.width), candle[column][place])
+        at_k = (row, k % series.width(column))
+        state.put(f"{name}_{column}", at_k, candle[column][place])
     computed = []
     while len(row):
         _step(state, series, row, k)
@@ -104,24 +131,36 @@ def put_candles(
     return computed
 
 
+def _append(
+    state: Any, series: Series, row: Array, k: Array, start: Array, candle: Mapping[str, Array]
+) -> Array:
+    """Put candles after the newest of each row."""
+    slots = {width: k % width for width in {FEW, *map(series.width, CANDLE)}}
+    state.put(f"{series.name}_start", (row, slots[FEW]), start)
+    for column in CANDLE:
+        state.put(f"{series.name}_{column}", (row, slots[series.width(column)]), candle[column])
+    state[f"{series.name}_n"][row] = k + 1
+    return k
+
+
 def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
     """The number of each candle: a new one, that of the one it replaces, or one made in between."""
-    name, width = series.name, series.width
+    name = series.name
     count = state[f"{name}_n"][row]
     starts = state[f"{name}_start"]
     k = count.copy()  # the first candle that is not older
     for back in range(1, REVISABLE + 1):
-        k -= (count >= back) & (starts[row, (count - back) % width] >= start)
-    fresh = (k == count) | (starts[row, k % width] != start)
+        k -= (count >= back) & (starts[row, (count - back) % FEW] >= start)
+    fresh = (k == count) | (starts[row, k % FEW] != start)
     for back in range(REVISABLE):  # later candles move up by one, the newest first
         moves = fresh & (count - 1 - back >= k)
         if moves.any():
             source, symbol = count[moves] - 1 - back, row[moves]
             for column in ("start", *CANDLE):
-                ring = state[f"{name}_{column}"]
-                moved = ring[symbol, source % width]
+                width = series.width(column)
+                moved = state[f"{name}_{column}"][symbol, source % width]
                 state.put(f"{name}_{column}", (symbol, (source + 1) % width), moved)
-    state.put(f"{name}_start", (row, k % width), start)
+    state.put(f"{name}_start", (row, k % FEW), start)
     state[f"{name}_n"][row[fresh]] += 1
     return k
 
@@ -129,63 +168,116 @@ def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
 def _step(state: Any, series: Series, row: Array, k: Array) -> None:
     """Compute the recursions at candle k of each row from what they were after candle k - 1."""
     name = series.name
-    close, before = at(state, series, "close", row, k), at(state, series, "close", row, k - 1)
+    before, after = (row, k % AFTER), (row, (k + 1) % AFTER)
+    close, previous = at(state, series, "close", row, k), at(state, series, "close", row, k - 1)
     for n in series.emas:
-        _ema(state, series, row, k, close, n)
-    change = np.where(k > 0, close - before, 0.0)
-    for n in series.rsis:
-        _smooth(state, f"{name}_gain_{n}", row, k, np.maximum(change, 0.0), n, first=1)
-        _smooth(state, f"{name}_loss_{n}", row, k, np.maximum(-change, 0.0), n, first=1)
+        _ema(state[f"{name}_ema_{n}"], before, after, k, close, n)
+    for n in series.smas:
+        leaving = np.where(k >= n, at(state, series, "close", row, k - n), 0.0)
+        _move_sum(state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving)
+    if series.rsis:
+        change = np.where(k > 0, close - previous, 0.0)
+        gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)
+        for n in series.rsis:
+            _smooth(state[f"{name}_gain_{n}"], before, after, k, gain, n, first=1)
+            _smooth(state[f"{name}_loss_{n}"], before, after, k, loss, n, first=1)
     if series.atr:
         high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
-        wide = np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
-        _smooth(
-            state, f"{name}_atr_{series.atr}", row, k, np.where(k > 0, wide, high - low), series.atr
-        )
+        wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
+        wide = np.where(k > 0, wide, high - low)
+        _smooth(state[f"{name}_atr_{series.atr}"], before, after, k, wide, series.atr)
     if series.has_signal:
-        _signal(state, series, row, k)
+        line = state[f"{name}_ema_12"][after] - state[f"{name}_ema_26"][after]
+        _signal(state[f"{name}_signal"], before, after, k, line)
     if series.has_run:
         colour = np.sign(close - at(state, series, "open", row, k))
-        run = state[f"{name}_run"][row, k % AFTER]
+        run = state[f"{name}_run"][before]
         goes_on = (k > 0) & (np.sign(run) == colour)
-        state[f"{name}_run"][row, (k + 1) % AFTER] = np.where(goes_on, run + colour, colour)
-    if series.has_recent:
-        places = (k[:, None] - np.arange(RECENT)) % series.width
-        known = k >= RECENT - 1
-        highest = state[f"{name}_high"][row[:, None], places].max(axis=1)
-        lowest = state[f"{name}_low"][row[:, None], places].min(axis=1)
-        state[f"{name}_recent_high"][row] = np.where(known, highest, np.nan)
-        state[f"{name}_recent_low"][row] = np.where(known, lowest, np.nan)
+        state[f"{name}_run"][after] = np.where(goes_on, run + colour, colour)
+    for n in (series.extremes, series.stochastic):
+        if n:
+            _extreme(state, series, row, k, "high", np.maximum, n)
+            _extreme(state, series, row, k, "low", np.minimum, n)
+    if series.stochastic:
+        _raw(state, series, row, k, close)
+    for n in series.means:
+        state[f"{name}_mean_{n}"][after] = _fold(state, series, "volume", row, k, np.add, n) / n
 
 
-def _ema(state: Any, series: Series, row: Array, k: Array, close: Array, n: int) -> None:
-    ring = state[f"{series.name}_ema_{n}"]
-    before = ring[row, k % AFTER]
-    after = before + 2.0 / (n + 1) * (close - before)
-    seeds = np.flatnonzero(k == n - 1)
-    if len(seeds):
-        after[seeds] = mean_close(state, series, row[seeds], k[seeds], n)
-    ring[row, (k + 1) % AFTER] = np.where(k >= n - 1, after, 0.0)
+def _ema(ring: Array, before: Any, after: Any, k: Array, close: Array, n: int) -> None:
+    known = ring[before]
+    total = known + close
+    seeded = np.where(k == n - 1, total / n, total)
+    ring[after] = np.where(k >= n, known + 2.0 / (n + 1) * (close - known), seeded)
 
 
 def _smooth(
-    state: Any, column: str, row: Array, k: Array, value: Array, n: int, first: int = 0
+    ring: Array, before: Any, after: Any, k: Array, value: Array, n: int, first: int = 0
 ) -> None:
     """Wilder's smoothing of values that begin at candle `first`; a plain sum until the seed is complete."""
-    before = state[column][row, k % AFTER]
+    known = ring[before]
     seed = n - 1 + first  # the candle that completes it
-    total = before + value
-    after = np.where(k == seed, total / n, total)
-    state[column][row, (k + 1) % AFTER] = np.where(k > seed, (before * (n - 1) + value) / n, after)
+    total = known + value
+    seeded = np.where(k == seed, total / n, total)
+    ring[after] = np.where(k > seed, (known * (n - 1) + value) / n, seeded)
 
 
-def _signal(state: Any, series: Series, row: Array, k: Array) -> None:
-    line = _ring(state, series, "ema_12", row, k) - _ring(state, series, "ema_26", row, k)
-    ring = state[f"{series.name}_signal"]
-    before = ring[row, k % AFTER]
-    total = np.where(k >= 25, before + line, 0.0)
+def _signal(ring: Array, before: Any, after: Any, k: Array, line: Array) -> None:
+    known = ring[before]
+    total = np.where(k >= 25, known + line, 0.0)
     seeded = np.where(k == 33, total / 9, total)
-    ring[row, (k + 1) % AFTER] = np.where(k > 33, before + 0.2 * (line - before), seeded)
+    ring[after] = np.where(k > 33, known + 0.2 * (line - known), seeded)
+
+
+def _move_sum(
+    sums: Array, rests: Array, before: Any, after: Any, entering: Array, leaving: Array
+) -> None:
+    """A sum over a window moved on by one; `rests` keeps what rounding took from it."""
+    total, lost = _exact_sum(sums[before], entering)
+    total, more = _exact_sum(total, -leaving)
+    sums[after] = total
+    rests[after] = rests[before] + lost + more
+
+
+def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """(a + b rounded, what rounding took): their sum is exact."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _extreme(
+    state: Any, series: Series, row: Array, k: Array, column: str, ufunc: np.ufunc, n: int
+) -> None:
+    """The highest high or lowest low of n candles: searched anew only where the extreme left."""
+    ring = state[f"{series.name}_{'highest' if column == 'high' else 'lowest'}_{n}"]
+    known = ring[row, k % AFTER]
+    now = at(state, series, column, row, k)
+    value = np.where(k > 0, ufunc(known, now), now)
+    leaving = at(state, series, column, row, k - n)
+    searched = np.flatnonzero((k >= n) & (ufunc(leaving, known) == leaving))
+    if len(searched):
+        value[searched] = _fold(state, series, column, row[searched], k[searched], ufunc, n)
+    ring[row, (k + 1) % AFTER] = value
+
+
+def _fold(
+    state: Any, series: Series, column: str, row: Array, k: Array, ufunc: np.ufunc, n: int
+) -> Array:
+    """The fold of a column over the n candles up to k, oldest first; meaningless for k < n - 1."""
+    values = at(state, series, column, row, k - n + 1)
+    for back in range(n - 2, -1, -1):
+        values = ufunc(values, at(state, series, column, row, k - back))
+    return values
+
+
+def _raw(state: Any, series: Series, row: Array, k: Array, close: Array) -> None:
+    n, after = series.stochastic, (row, (k + 1) % AFTER)
+    high = state[f"{series.name}_highest_{n}"][after]
+    low = state[f"{series.name}_lowest_{n}"][after]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        raw = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
+    state[f"{series.name}_raw"][row, (k + 1) % RAWS] = np.where(k >= n - 1, raw, np.nan)
 
 
 # -- what a series knows at candle k of each row
@@ -198,7 +290,7 @@ def last_of(state: Any, series: Series, row: Array) -> Array:
 
 def at(state: Any, series: Series, column: str, row: Array, k: Array) -> Array:
     """A column of candle k; what lies there is only meaningful for 0 <= k."""
-    return np.asarray(state[f"{series.name}_{column}"][row, k % series.width])
+    return np.asarray(state[f"{series.name}_{column}"][row, k % series.width(column)])
 
 
 def _ring(state: Any, series: Series, name: str, row: Array, k: Array) -> Array:
@@ -210,14 +302,24 @@ def _known(values: Array, is_known: Array) -> Array:
 
 
 def mean_close(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
-    """sma_n: mean of the n closes up to candle k, added oldest first."""
-    mean = np.full(len(row), np.nan)
-    enough = np.flatnonzero(k + 1 >= n)
-    if len(enough):
-        places = (k[enough, None] + np.arange(1 - n, 1)) % series.width
-        closes = state[f"{series.name}_close"][row[enough, None], places]
-        mean[enough] = np.add.accumulate(closes, axis=1)[:, -1] / n
-    return mean
+    """sma_n: mean of the n closes up to candle k."""
+    total = _ring(state, series, f"sum_{n}", row, k) + _ring(state, series, f"rest_{n}", row, k)
+    return _known(total / n, k >= n - 1)
+
+
+def mean_volume(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+    """Mean volume of the n candles up to candle k."""
+    return _known(_ring(state, series, f"mean_{n}", row, k), k >= n - 1)
+
+
+def highest(state: Any, series: Series, row: Array, k: Array) -> Array:
+    """The highest high of the last RECENT candles."""
+    return _known(_ring(state, series, f"highest_{RECENT}", row, k), k >= RECENT - 1)
+
+
+def lowest(state: Any, series: Series, row: Array, k: Array) -> Array:
+    """The lowest low of the last RECENT candles."""
+    return _known(_ring(state, series, f"lowest_{RECENT}", row, k), k >= RECENT - 1)
 
 
 def ema(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
@@ -255,47 +357,41 @@ def bollinger(
     state: Any, series: Series, row: Array, k: Array, n: int = 20, wide: float = 2.0
 ) -> tuple[Array, Array, Array]:
     """(mid, upper, lower): the mean of n closes and `wide` population standard deviations around it."""
-    places = (k[:, None] + np.arange(1 - n, 1)) % series.width
-    closes = state[f"{series.name}_close"][row[:, None], places]
-    mid = np.add.accumulate(closes, axis=1)[:, -1] / n
-    square = np.add.accumulate((closes - mid[:, None]) ** 2, axis=1)[:, -1] / n
-    spread = wide * np.sqrt(square)
-    known = k >= n - 1
-    return _known(mid, known), _known(mid + spread, known), _known(mid - spread, known)
+    mid = mean_close(state, series, row, k, n)
+    square = np.zeros(len(row))
+    for back in range(n - 1, -1, -1):
+        square += (at(state, series, "close", row, k - back) - mid) ** 2
+    spread = wide * np.sqrt(square / n)
+    return mid, mid + spread, mid - spread
 
 
 def stochastic(
-    state: Any, series: Series, row: Array, k: Array, n: int = 14, slow: int = 3, of: int = 3
+    state: Any, series: Series, row: Array, k: Array, slow: int = 3, of: int = 3
 ) -> tuple[Array, Array]:
     """(%K, %D) of George Lane's stochastic: raw %K over n candles, its mean of 3, and the mean of 3 of that.
 
     Where the n candles have no range raw %K is 50.
     """
-    raws = np.full((len(row), slow + of - 1), np.nan)
-    for back in range(slow + of - 1):
-        last = k - back
-        places = (last[:, None] + np.arange(1 - n, 1)) % series.width
-        high = state[f"{series.name}_high"][row[:, None], places].max(axis=1)
-        low = state[f"{series.name}_low"][row[:, None], places].min(axis=1)
-        close = at(state, series, "close", row, last)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            raw = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
-        raws[:, back] = _known(raw, last >= n - 1)
-    slowed = np.stack(
-        [np.add.accumulate(raws[:, b : b + slow], axis=1)[:, -1] / slow for b in range(of)], axis=1
-    )
-    return slowed[:, 0], np.add.accumulate(slowed, axis=1)[:, -1] / of
+    known = k + 1 >= series.stochastic
+    raw = state[f"{series.name}_raw"]
+    raws = [
+        _known(raw[row, (k + 1 - back) % RAWS], known & (k - back >= series.stochastic - 1))
+        for back in range(slow + of - 1)
+    ]
+    slowed = [sum(raws[b + 1 : b + slow], raws[b]) / slow for b in range(of)]
+    return slowed[0], sum(slowed[1:], slowed[0]) / of
 
 
 def scale(state: Any, series: Series, row: Array, factor: Array) -> None:
     """Multiply every price of some rows, and divide volumes: a split took effect."""
     name = series.name
     for column in ("open", "high", "low", "close"):
-        state.put(f"{name}_{column}", row, state[f"{name}_{column}"][row] * factor[:, None])
-    state.put(f"{name}_volume", row, state[f"{name}_volume"][row] / factor[:, None])
+        values = state[f"{name}_{column}"][row] * factor[:, None]
+        state.put(f"{name}_{column}", (row, slice(None)), values)
+    values = state[f"{name}_volume"][row] / factor[:, None]
+    state.put(f"{name}_volume", (row, slice(None)), values)
     for column in series.recursions:
-        if column != "run":
+        if column.startswith("mean_"):
+            state[f"{name}_{column}"][row] /= factor[:, None]
+        elif column != "run":
             state[f"{name}_{column}"][row] *= factor[:, None]
-    if series.has_recent:
-        for column in ("recent_high", "recent_low"):
-            state[f"{name}_{column}"][row] *= factor

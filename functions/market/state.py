@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functions.market.indicators import NAMES as INDICATORS
+from functions.market.outliers import STATE as OUTLIERS
+from functions.market.quotes import STATE as QUOTES
 from functions.market.series import Series
 
 MINUTE_NS = 60_000_000_000
@@ -21,7 +23,7 @@ SERIES = {
     "2m": Series("c2m", emas=(20,), rsis=(14,)),
     "5m": Series("c5m", emas=(9, 20), rsis=(14,), atr=14),
     "10m": Series("c10m"),
-    "15m": Series("c15m", emas=(9, 20, 21, 50), rsis=(14,)),
+    "15m": Series("c15m", width=64, emas=(9, 20, 21, 50), rsis=(14,)),
     "30m": Series("c30m"),
     "60m": Series("c60m", emas=(9, 21)),
     "2h": Series("c2h"),
@@ -30,6 +32,7 @@ SERIES = {
 }
 
 STATE = {
+    "setup": "text",  # the calendars a deployment adds, see sessions
     "closed_to": "text",  # the minute the clock has reached: candles that ended by then are closed
     "market": "u1",  # code of sessions.MARKETS, plus 1; 0 = not looked up
     "day": "i8",  # trading day the figures of the day are of
@@ -67,7 +70,12 @@ STATE = {
     "ext_high": "f8",  # of all sessions
     "ext_low": "f8",
     "prev_close": "f8",  # official close of the trading day before; 0 = not known
-    "factor": "f8",  # price factor that takes effect with the next trading day; 0 = none
+    "factor": "f8",  # price factor of a split that is to come; 0 = none
+    "factor_day": "i8",  # the trading day it comes with
+    "split_day": "i8",  # trading day of the newest split that daily history and closes are of
+    "split_factor": "f8",  # its factor
+    "scaled_day": "i8",  # the same of minutes, indicators and volumes by minute
+    "since_day": "i8",  # what is dated before this was another company under the same symbol
     "half_high": ("f8", 34),  # per half hour since 04:00, regular and extended as the hour says
     "half_low": ("f8", 34),
     "range_high": ("f8", len(OPENING_RANGES)),
@@ -104,6 +112,10 @@ STATE = {
     # -- machines of the metrics in use: what they hold, and whether they fired at the last print
     "arm.*": "i8",
     "hit.*": "u1",
+    # -- the newest quote
+    **QUOTES,
+    # -- prints held back
+    **OUTLIERS,
     # -- reference data: facts by name (float, marketcap, news_ns, ...); NaN or 0 = not known
     "fact.*": "f8",
     **{name: shape for one in SERIES.values() for name, shape in one.state.items()},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import machines, series, sessions
+from functions.market import firsts, machines, outliers, reference, series, sessions
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -101,7 +101,7 @@ def know_markets(state: Any, row: Array) -> Array:
     market = state["market"][row]
     if not market.all():
         for one in np.unique(row[market == 0]).tolist():
-            state["market"][one] = 1 + sessions.market_of(state.symbols[one])
+            state["market"][one] = 1 + sessions.market_of(state.symbols[one], state["setup"])
         market = state["market"][row]
     return market - 1
 
@@ -127,10 +127,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     traded = row[(state["day"][row] > 0) & _traded(state, row)]
     if len(traded):
         _end_day(state, traded)
-    factors = row[state["factor"][row] > 0]
-    if len(factors):
-        _scale(state, factors, state["factor"][factors].copy())
-        state["factor"][factors] = 0.0
+    reference.split_due(state, row, moment.day)
     state["post_before"][row] = state["volume_post"][row]
     for name in (
         *("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market"),
@@ -146,7 +143,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "prev",
             "prev_other",
         ),
-        *("vwap_closed", "same_minute", "same_time"),
+        *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     slot = state["profile_days"][row] % (DAYS + 1)
@@ -190,79 +187,23 @@ def _end_day(state: Any, row: Array) -> None:
     series.put_candles(state, SERIES["daily"], missing, state["day"][missing], candle)
 
 
-def _scale(state: Any, row: Array, factor: Array) -> None:
-    """A split takes effect: every price kept is multiplied, every volume divided."""
-    for one in SERIES.values():
-        series.scale(state, one, row, factor)
-    for name in ("ring_open", "ring_high", "ring_low", "closes"):
-        state.put(name, row, state[name][row] * factor[:, None])
-    state.put("ring_volume", row, state["ring_volume"][row] / factor[:, None])
-    state.put("profile", row, (state["profile"][row] / factor[:, None]).astype("f4"))
-    for name in ("prev_close", "last", "indicators", "bar"):
-        values = state[name][row]
-        state[name][row] = values * (factor[:, None] if values.ndim == 2 else factor)
-    for place, name in enumerate(INDICATORS):
-        if name.startswith(("rsi", "stoch")):
-            state["indicators"][row, place] /= factor
-        elif name.startswith("volume"):
-            state["indicators"][row, place] /= factor * factor
-    state["bar"][row, BAR.index("volume")] /= factor * factor
-    state["post_before"][row] /= factor
-
-
-def add_days(state: Any, days: Any) -> None:
-    """Daily history: bars of completed days, in order of date, and the factor for the day after each."""
-    row, date = days["row"], days["ts_ns"] // sessions.DAY_NS
-    know_markets(state, row)
-    factor = days.get("factor")
-    for day in np.unique(date).tolist():
-        here = np.flatnonzero(date == day)
-        rows = row[here]
-        past = here[(state["day"][rows] == 0) | (day < state["day"][rows])]
-        rows = row[past]
-        due = rows[state["factor"][rows] > 0]
-        if len(due):
-            _scale(state, due, state["factor"][due].copy())
-            state["factor"][due] = 0.0
-        candle = {name: days[name][past] for name in series.CANDLE}
-        series.put_candles(state, SERIES["daily"], rows, date[past], candle)
-        newest = state["c1d_n"][rows] - 1
-        is_newest = series.at(state, SERIES["daily"], "start", rows, newest) == day
-        state["prev_close"][rows[is_newest]] = candle["close"][is_newest]
-        if factor is not None:
-            told = factor[past]
-            known = is_newest & np.isfinite(told) & (told > 0) & (told != 1.0)
-            state["factor"][rows[known]] = told[known]
-
-
-def add_facts(state: Any, facts: Any) -> None:
-    """Reference data: the newest value of each named fact; `split` scales from the next day on."""
-    names = facts["name"]
-    for name in np.unique(names.astype(str)).tolist():
-        here = np.flatnonzero(names == name)
-        row, value = facts["row"][here], facts["value"][here]
-        if name == "split":
-            state["factor"][row] = value
-        elif name == "prev_close":
-            state["prev_close"][row] = value
-        else:
-            state[f"fact.{name}"][row] = value
-
-
 # -- prints
 
 
-def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
+def add_prints(
+    state: Any, trades: Any, uses: frozenset[str], holds_outliers: bool = False
+) -> Prints:
     """Move the state on by prints of one stretch; the prints that may fire.
 
-    uses    names of metrics in use: those that watch every print are moved on as well
+    uses            names of metrics in use: those that watch every print are moved on as well
+    holds_outliers  prints far from the market count in the volume only, until they are confirmed
 
     Prints of a minute behind the symbol's newest are late: they count in the volumes and fire
     nothing. Prints of an earlier trading day change nothing but bars.
     """
     row, ts_ns, price, size = trades["row"], trades["ts_ns"], trades["price"], trades["size"]
     upd = trades.get("upd")
-    where = sessions.moments(int(ts_ns[0]))
+    where = sessions.moments(int(ts_ns[0]), state["setup"])
     runs = runs_of(row)
     roll(state, runs.rows, where)
     market = state["market"][row] - 1
@@ -273,6 +214,10 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     counted = np.where(counts, size, 0.0)
     notional = counted * price
     minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
+    if upd is not None:
+        upd = _firsts(state, row, upd, np.where(is_today & ~is_late, days, firsts.NO_DAY))
+    if holds_outliers:
+        upd = _without_held(state, trades, upd, is_today & ~is_late, days, session)
     trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
     later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
     volumes = _sessions(state, runs, session, counted, notional)
@@ -289,14 +234,40 @@ def add_prints(state: Any, trades: Any, uses: frozenset[str]) -> Prints:
     complete(events)
     own = runs if is_all else runs_of(events.row)
     may_move = None if upd is None else (upd[place] & EXTREMES) > 0
+    moves = may_fire if upd is None else is_today & ~is_late & ((upd & EXTREMES) > 0)
+    if (moves & ~may_fire).any():  # prints that move highs and lows and are no last price
+        whole = Moments(row, ts_ns, price, minute, session, {})
+        _extremes(state, runs, whole, moves)
+        events.memo |= {name: values[place] for name, values in whole.memo.items()}
+    elif len(place):
+        _extremes(state, own, events, may_move)
     if len(place):
         _prices(state, own, events)
-        _extremes(state, own, events, may_move)
         _opens(state, events, may_move)
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
         machines.watch(state, own, events, uses)
     return Prints(own, events, ts_ns[place])
+
+
+def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
+    """What prints may update, once it is known which are the first eligible last of their day."""
+    if not (upd & firsts.LAST_IF_FIRST).any():
+        return upd
+    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    return firsts.settled(upd, row, day, last_day)
+
+
+def _without_held(
+    state: Any, trades: Any, upd: Array | None, is_in_time: Array, day: Array, session: Array
+) -> Array:
+    """What prints may update; those that are held as outliers only the volume."""
+    price = trades["price"]
+    upd = np.full(len(price), VOLUME | LAST | EXTREMES, dtype=np.uint8) if upd is None else upd
+    both = LAST | EXTREMES
+    may = is_in_time & ((upd & both) == both)
+    held = outliers.hold(state, trades["row"], trades["ts_ns"], price, may, day, session)
+    return np.where(held, upd & ~np.uint8(both), upd)
 
 
 def _minutes(state: Any, runs: Runs, minute: Array) -> tuple[Array, Array, Runs]:
@@ -506,7 +477,7 @@ def add_bars(state: Any, bars: Any) -> None:
 
 def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     row = bars["row"][place]
-    roll(state, row, sessions.moments(minute * MINUTE_NS))
+    roll(state, row, sessions.moments(minute * MINUTE_NS, state["setup"]))
     _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
@@ -580,7 +551,8 @@ def bucket_start(state: Any, row: Array, minute: int | Array, minutes: int) -> A
     """The minute at which each row's candle of a timeframe began: counted from the market's midnight."""
     market = state["market"][row] - 1
     ts_ns = int(np.max(minute)) * MINUTE_NS
-    midnight = np.array([one.midnight_ns // MINUTE_NS for one in sessions.moments(ts_ns)])[market]
+    where = sessions.moments(ts_ns, state["setup"])
+    midnight = np.array([one.midnight_ns // MINUTE_NS for one in where])[market]
     return np.asarray(minute - (minute - midnight) % minutes)
 
 
@@ -613,19 +585,24 @@ def close_candles(state: Any, name: str, row: Array, start: Array) -> None:
 
 def _keep_day(state: Any, row: Array, minute: int) -> None:
     """The bar's share in the day: highs and lows by half hour, opening ranges, volume by minute."""
-    where = sessions.moments(minute * MINUTE_NS)
+    where = sessions.moments(minute * MINUTE_NS, state["setup"])
     market = state["market"][row] - 1
     for code in np.unique(market).tolist():
         moment = where[code]
         rows = row[(market == code) & (state["day"][row] == moment.day)]
         if not len(rows) or moment.session == sessions.CLOSED:
             continue
-        since = minute - moment.midnight_ns // MINUTE_NS - (240 if code == sessions.US else 0)
+        if code == sessions.CRYPTO:
+            continue
+        since = minute - moment.start_ns // MINUTE_NS
         if code == sessions.US:
             _keep_half_hour(state, rows, minute, since)
-            _keep_profile(state, rows, minute, since)
-            if moment.session == sessions.MARKET:
-                _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
+        else:
+            high, low = (state[name][rows, minute % MINUTES] for name in ("ring_high", "ring_low"))
+            raise_extremes(state, rows, high, low, minute, code)
+        _keep_profile(state, rows, minute, since)
+        if moment.session == sessions.MARKET:
+            _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
 
 
 def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
@@ -643,9 +620,11 @@ def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     raise_extremes(state, row, high, low, minute)
 
 
-def raise_extremes(state: Any, row: Array, high: Array, low: Array, minute: int) -> None:
+def raise_extremes(
+    state: Any, row: Array, high: Array, low: Array, minute: int, market: int = sessions.US
+) -> None:
     """Bars may raise what prints did not: late prints, and days that came as bars."""
-    moment = sessions.moments(minute * MINUTE_NS)[sessions.US]
+    moment = sessions.moments(minute * MINUTE_NS, state["setup"])[market]
     names = [("ext_high", "ext_low")]
     if moment.session == sessions.MARKET:
         names.append(("day_high", "day_low"))
@@ -670,7 +649,7 @@ def _with_running(state: Any, row: Array) -> None:
     """The running minute's share in the extremes of a New York day."""
     row = row[state["live_high"][row] > 0]
     for minute in np.unique(state["minute"][row]).tolist():
-        moment = sessions.moments(minute * MINUTE_NS)[sessions.US]
+        moment = sessions.moments(minute * MINUTE_NS, state["setup"])[sessions.US]
         rows = row[(state["minute"][row] == minute) & (state["day"][row] == moment.day)]
         if len(rows) and moment.session != sessions.CLOSED:
             raise_extremes(state, rows, state["live_high"][rows], state["live_low"][rows], minute)
@@ -722,7 +701,8 @@ def tick(state: Any, clock_ns: int) -> None:
     row = np.arange(state.rows)
     if not len(row):
         return
-    roll(state, row, sessions.moments(clock_ns))
+    outliers.release(state, clock_ns)
+    roll(state, row, sessions.moments(clock_ns, state["setup"]))
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
     if now <= before:
         return

@@ -131,7 +131,14 @@ PARTS = {
     "bb_20_2.0": ("bb_20_2.0_upper", "bb_20_2.0_lower"),
     "stoch_14_3_3": ("stoch_14_3_3_d",),
 }
-HELPERS = ("change_10m", "vwap_dist_5m_pct")  # computed as well: for symmetry, for a toplist
+# Of the best bid and offer; sizes in shares, times in seconds.
+QUOTES = ("bid", "ask", "bid_size", "ask_size", "mid", "spread", "spread_pct", "locked_s", "crossed_s")  # fmt: skip
+# Computed as well: for symmetry, for a toplist, of the price bands, of quotes.
+HELPERS = (
+    *("change_10m", "vwap_dist_5m_pct"),
+    *("limit_state_s", "dist_to_limit_up_pct", "dist_to_limit_down_pct"),
+    *QUOTES,
+)
 
 FAMILY_OF = {name: family for family in FAMILIES for name in family.names}
 

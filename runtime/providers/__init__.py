@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from runtime.frames import Array, Frame
+from runtime.providers.clocks import Watermark
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -31,7 +32,7 @@ class Batch:
     neither; each of its rows is one clock event.
     """
 
-    kind: str  # trades, quotes, status or clock
+    kind: str  # trades, quotes, status, clock, daily or reference
     columns: dict[str, Array]
     symbols: list[str]
     index: Array | None
@@ -83,12 +84,14 @@ def clocked(trades: Iterable[Batch], after_ns: int = 0) -> Iterator[Batch]:
     """Cut batches at whole seconds of event time and put the clock events between them.
 
     A clock event for second s comes after every earlier-arrived trade, before the first trade whose
-    time is at or past s. Trades that are older than the clock stay where they arrived.
+    time is at or past s. Trades that are older than the clock stay where they arrived, and so do those
+    whose time lies ahead of their receipt (column `recv_ns`, see `runtime.providers.clocks`).
     """
     clock_ns = after_ns // SECOND_NS * SECOND_NS if after_ns else 0
     newest_ns = after_ns
+    watermark = Watermark(after_ns)
     for batch in trades:
-        times = np.maximum.accumulate(np.maximum(batch.columns["ts_ns"], newest_ns))
+        times = _event_times(batch, newest_ns, watermark)
         seconds = times // SECOND_NS * SECOND_NS
         if not clock_ns:
             clock_ns = int(seconds[0])
@@ -106,6 +109,14 @@ def clocked(trades: Iterable[Batch], after_ns: int = 0) -> Iterator[Batch]:
     if clock_ns:
         end_ns = (newest_ns // MINUTE_NS + 1) * MINUTE_NS + END_NS
         yield clock_batch(clocks_between(clock_ns, end_ns))
+
+
+def _event_times(batch: Batch, newest_ns: int, watermark: Watermark) -> Array:
+    """Event time at each event; one that lies ahead of its receipt does not move it on."""
+    times, received = batch.columns["ts_ns"], batch.columns.get("recv_ns")
+    if received is None:
+        return np.asarray(np.maximum.accumulate(np.maximum(times, newest_ns)))
+    return watermark.advance(times, received)
 
 
 def clock_batch(times: Array) -> Batch:
@@ -166,15 +177,19 @@ def speed_of(text: str) -> float:
 
 
 def backtest_events(
-    files: list[str], progress: Callable[[int, int], None]
+    files: list[str],
+    progress: Callable[[int, int], None],
+    daily: list[Path] | None = None,
+    reference: list[Path] | None = None,
 ) -> Iterator[tuple[str, Frame]]:
-    """Trades and clock events of files as frames, in the order in which the live feed publishes them."""
+    """Trades, clock events and what is known beside them, from files, as frames in the order of a live feed."""
     from runtime.providers.file import FileProvider
+    from runtime.providers.history import informed
 
     provider = FileProvider([Path(name) for name in files])
     done, told = 0, 0
-    for batch in provider.batches():
-        done += 0 if batch.kind == "clock" else len(batch)
+    for batch in informed(provider, daily or [], reference or []).batches():
+        done += len(batch) if batch.kind == "trades" else 0
         if done - told > 100_000:
             told = done
             progress(done, provider.trades)

@@ -2,38 +2,58 @@
 
 Columns: symbol, ts_ns, price, size; `upd` (what a print may update), `id` and `count` where there are.
 Without `upd` sale conditions (`conditions`, and `tape` or A) are mapped to it; without both every print
-is eligible. Trades whose TAQ `correction` says that they were cancelled are left out.
+is eligible. Trades whose TAQ `correction` says that they were cancelled are left out. Conditions
+nobody knows leave the volume and are counted in `unknown_conditions`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from runtime import telemetry
 from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
-from runtime.providers.conditions import flags_of
+from runtime.providers.conditions import ODD_LOTS, flags_of
+from runtime.providers.symbols import normal_table
 from runtime.tables import TableError, read_trades
 
+log = telemetry.get_logger(__name__)
+
 BATCH_ROWS = 65_536
+SOURCE_LETTERS_MAX = 32  # a label of metrics and of every frame
 
 
 class FileProvider:
-    """Trades of one or more files, ordered by time; the order of rows breaks ties."""
+    """Trades of one or more files, ordered by time; the order of rows breaks ties.
 
-    name = "file"
+    Symbols are spelled as `runtime.providers.symbols` says; test symbols and cancelled trades are left out.
+    """
+
     warm_ns = 0
 
-    def __init__(self, paths: list[Path], speed: float = 1.0, order: str = "time") -> None:
+    def __init__(
+        self,
+        paths: list[Path],
+        speed: float = 1.0,
+        order: str = "time",
+        odd_lots: str = "volume",
+        source: str = "file",
+    ) -> None:
+        self.name = source  # what frames carry as `src`
         self.speed = speed
         self._symbols: list[str] = []
-        self.unknown_conditions = 0
+        self._odd_lots = odd_lots
+        self.unknown_conditions: Counter[str] = Counter()  # code -> prints that carry it
         parts = [self._eligible(read_trades(path)) for path in paths]
         if not parts:
             raise ProviderError("file: expected at least one file")
         names = [name for name in parts[0] if all(name in part for part in parts)]
+        if order == "time" and "recv_ns" in names:
+            names.remove("recv_ns")  # event time is in order: nothing to check against receipt
         place: dict[str, int] = {}
         for part in parts:
             part["symbol"] = np.array([place.setdefault(s, len(place)) for s in part["symbol"]])
@@ -49,10 +69,20 @@ class FileProvider:
         conditions, tape = part.pop("conditions", None), part.pop("tape", [])
         if conditions is not None:
             tapes = tape or ["A"] * len(conditions)
-            part["upd"], unknown = flags_of(conditions, tapes, part["ts_ns"])
-            self.unknown_conditions += unknown
-        good = part.pop("is_good", None)
-        if good is None or good.all():
+            part["upd"], unknown = flags_of(conditions, tapes, part["ts_ns"], self._odd_lots)
+            for code in unknown.keys() - self.unknown_conditions.keys():
+                log.warning("unknown sale condition: volume only", code=code, prints=unknown[code])
+            for code, prints in unknown.items():
+                telemetry.UNKNOWN_CONDITIONS.labels(code).inc(prints)
+            self.unknown_conditions.update(unknown)
+        good = part.pop("is_good", np.ones(len(part["ts_ns"]), dtype=bool))
+        names = normal_table(part["symbol"])
+        if any(symbol != name for symbol, name in names.items()) or len(names) < len(
+            set(part["symbol"])
+        ):
+            good = good & np.array([symbol in names for symbol in part["symbol"]])
+            part["symbol"] = [names.get(symbol, symbol) for symbol in part["symbol"]]
+        if good.all():
             return part
         part["symbol"] = [
             one for one, keep in zip(part["symbol"], good.tolist(), strict=True) if keep
@@ -77,15 +107,27 @@ class FileProvider:
 
 
 def open_file(path: str, given: dict[str, str]) -> FileProvider:
-    """file:///a.parquet,/b.csv?speed=10&order=arrival; speed=max publishes as fast as possible."""
-    known = {"speed": speed_of, "order": _order}
+    """file:///a.parquet,/b.csv?speed=10&order=arrival&odd_lots=eligible&source=iex.
+
+    speed     max publishes as fast as possible
+    order     time (default) or arrival: the order of rows
+    odd_lots  volume (default) or eligible: whether odd lots may set prices
+    source    whose trades they are, told in every frame: a feed of one exchange is not the tape
+    """
+    known = {"speed": speed_of, "order": _order, "odd_lots": _odd_lots, "source": _source}
     taken = take_parameters(given, known)
     paths = [Path(name) for name in path.split(",") if name]
     missing = [str(one) for one in paths if not one.exists()]
     if missing:
         raise ProviderError(f"no file {', '.join(missing)}")
     try:
-        return FileProvider(paths, taken.get("speed", 1.0), taken.get("order", "time"))
+        return FileProvider(
+            paths,
+            taken.get("speed", 1.0),
+            taken.get("order", "time"),
+            taken.get("odd_lots", "volume"),
+            taken.get("source", "file"),
+        )
     except TableError as error:
         raise ProviderError(str(error)) from error
 
@@ -93,4 +135,16 @@ def open_file(path: str, given: dict[str, str]) -> FileProvider:
 def _order(text: str) -> str:
     if text not in ("time", "arrival"):
         raise ValueError("expected time or arrival")
+    return text
+
+
+def _odd_lots(text: str) -> str:
+    if text not in ODD_LOTS:
+        raise ValueError(f"expected one of {', '.join(ODD_LOTS)}")
+    return text
+
+
+def _source(text: str) -> str:
+    if not 0 < len(text) <= SOURCE_LETTERS_MAX or not text.replace("-", "").isalnum():
+        raise ValueError(f"expected 1 to {SOURCE_LETTERS_MAX} letters, digits and -")
     return text

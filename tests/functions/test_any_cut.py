@@ -47,7 +47,7 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
             "ts_ns": START_NS + (second - late_s) * 10**9 + np.sort(draw.integers(0, 10**9, count)),
             "price": price[row] + draw.choice([0.0, 0.01], count),
             "size": draw.integers(1, 200, count) / 7,
-            "upd": draw.choice(np.array([7, 7, 7, 1], dtype=np.uint8), count),
+            "upd": draw.choice(np.array([7, 7, 7, 1, 37], dtype=np.uint8), count),
             "id": second * 100 + np.arange(count),
             "index": row,
         }
@@ -60,9 +60,10 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
         ):  # of these prints; or of others, and then before or without their trade
             events.append(("ticks.corrections", corrections(draw, trades)))
             events.insert(-draw.choice([1, 1, 1, 3]) % len(events), events.pop())
+        events.append(("ticks.quotes", quotes(draw, START_NS + second * 10**9)))
         events.append(("ticks.clock", {"ts_ns": np.array([START_NS + (second + 4) * 10**9])}))
     names = np.empty(1, dtype=object)
-    names[0] = "price volume_5m rsi_14 crossed_above_vwap"
+    names[0] = "price volume_5m rsi_14 crossed_above_vwap bid spread crossed_s locked_s bid_size"
     clock_ns = np.array([START_NS + 364 * 10**9])
     events.append(("ask.metrics", {"ts_ns": clock_ns, "names": names}))
     return events
@@ -75,6 +76,21 @@ def corrections(draw: np.random.Generator, trades: dict[str, Any]) -> dict[str, 
     right = draw.choice([np.nan, 0.0, 0.05, -0.05], 3) + named["price"]
     new_size = np.where(np.isnan(right), 0.0, named["size"] + 1)
     return {**named, "new_price": right, "new_size": new_size}
+
+
+def quotes(draw: np.random.Generator, ts_ns: int) -> dict[str, Any]:
+    """Quotes of one second: some locked, crossed, one-sided, not firm or older than the one before."""
+    count = int(draw.integers(1, 9))
+    return {
+        "ts_ns": ts_ns + draw.integers(0, 10**9, count),
+        "bid": draw.choice([0.0, 9.99, 10.0, 10.01], count),
+        "ask": draw.choice([0.0, 10.0, 10.01, 10.02], count),
+        "bid_size": draw.integers(0, 9, count).astype(float),
+        "ask_size": draw.integers(0, 9, count).astype(float),
+        "condition": draw.choice(np.array([0, 0, 0, 4], dtype=np.uint8), count),
+        "lots": draw.choice(np.array([0, 1], dtype=np.uint8), count),
+        "index": draw.integers(0, len(SYMBOLS), count),
+    }
 
 
 def answers(events: list[tuple[str, dict[str, Any]]], cut: Any) -> dict[str, list[Any]]:

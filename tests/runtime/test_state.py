@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from runtime.contract import ContractError, function
 from runtime.frames import Frame
-from runtime.state import (
-    Rows,
-    StateChanged,
-    Table,
-    carried,
-    pack_columns,
-    schema_of,
-    shape_of,
-    unpack_columns,
-)
+from runtime.snapshots import pack, unpack
+from runtime.state import Rows, StateChanged, Table, carried, schema_of, shape_of
 
 SHAPES = {"high": "f8", "ring": ("i8", 3), "note": "text", "armed.*": "u1"}
 
@@ -55,13 +47,13 @@ def test_what_is_undone_leaves_no_trace(changes: list[tuple[int, float]], is_who
     table["note"] = "before"
     before = {name: np.copy(column) for name, column in table.columns().items()}
     touched = None if is_whole else np.array(sorted({row for row, _ in changes}), dtype=np.int64)
-    mark = table.mark(touched)
+    table.mark(touched)
     for row, value in changes:
         table["high"][row] = value
         table["ring"][row, 1] = 7
         table["armed.x"][row] = 1
     table["note"] = "after"
-    table.undo(mark)
+    table.undo()
     after = table.columns()
     assert after.keys() == before.keys()
     assert all(np.array_equal(after[name], before[name]) for name in before)
@@ -71,12 +63,12 @@ def test_a_snapshot_comes_back_and_writes_only_what_changed() -> None:
     _, table = table_of(100)
     table["high"][:] = np.arange(100)
     table["note"] = "hello"
-    first = pack_columns(table.columns(), "1-1")
+    first = pack(table.stored(), "1-1")
     table["ring"][5] = 9
-    second = pack_columns(table.columns(), "1-2", first.meta)
+    second = pack(table.stored(), "1-2", first.meta)
     assert len(second.blob) == table["ring"].nbytes
     assert set(second.meta["blobs"]) == {"1-1", "1-2"}
-    columns = unpack_columns(second.meta, {"1-1": first.blob, "1-2": second.blob})
+    columns = unpack(second.meta, {"1-1": first.blob, "1-2": second.blob})
     _, restored = table_of(100)
     restored.load(columns)
     assert all(np.array_equal(restored[name], table[name]) for name in ("high", "ring"))
@@ -85,10 +77,10 @@ def test_a_snapshot_comes_back_and_writes_only_what_changed() -> None:
 
 def test_bytes_that_are_not_those_saved_are_noticed() -> None:
     _, table = table_of(10)
-    snapshot = pack_columns(table.columns(), "1-1")
+    snapshot = pack(table.stored(), "1-1")
     spoiled = bytes([snapshot.blob[0] ^ 1]) + snapshot.blob[1:]
     with pytest.raises(ValueError, match="checksum differs"):
-        unpack_columns(snapshot.meta, {"1-1": spoiled})
+        unpack(snapshot.meta, {"1-1": spoiled})
 
 
 @pytest.mark.parametrize("wrong", ["f7", ("f8", 0), ("f8", "x"), 5, None])
