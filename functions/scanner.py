@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import corrections, halts, machines, metrics, reference, sessions, tape
+from functions.market import corrections, halts, metrics, reference, sessions, tape
 from functions.market.clocks import in_time
 from functions.market.outliers import forget
 from functions.market.quotes import add_quotes
@@ -191,6 +191,7 @@ def scan(trades, state, settings, clock):
     alerts = []
     for rows in tape.parts_of(trades["ts_ns"]):
         prints = tape.add_prints(state, trades[rows], uses, settings["outliers"] == "hold")
+        metrics.watch(state, prints, uses)
         halts.watch_limits(state, prints.runs, prints.events)
         names = tape.ordinals(state, prints.runs, prints.ts_ns)
         if rules.rules and len(prints.ts_ns):
@@ -200,7 +201,7 @@ def scan(trades, state, settings, clock):
 
 def watched(names):
     """The metrics kept ready for no rule."""
-    return machines.NAMES | {"running_up_60s"} if names == "*" else frozenset(names.split())
+    return metrics.WATCHED if names == "*" else frozenset(names.split())
 
 
 def fire(state, rules, prints, names, is_always):

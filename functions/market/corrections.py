@@ -1,7 +1,7 @@
 """What a correction or cancel changes in the scanner: totals, the running minute, last prices, extremes.
 
-Values of closed minutes are put right by the revision of their bar that follows. What happened at a
-print (crossings, breaks, rejections) stays as it happened, and nothing here fires an alert.
+Prices and candles of closed minutes are put right by the revision of their bar that follows, at the
+next clock event. What happened at a print (crossings, breaks, rejections) stays as it happened, and nothing here fires an alert.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import sessions, tape
-from functions.market.state import DAYS, MINUTE_NS, MINUTES, OPENING_RANGES, PROFILE_MINUTES
+from functions.market import sessions, tape, windows
+from functions.market.state import DAYS, MINUTE_NS, PROFILE_MINUTES
 from functions.market.tape import EXTREMES, HALF_HOUR, LAST, VOLUME
+from functions.market.windows import FLOWS, PRICES
 
 Array = NDArray[Any]
 
@@ -139,11 +140,10 @@ def _adjust(state: Any, one: Corrected) -> None:
         _add_to_session(state, one.row, moment.session, volume, notional)
     if one.minute == state["minute"][one.row]:
         _adjust_running(state, one, volume, notional, count)
-    else:
-        take_from_minute(state, one.row, one.minute, -volume, -notional, -count)
+    take_from_minute(state, one.row, one.minute, -volume, -notional, -count)
     if not is_today:
         return
-    if market != sessions.CRYPTO and not one.has_bar:
+    if market != sessions.CRYPTO and one.minute != state["minute"][one.row]:
         _add_to_profile(state, one, moment, volume)
     if (one.upd | one.new_upd) & LAST:
         _adjust_last(state, one, moment)
@@ -151,17 +151,19 @@ def _adjust(state: Any, one: Corrected) -> None:
         _adjust_open(state, one, moment, market)
     if (one.upd | one.new_upd) & EXTREMES and one.has_bar and moment.session != sessions.CLOSED:
         _adjust_extremes(state, one, moment, market)
-        if moment.session == sessions.MARKET:
-            _adjust_ranges(state, one, moment)
 
 
 def take_from_minute(
     state: Any, row: int, minute: int, volume: float, notional: float, count: float
 ) -> None:
-    """Take volume, notional and trades from a closed minute of the ring.
-
-    Nothing to do: what the ring holds of a minute is its bar, and the bar's revision follows.
-    """
+    """Take volume, notional and trades from a minute of the ring that its prints had filled."""
+    newest = int(state["clean_to"][row])
+    if not max(newest - FLOWS + 1, int(state["flows_from"][row]), 1) <= minute <= newest:
+        return
+    at = (row, minute % FLOWS)
+    for name, value in zip(windows.SUMS, (volume, notional, count), strict=True):
+        state.put(f"ring_{name}", at, max(float(state[f"ring_{name}"][at]) - value, 0.0))
+    state["windows_minute"][row] = 0  # what is folded of it is folded again
 
 
 def _add(state: Any, name: str, row: int, value: float) -> None:
@@ -190,13 +192,10 @@ def _adjust_running(
     _add(state, "live_count", row, count)
     high, low = (price if price > 0 else 0.0 for price in (one.high, one.low))
     state["live_high"][row], state["live_low"][row] = high, low
-    state["met_high"][row] = min(state["met_high"][row], high)
-    if low:
-        state["met_low"][row] = max(state["met_low"][row], low)
 
 
 def _add_to_profile(state: Any, one: Corrected, moment: sessions.Moment, volume: float) -> None:
-    """The volume of a minute whose bar is not known any more: no revision will say it."""
+    """The volume of a closed minute among those of its day."""
     since = one.minute - moment.start_ns // MINUTE_NS
     if 0 <= since < PROFILE_MINUTES:
         place = int(state["profile_days"][one.row]) % (DAYS + 1) * PROFILE_MINUTES + since
@@ -209,8 +208,9 @@ def _add_to_profile(state: Any, one: Corrected, moment: sessions.Moment, volume:
 
 def _traded_minutes(state: Any, row: int, first: int, end: int) -> Array:
     """The closed minutes with a bar from `first` up to, not with, `end`, ascending."""
-    minutes = state["ring_minute"][row]
-    return np.sort(minutes[(minutes >= max(first, 1)) & (minutes < end)])
+    newest = int(state["clean_to"][row])
+    minutes = np.arange(max(first, newest - PRICES + 1, 1), min(end, newest + 1))
+    return np.asarray(minutes[state["ring_high"][row, minutes % PRICES] > 0])
 
 
 def _adjust_last(state: Any, one: Corrected, moment: sessions.Moment) -> None:
@@ -223,7 +223,7 @@ def _adjust_last(state: Any, one: Corrected, moment: sessions.Moment) -> None:
     if not price > 0:
         before = _traded_minutes(state, row, 1, one.minute)
         minute = int(before[-1]) if len(before) else 0
-        price = float(state["closes"][row, minute % MINUTES]) if minute else 0.0
+        price = float(state["closes"][row, minute % PRICES]) if minute else 0.0
         is_today = minute * MINUTE_NS >= moment.midnight_ns
     if state["seen"][row] == one.price:
         state["seen"][row] = price if is_today else 0.0
@@ -250,7 +250,7 @@ def _adjust_close(state: Any, one: Corrected, moment: sessions.Moment) -> None:
     before = traded[traded < one.minute]
     price = one.close
     if not price > 0:
-        price = float(state["closes"][row, before[-1] % MINUTES]) if len(before) else 0.0
+        price = float(state["closes"][row, before[-1] % PRICES]) if len(before) else 0.0
     state["close_market"][row] = price
 
 
@@ -272,7 +272,7 @@ def _adjust_open(state: Any, one: Corrected, moment: sessions.Moment, market: in
         return
     price, later = one.open, traded[traded > one.minute]
     if not price > 0:
-        price = float(state["ring_open"][row, later[0] % MINUTES]) if len(later) else 0.0
+        price = float(state["ring_open"][row, later[0] % PRICES]) if len(later) else 0.0
     state[name][row] = price
 
 
@@ -306,14 +306,14 @@ def _adjust_extremes(state: Any, one: Corrected, moment: sessions.Moment, market
         return
     for up, down in names:
         first_ns = moment.start_ns if up == "ext_high" else moment.open_ns
-        high, low = _extremes_between(state, one, first_ns // MINUTE_NS, one.minute + MINUTES)
+        high, low = _extremes_between(state, one, first_ns // MINUTE_NS, one.minute + PRICES)
         state[up][row], state[down][row] = high, low
 
 
 def _extremes_between(state: Any, one: Corrected, first: int, end: int) -> tuple[float, float]:
     """High and low of the minutes from `first` up to `end`, its own as corrected; 0 where none is."""
     minutes = _traded_minutes(state, one.row, first, end)
-    slots = minutes[minutes != one.minute] % MINUTES
+    slots = minutes[minutes != one.minute] % PRICES
     highs, lows = state["ring_high"][one.row, slots].tolist(), state["ring_low"][one.row, slots].tolist()  # fmt: skip
     running = int(state["minute"][one.row])
     if first <= running < end and running != one.minute:
@@ -330,33 +330,8 @@ def _adjust_half_hour(state: Any, one: Corrected, moment: sessions.Moment) -> No
     since = one.minute - moment.start_ns // MINUTE_NS
     first, half = one.minute - since % HALF_HOUR, since // HALF_HOUR
     minutes = _traded_minutes(state, one.row, first, first + HALF_HOUR)
-    slots = minutes[minutes != one.minute] % MINUTES
+    slots = minutes[minutes != one.minute] % PRICES
     highs = [*state["ring_high"][one.row, slots].tolist(), one.high]
     lows = [*state["ring_low"][one.row, slots].tolist(), one.low]
     state["half_high"][one.row, half] = max((p for p in highs if p > 0), default=0.0)
     state["half_low"][one.row, half] = min((p for p in lows if p > 0), default=0.0)
-
-
-def _adjust_ranges(state: Any, one: Corrected, moment: sessions.Moment) -> None:
-    """Opening ranges and the first minutes beyond them, from the closed minutes since the open."""
-    row, opened = one.row, moment.open_ns // MINUTE_NS
-    filled = int(state["filled"][row])
-    if (
-        one.minute > filled or filled - opened >= MINUTES
-    ):  # not closed yet, or the open is forgotten
-        return
-    minutes = _traded_minutes(state, row, opened, filled + 1)
-    slots = minutes % MINUTES
-    is_own = minutes == one.minute
-    highs = np.where(is_own, one.high, state["ring_high"][row, slots])
-    lows = np.where(is_own, one.low, state["ring_low"][row, slots])
-    for column, width in enumerate(OPENING_RANGES):
-        inside = minutes < opened + width
-        high = np.max(highs, where=inside & (highs > 0), initial=0.0)
-        low = np.min(lows, where=inside & (lows > 0), initial=np.inf)
-        state["range_high"][row, column] = high
-        state["range_low"][row, column] = low if np.isfinite(low) else 0.0
-        above, below = minutes[~inside & (highs > high)], minutes[~inside & (lows < low)]
-        has_range = high > 0
-        state["range_up"][row, column] = above[0] if has_range and len(above) else 0
-        state["range_down"][row, column] = below[0] if has_range and len(below) else 0

@@ -48,7 +48,7 @@ NAMES = frozenset((*REJECTIONS, *BOUNCES, *RETURNS))
 
 
 def watch(state: Any, runs: Runs, events: Any, uses: frozenset[str]) -> None:
-    """Move the machines in use on by prints; `events.memo["hit.<name>"]` says where they fired."""
+    """Move the machines in use on by prints; `events.memo["hit.<name>"]` is what they say at each."""
     wanted = NAMES & uses
     if not wanted:
         return
@@ -62,9 +62,20 @@ def watch(state: Any, runs: Runs, events: Any, uses: frozenset[str]) -> None:
         _watch_return(state, runs, events, name, price)
 
 
-def _keep(state: Any, runs: Runs, events: Any, name: str, fired: Array) -> None:
-    state[f"hit.{name}"][runs.rows] = fired[runs.lasts]
-    events.memo[f"hit.{name}"] = runs.unsorted(fired)
+def keep(state: Any, runs: Runs, events: Any, name: str, said: Array) -> None:
+    """What a metric of prints says at each, by symbol; the newest is kept. NaN = not known."""
+    code = np.where(np.isfinite(said), 1 + (said > 0), 0).astype(np.uint8)
+    state[f"hit.{name}"][runs.rows] = code[runs.lasts]
+    events.memo[f"hit.{name}"] = runs.unsorted(code)
+
+
+def said(code: Array) -> Array:
+    """0 or 1 as `keep` was told; NaN where it was not known."""
+    return np.where(code > 0, code - 1.0, np.nan)
+
+
+def _keep(state: Any, runs: Runs, events: Any, name: str, fired: Array, is_known: Array) -> None:
+    keep(state, runs, events, name, np.where(is_known, fired, np.nan))
 
 
 def _moved(state: Any, runs: Runs, name: str, is_set: Array, value: Array) -> tuple[Array, Array]:
@@ -79,7 +90,7 @@ def _moved(state: Any, runs: Runs, name: str, is_set: Array, value: Array) -> tu
 
 def _watch_rejection(state: Any, runs: Runs, events: Any, name: str, price: Array) -> None:
     side, timeframe = REJECTIONS[name]
-    level = state[f"{SERIES[timeframe].name}_recent_{side}"][runs.rows][runs.of]
+    level = recent(state, timeframe, side, runs.rows)[runs.of]
     with np.errstate(invalid="ignore", divide="ignore"):
         beyond = price / level - 1.0 if side == "high" else 1.0 - price / level
         known = level > 0
@@ -87,7 +98,7 @@ def _watch_rejection(state: Any, runs: Runs, events: Any, name: str, price: Arra
         is_gone = known & (beyond <= -REJECT)
         is_set = is_near | is_gone | ~known | (beyond > APPROACH)
     before, _ = _moved(state, runs, name, is_set, is_near.astype(np.int64))
-    _keep(state, runs, events, name, is_gone & (before > 0))
+    _keep(state, runs, events, name, is_gone & (before > 0), known)
 
 
 def _watch_bounces(
@@ -109,7 +120,7 @@ def _watch_bounces(
         for name in mine:
             within_ns = MINUTES_OF[BOUNCES[name][1]] * 60_000_000_000
             fired = is_bounce & (before > 0) & (ts_ns - before <= within_ns)
-            _keep(state, runs, events, name, fired)
+            _keep(state, runs, events, name, fired, np.isfinite(vwap))
 
 
 def _watch_return(state: Any, runs: Runs, events: Any, name: str, price: Array) -> None:
@@ -118,7 +129,14 @@ def _watch_return(state: Any, runs: Runs, events: Any, name: str, price: Array) 
     with np.errstate(invalid="ignore", divide="ignore"):
         is_near = np.abs(price - level) / level <= NEAR
     before, _ = _moved(state, runs, name, is_near, np.zeros(len(price), dtype=np.int64))
-    _keep(state, runs, events, name, is_near & (before > 0))
+    _keep(state, runs, events, name, is_near & (before > 0), np.isfinite(level))
+
+
+def recent(state: Any, timeframe: str, side: str, row: Array) -> Array:
+    """The recent high or low of a timeframe's closed candles; NaN where there are not enough."""
+    kept = SERIES[timeframe]
+    found = series.highest if side == "high" else series.lowest
+    return found(state, kept, row, series.last_of(state, kept, row))
 
 
 def ema_now(state: Any, timeframe: str, n: int, row: Array) -> Array:

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import halts, machines, quotes, series, sessions, tape
+from functions.market import days, halts, machines, quotes, series, sessions, tape, windows
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.state import (
     BAR,
     CHANGES,
     DAYS,
-    LOOK_BACK,
     MINUTE_NS,
-    MINUTES,
     MINUTES_OF,
     OPENING_RANGES,
     PROFILE_MINUTES,
@@ -36,7 +34,6 @@ from functions.market.vocabulary import FAMILY_OF, HELPERS, PARTS, table
 Array = NDArray[Any]
 Metric = Callable[[Any, Moments], Array]
 
-RING_WIDTHS = (14, 59)  # closed minutes of windows up to 15 and up to 60 minutes
 MINUTE_WINDOWS = (1, 2, 5, 10, 15, 30, 60)
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
@@ -67,11 +64,9 @@ def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
         return lambda: _positive(state[name][rows])
 
     later = {name: live(name) for name in ("live_volume", "live_notional", "live_count", "live_high", "live_low")}  # fmt: skip
-    later |= {name: live(name) for name in ("met_high", "met_low")}
-    later |= {name: kept(name) for name in ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market", "prev", "prev_other")}  # fmt: skip
+    later |= {name: kept(name) for name in ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")}  # fmt: skip
     later |= {name: positive(name) for name in ("day_high", "day_low", "ext_high", "ext_low")}
-    later |= {f"hit.{name}": kept(f"hit.{name}") for name in machines.NAMES}
-    found = Moments(rows, ts_ns, price, minute, session, later, row is None)
+    found = Moments(rows, ts_ns, price, minute, session, later, row is None, is_clock=True)
     found.where = where
     tape.complete(found)
     return found
@@ -81,6 +76,17 @@ def compute(names: Iterable[str], state: Any, events: Moments) -> dict[str, Arra
     """The named metrics at each event: name -> f8."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return {name: np.asarray(METRICS[name](state, events), dtype=float) for name in names}
+
+
+def watch(state: Any, prints: tape.Prints, uses: frozenset[str]) -> None:
+    """Move on, by prints, the metrics in use that are of a print: what they said at the last is kept."""
+    runs, events = prints.runs, prints.events
+    if not len(events):
+        return
+    machines.watch(state, runs, events, uses)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for name in sorted(uses & AT_PRINTS.keys()):
+            machines.keep(state, runs, events, name, AT_PRINTS[name](state, events)[runs.order])
 
 
 def listed(names: str) -> str:
@@ -122,71 +128,69 @@ def _fact(name: str) -> Metric:
 # -- windows of minutes
 
 
-def _minutes_before(s: Any, m: Moments, width: int) -> tuple[Any, Array]:
-    """(index, which are there) of the `width` closed minutes before each event's, newest first."""
-
-    def make() -> tuple[Any, Array]:
-        first = m.minute[0] if len(m) else 0
-        if m.is_all and (m.minute == first).all():
-            wanted = first - np.arange(1, width + 1)
-            index = (slice(None), wanted % MINUTES)
-            return index, s["ring_minute"][index] == wanted
-        wanted = m.minute[:, None] - np.arange(1, width + 1)
-        index = (m.row[:, None], wanted % MINUTES)
-        return index, s["ring_minute"][index] == wanted
-
-    return _kept(m, ("minutes", width), make)
+def _window(m: Moments, s: Any, name: str) -> Array:
+    """A column of `windows` at each event, folded first where it is not of the event's minute."""
+    return np.asarray(_kept(m, "windows", lambda: _windows(s, m))(name))
 
 
-def _running(s: Any, m: Moments, column: str, ufunc: np.ufunc, nothing: float, n: int) -> Array:
-    """The fold of a ring over the n - 1 closed minutes before each event's."""
-    if n <= 1:
-        return np.full(len(m), nothing)
-    width = next(one for one in RING_WIDTHS if n - 1 <= one)
+def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
+    minutes = np.unique(m.minute)
+    if len(minutes) <= 1 or m.is_clock:
+        row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
+        windows.refresh(s, row, m.minute if first is None else m.minute[first])
+        return lambda name: m.of(s, name)
+    found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
+    for minute in minutes.tolist():
+        here = np.flatnonzero(m.minute == minute)
+        row = np.unique(m.row[here])
+        windows.refresh(s, row, np.full(len(row), minute))
+        for name, values in found.items():
+            values[here] = s[name][m.row[here]]
+    return lambda name: found[name]
 
-    def make() -> Array:
-        index, is_there = _minutes_before(s, m, width)
-        values = np.where(is_there, s[column][index], nothing)
-        return ufunc.accumulate(values, axis=1)
 
-    return np.asarray(_kept(m, (column, ufunc.__name__, width), make)[:, n - 2])
+def _is_known(s: Any, m: Moments) -> Array:
+    """Whether anything was ever counted of a symbol."""
+    return (m.of(s, "flows_from") > 0) | (m.of(s, "bar_minute") > 0)
 
 
-def _sum(column: str, live: str, n: int) -> Metric:
+def _sum(name: str, n: int) -> Metric:
     def total(s: Any, m: Moments) -> Array:
-        is_known = m.of(s, "last_ns") > 0
-        return np.where(is_known, m[live] + _running(s, m, column, np.add, 0.0, n), np.nan)
+        live = m[f"live_{name}"]
+        values = live if n == 1 else live + _window(m, s, f"window_{name}_{n}")
+        return np.where(_is_known(s, m), values, np.nan)
 
     return total
 
 
 def _high(n: int) -> Metric:
-    def high(s: Any, m: Moments) -> Array:
-        return _positive(
-            np.maximum(m["live_high"], _running(s, m, "ring_high", np.maximum, 0.0, n))
-        )
-
-    return high
+    return lambda s, m: _positive(np.maximum(m["live_high"], _window(m, s, f"window_high_{n}")))
 
 
 def _low(n: int) -> Metric:
     def low(s: Any, m: Moments) -> Array:
-        live = np.where(m["live_low"] > 0, m["live_low"], np.inf)
-        return _finite(np.minimum(live, _running(s, m, "ring_low", np.minimum, np.inf, n)))
+        return _finite(np.minimum(_live_low(m), _window(m, s, f"window_low_{n}")))
 
     return low
+
+
+def _live_low(m: Moments) -> Array:
+    return np.where(m["live_low"] > 0, m["live_low"], np.inf)
 
 
 def _close_before(n: int) -> Metric:
     """The close of the newest bar at or before n minutes before each event's minute."""
 
     def before(s: Any, m: Moments) -> Array:
-        wanted, filled = m.minute - n, m.of(s, "filled")
-        place = np.minimum(wanted, filled)
-        first = m.of(s, "first_minute")
-        known = (first > 0) & (place >= first) & (filled - place < MINUTES)
-        known &= m.minute - place <= LOOK_BACK
-        return np.where(known, s["closes"][m.row, place % MINUTES], np.nan)
+        over = int(s["closed_to"] or 0) - 1  # the newest minute that is carried
+        first = int(m.minute[0]) if len(m) else 0
+        if m.is_all and (m.minute == first).all():
+            place: Any = min(first - n, over)
+            values = s["closes"][:, place % windows.PRICES]
+        else:
+            place = np.minimum(m.minute - n, over)
+            values = s["closes"][m.row, place % windows.PRICES]
+        return np.where((over > 0) & (over - place < windows.PRICES), _positive(values), np.nan)
 
     return lambda s, m: _kept(m, ("close before", n), lambda: before(s, m))
 
@@ -217,7 +221,7 @@ def _postmarket_volume(s: Any, m: Moments) -> Array:
 
 
 def _traded(s: Any, m: Moments, values: Array) -> Array:
-    return np.where(m.of(s, "last_ns") > 0, values, np.nan)
+    return np.where(_is_known(s, m), values, np.nan)
 
 
 def _open_of_gap(s: Any, m: Moments) -> Array:
@@ -243,48 +247,41 @@ def _minutes_in_market(s: Any, m: Moments) -> Array:
 # -- daily history
 
 
-def _days(s: Any, m: Moments, column: str, n: int) -> Array:
-    """A column of the newest n completed days, newest first; NaN where there are fewer than n."""
-
-    def make() -> Array:
-        last = m.of(s, "c1d_n") - 1
-        places = (last[:, None] - np.arange(n)) % SERIES["daily"].width
-        values = s[f"c1d_{column}"][m.row[:, None], places]
-        return np.where(last[:, None] >= n - 1, values, np.nan)
-
-    return np.asarray(_kept(m, ("days", column, n), make))
-
-
 def _mean_volume(n: int) -> Metric:
-    return lambda s, m: np.add.accumulate(_days(s, m, "volume", n), axis=1)[:, -1] / n
+    return _of_series("daily", series.mean_volume, n)
 
 
 def _close_days_ago(n: int) -> Metric:
-    return lambda s, m: _days(s, m, "close", n)[:, n - 1]
+    return _candle("daily", "close", n - 1)
+
+
+def _of_days(s: Any, m: Moments, name: str) -> Array:
+    _kept(m, "days", lambda: days.fold(s, m.row))
+    return m.of(s, name)
 
 
 def _days_high(n: int) -> Metric:
     """High of today and the n - 1 days before."""
-    return lambda s, m: np.fmax(m["ext_high"], _enough(_days(s, m, "high", n - 1), np.max))
+
+    def high(s: Any, m: Moments) -> Array:
+        past = _of_days(s, m, f"days_high_{n}")
+        return np.where(np.isfinite(past), np.fmax(m["ext_high"], _positive(past)), np.nan)
+
+    return high
 
 
 def _days_low(n: int) -> Metric:
-    return lambda s, m: np.fmin(m["ext_low"], _enough(_days(s, m, "low", n - 1), np.min))
+    def low(s: Any, m: Moments) -> Array:
+        past = _of_days(s, m, f"days_low_{n}")
+        return np.where(np.isfinite(past), np.fmin(m["ext_low"], past), np.nan)
 
-
-def _enough(values: Array, of: Any) -> Array:
-    return np.asarray(of(values, axis=1))
-
-
-def _with_history(metric: Metric, n: int) -> Metric:
-    return lambda s, m: np.where(m.of(s, "c1d_n") >= n - 1, metric(s, m), np.nan)
+    return low
 
 
 def _biggest_range(n: int) -> Metric:
     def biggest(s: Any, m: Moments) -> Array:
-        high, low = _days(s, m, "high", n - 1), _days(s, m, "low", n - 1)
-        past = np.max(100.0 * (high - low) / low, axis=1)
         today = 100.0 * (m["ext_high"] - m["ext_low"]) / m["ext_low"]
+        past = _of_days(s, m, f"days_range_{n}")
         return np.where(np.isfinite(past), np.fmax(past, today), np.nan)
 
     return biggest
@@ -319,7 +316,8 @@ def _candle(name: str, column: str, back: int = 0) -> Metric:
 
     def value(s: Any, m: Moments) -> Array:
         k = m.of(s, f"{kept.name}_n") - 1 - back
-        return np.where(k >= 0, s[f"{kept.name}_{column}"][m.row, k % kept.width], np.nan)
+        values = s[f"{kept.name}_{column}"][m.row, k % kept.width(column)]
+        return np.where(k >= 0, values, np.nan)
 
     return lambda s, m: _kept(m, ("candle", name, column, back), lambda: value(s, m))
 
@@ -463,25 +461,10 @@ def _bucket(s: Any, m: Moments, minutes: int) -> Array:
     return np.asarray(_kept(m, ("bucket", minutes), make))
 
 
-def _in_candle(s: Any, m: Moments, column: str, ufunc: np.ufunc, nothing: float, n: int) -> Array:
-    """The fold of a ring over the closed minutes of the running candle of n minutes."""
-    if n == 1:
-        return np.full(len(m), nothing)
-    start = _bucket(s, m, n)
-    wanted = start[:, None] + np.arange(n)
-    slots = wanted % MINUTES
-    is_there = (s["ring_minute"][m.row[:, None], slots] == wanted) & (wanted < m.minute[:, None])
-    values = np.where(is_there, s[column][m.row[:, None], slots], nothing)
-    return ufunc.accumulate(values, axis=1)[:, -1]
-
-
 def _candle_volume(s: Any, m: Moments, name: str) -> Array:
     n = MINUTES_OF[name]
-
-    def make() -> Array:
-        return m["live_volume"] + _in_candle(s, m, "ring_volume", np.add, 0.0, n)
-
-    return np.asarray(_kept(m, ("candle volume", name), make))
+    live = m["live_volume"]
+    return live if n == 1 else live + _window(m, s, f"candle_volume_{n}")
 
 
 def _mean_candles(s: Any, m: Moments, name: str, n: int) -> Array:
@@ -490,11 +473,9 @@ def _mean_candles(s: Any, m: Moments, name: str, n: int) -> Array:
 
     def make() -> Array:
         k = m.of(s, f"{kept.name}_n") - 1
-        start = s[f"{kept.name}_start"][m.row, k % kept.width]
+        start = series.at(s, kept, "start", m.row, k)
         k = k - (start >= _bucket(s, m, MINUTES_OF[name]))  # at its end the running one is closed
-        places = (k[:, None] - np.arange(n)) % kept.width
-        total = np.add.accumulate(s[f"{kept.name}_volume"][m.row[:, None], places], axis=1)[:, -1]
-        return np.where(k >= n - 1, total / n, np.nan)
+        return series.mean_volume(s, kept, m.row, k, n)
 
     return np.asarray(_kept(m, ("mean candles", name, n), make))
 
@@ -529,30 +510,48 @@ def _same_time(s: Any, m: Moments) -> Array:
 
 def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out: Array) -> None:
     first = moment.start_ns // MINUTE_NS
-    days = m.of(s, "profile_days")
-    kinds = s["profile_kind"]
-    place = place[days[place] > 0]
     for minute in np.unique(m.minute[place]).tolist():
         since = min(int(minute - first), PROFILE_MINUTES - 1)
         here = place[m.minute[place] == minute]
-        if since < 0:
-            continue
-        row, running = m.row[here], days[here] % (DAYS + 1)
-        profile = s["profile"].reshape(s.rows, DAYS + 1, PROFILE_MINUTES)
-        sums = profile[row, :, : since + 1].sum(axis=2, dtype=float)
-        ages = (running[:, None] - np.arange(DAYS + 1)[None, :]) % (DAYS + 1)
-        known = (ages > 0) & (ages <= np.minimum(days[here], DAYS)[:, None])
-        known &= kinds[row] == (2 if sessions.is_half_day(moment) else 1)
-        count = known.sum(axis=1)
-        mean = np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
-        out[here] = 100.0 * m["volume_daily"][here] / _positive(mean)
+        if since >= 0:
+            mean = _usual_volume(s, m.row[here], since, 2 if moment.is_half else 1)
+            out[here] = 100.0 * m["volume_daily"][here] / _positive(mean)
+
+
+def _usual_volume(s: Any, row: Array, since: int, kind: int) -> Array:
+    """Mean volume of the last days of a kind up to a minute of the day; NaN where none is known."""
+    days_over = s["profile_days"][row]
+    ages = (days_over[:, None] - np.arange(DAYS + 1)[None, :]) % (DAYS + 1)
+    known = (ages > 0) & (ages <= np.minimum(days_over, DAYS)[:, None])
+    known &= s["profile_kind"][row] == kind
+    count = known.sum(axis=1)
+    sums = np.full(known.shape, np.nan)
+    reached = s["same_minute"][row]
+    for minute in np.unique(reached).tolist():
+        here = np.flatnonzero(reached == minute)
+        sums[here] = _summed(s, row[here], minute, since + 1)
+    return np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+
+
+def _summed(s: Any, row: Array, begin: int, end: int) -> Array:
+    """Volume of every kept day up to minute `end`, moved on from minute `begin`, which is kept."""
+    is_on = end >= begin
+    sums = s["same_time"][row] if is_on else np.zeros((len(row), DAYS + 1))
+    rows = slice(None) if len(row) == s.rows else row
+    for minute in range(begin if is_on else 0, end):
+        for day in range(DAYS + 1):
+            sums[:, day] += s["profile"][rows, day * PROFILE_MINUTES + minute]
+    if is_on:
+        s["same_time"][row], s["same_minute"][row] = sums, end
+    return sums
 
 
 # -- levels
 
 
 def _recent(name: str, side: str) -> Metric:
-    return lambda s, m: _positive(m.of(s, f"{SERIES[name].name}_recent_{side}"))
+    function = series.highest if side == "high" else series.lowest
+    return _of_series(name, function)
 
 
 def _near_high(level: Metric) -> Metric:
@@ -574,7 +573,9 @@ def _near_low(level: Metric) -> Metric:
 def _broke_high(name: str) -> Metric:
     def flag(s: Any, m: Moments) -> Array:
         level, n = _recent(name, "high")(s, m), MINUTES_OF[name]
-        running = np.maximum(m["met_high"], _in_candle(s, m, "ring_high", np.maximum, 0.0, n))
+        running = m["met_high"]
+        if n > 1:
+            running = np.maximum(running, _window(m, s, f"candle_high_{n}"))
         return _flag(m.price > np.maximum(level, running), level, m.price)
 
     return flag
@@ -583,8 +584,9 @@ def _broke_high(name: str) -> Metric:
 def _broke_low(name: str) -> Metric:
     def flag(s: Any, m: Moments) -> Array:
         level, n = _recent(name, "low")(s, m), MINUTES_OF[name]
-        met = np.where(m["met_low"] > 0, m["met_low"], np.inf)
-        running = np.minimum(met, _in_candle(s, m, "ring_low", np.minimum, np.inf, n))
+        running = np.where(m["met_low"] > 0, m["met_low"], np.inf)
+        if n > 1:
+            running = np.minimum(running, _window(m, s, f"candle_low_{n}"))
         return _flag(m.price < np.minimum(level, running), level, m.price)
 
     return flag
@@ -627,10 +629,10 @@ def _through_vwap(sign: int) -> Metric:
     def flag(s: Any, m: Moments) -> Array:
         kept = SERIES["1m"]
         k = m.of(s, f"{kept.name}_n") - 1
-        places = (k[:, None] - np.arange(1, CANDLES + 1)) % kept.width
-        by = m.row[:, None]
-        spans = s[f"{kept.name}_high"][by, places] - s[f"{kept.name}_low"][by, places]
-        mean = np.add.accumulate(spans, axis=1)[:, -1] / CANDLES
+        total = np.zeros(len(m))
+        for back in range(1, CANDLES + 1):
+            total += _candle("1m", "high", back)(s, m) - _candle("1m", "low", back)(s, m)
+        mean = total / CANDLES
         o, c = _candle("1m", "open")(s, m), _candle("1m", "close")(s, m)
         span = _candle("1m", "high")(s, m) - _candle("1m", "low")(s, m)
         vwap = _positive(m.of(s, "vwap_closed"))
@@ -640,16 +642,16 @@ def _through_vwap(sign: int) -> Metric:
     return flag
 
 
-def _machine(name: str) -> Metric:
+def _said(name: str) -> Metric:
+    """What a metric of prints said at each print, or at the last one; NaN where nobody watches it."""
+
     def flag(s: Any, m: Moments) -> Array:
-        hit = m[f"hit.{name}"].astype(float)
-        if name in machines.REJECTIONS:
-            side, timeframe = machines.REJECTIONS[name]
-            return _flag(hit > 0, _recent(timeframe, side)(s, m))
-        if name in machines.BOUNCES:
-            return _flag(hit > 0, m["session_vwap"])
-        n, timeframe = machines.RETURNS[name]
-        return _flag(hit > 0, machines.ema_now(s, timeframe, n, m.row))
+        column = f"hit.{name}"
+        if column in m.memo:
+            return machines.said(m.memo[column])
+        if not m.is_clock or column not in s:
+            return np.full(len(m), np.nan)
+        return machines.said(m.of(s, column))
 
     return flag
 
@@ -661,8 +663,7 @@ def _price_60s_ago(s: Any, m: Moments) -> Array:
     """The newest price at or before 60 s before the event: a search in the ring of price changes."""
 
     def make() -> Array:
-        asked = m.ts_ns if not m.is_all else m.of(s, "last_ns")
-        target = asked - MINUTE_NS
+        target = m.ts_ns - MINUTE_NS
         count = m.of(s, "changes")
         low, high = np.maximum(count - CHANGES, 0) - 1, count - 1
         for _ in range(CHANGES.bit_length()):
@@ -729,7 +730,7 @@ VWAP: Metric = lambda _, m: m["session_vwap"]  # noqa: E731 - a table of formula
 SPAN_NAMES = {"today": (TODAY_HIGH, TODAY_LOW)}
 SPAN_NAMES |= {f"{n}m": (_high(n), _low(n)) for n in (2, 5, 10, 15, 30, 60)}
 SPAN_NAMES |= {
-    name: (_with_history(_days_high(n), n), _with_history(_days_low(n), n))
+    name: (_days_high(n), _days_low(n))
     for name, n in (("5d", 5), ("10d", 10), ("20d", 20), ("1y", 252))
 }
 LEVELS: dict[str, Metric] = {
@@ -754,6 +755,15 @@ SHORT = ("1m", "2m", "5m", "15m")
 PATTERNS = (*SHORT, "30m", "60m")
 FACTS = ("institutional_ownership_pct", "marketcap", "shares_outstanding", "short_interest_pct", "short_ratio", "float")  # fmt: skip
 
+# Of a print: it needs what the print met. Computed at prints, for those in use.
+AT_PRINTS: dict[str, Metric] = {
+    **{f"broke_recent_high_{name}": _broke_high(name) for name in (*SHORT, "4h")},
+    **{f"broke_recent_low_{name}": _broke_low(name) for name in SHORT},
+    **{f"crossed_above_{name}": _cross(level, 1) for name, level in LEVELS.items()},
+    **{f"crossed_below_{name}": _cross(level, -1) for name, level in LEVELS.items()},
+}
+WATCHED = frozenset((*AT_PRINTS, *machines.NAMES, "running_up_60s"))
+
 METRICS: dict[str, Metric] = {
     "price": lambda _, m: m.price,
     "volume_live": lambda s, m: _traded(s, m, m["live_volume"]),
@@ -766,9 +776,9 @@ METRICS: dict[str, Metric] = {
     "dollar_volume_daily": _notional_daily,
     "minutes_in_market": _minutes_in_market,
     # windows of minutes
-    **{f"volume_{n}m": _sum("ring_volume", "live_volume", n) for n in MINUTE_WINDOWS},
-    **{f"dollar_volume_{n}m": _sum("ring_notional", "live_notional", n) for n in (1, 5, 15, 60)},
-    **{f"trade_count_{n}m": _sum("ring_count", "live_count", n) for n in (1, 2, 5, 15, 60)},
+    **{f"volume_{n}m": _sum("volume", n) for n in MINUTE_WINDOWS},
+    **{f"dollar_volume_{n}m": _sum("notional", n) for n in (1, 5, 15, 60)},
+    **{f"trade_count_{n}m": _sum("count", n) for n in (1, 2, 5, 15, 60)},
     **{f"change_{n}m": _change(_close_before(n)) for n in (1, 2, 5, 10, 15, 30, 60)},
     **{f"change_pct_{n}m": _change_pct(_close_before(n)) for n in MINUTE_WINDOWS},
     **{f"change_pct_{n}h": _change_pct(_close_before(60 * n)) for n in (2, 4)},
@@ -840,15 +850,11 @@ METRICS: dict[str, Metric] = {
     "new_candle_high_1d": _beyond_last("daily", "high", 1),
     "new_candle_low_1d": _beyond_last("daily", "low", -1),
     # what needs the print before
-    **{f"broke_recent_high_{name}": _broke_high(name) for name in (*SHORT, "4h")},
-    **{f"broke_recent_low_{name}": _broke_low(name) for name in SHORT},
-    **{f"crossed_above_{name}": _cross(level, 1) for name, level in LEVELS.items()},
-    **{f"crossed_below_{name}": _cross(level, -1) for name, level in LEVELS.items()},
+    **{name: _said(name) for name in (*AT_PRINTS, *machines.NAMES)},
     **{f"opening_range_breakout_{n}m": _opening_range(n, 1) for n in OPENING_RANGES},
     **{f"opening_range_breakdown_{n}m": _opening_range(n, -1) for n in OPENING_RANGES},
     "through_vwap_above": _through_vwap(1),
     "through_vwap_below": _through_vwap(-1),
-    **{name: _machine(name) for name in machines.NAMES},
     "running_up_60s": _running_move,
     "running_up_60s_pct": _running_pct,
     "running_down_60s": _running_move,

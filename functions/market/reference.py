@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import series, sessions
+from functions.market import series, sessions, windows
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.state import BAR, DAYS, PROFILE_MINUTES, SERIES
 
@@ -57,6 +57,7 @@ def take_effect(state: Any, row: Array, factor: Array, day: Array) -> None:
     state["split_day"][row], state["split_factor"][row] = day, factor
     past = ~is_after  # history that goes beyond the split was told adjusted or begins after it
     series.scale(state, DAILY, row[past], factor[past])
+    state["days_changed"][row] += 1
     state["prev_close"][row[past]] *= factor[past]
     rest = past & (day > state["scaled_day"][row]) & (state["day"][row] <= day)
     state["scaled_day"][row] = np.maximum(day, state["scaled_day"][row])
@@ -74,6 +75,7 @@ def _scale_minutes(state: Any, row: Array, factor: Array, day: Array) -> None:
     for name in ("ring_open", "ring_high", "ring_low", "closes"):
         state.put(name, row, state[name][row] * factor[:, None])
     state.put("ring_volume", row, state["ring_volume"][row] / factor[:, None])
+    state["windows_minute"][row] = 0
     for name in ("last", "indicators", "bar"):
         values = state[name][row]
         state[name][row] = values * (factor[:, None] if values.ndim == 2 else factor)
@@ -92,6 +94,8 @@ def _scale_volumes(state: Any, row: Array, factor: Array, is_quiet: Array) -> No
     by_day[~is_quiet, running[~is_quiet]] = 1.0
     scaled = state["profile"][row] / np.repeat(by_day, PROFILE_MINUTES, axis=1)
     state.put("profile", row, scaled.astype("f4"))
+    state["same_minute"][row] = 0
+    state["same_time"][row] = 0
 
 
 # -- daily history
@@ -115,9 +119,7 @@ def _is_over(state: Any, row: Array, day: int) -> Array:
 def _add_day(state: Any, days: Any, place: Array, day: int) -> None:
     row = days["row"][place]
     count = state[f"{DAILY.name}_n"][row]
-    oldest = series.at(state, DAILY, "start", row, np.maximum(count - DAILY.width, 0))
-    earlier = (count > 0) & (count < DAILY.width) & (day < oldest)
-    _begin_history(state, row[earlier])
+    _begin_history(state, row[(count > 0) & (day < state["days_from"][row])])
     newest = series.last_of(state, DAILY, row)
     is_known = (newest >= 0) & (day <= series.at(state, DAILY, "start", row, newest))
     kept = ~is_known | (day >= state["split_day"][row])  # what a split scaled is not told anew
@@ -127,11 +129,19 @@ def _add_day(state: Any, days: Any, place: Array, day: int) -> None:
     factor = np.where(is_behind, state["split_factor"][row], 1.0)
     candle = {name: days[name][place] * factor for name in ("open", "high", "low", "close")}
     candle["volume"] = days["volume"][place] / factor
-    series.put_candles(state, DAILY, row, np.full(len(row), day), candle)
+    keep_day(state, row, np.full(len(row), day), candle)
     newest = series.last_of(state, DAILY, row)
     is_newest = series.at(state, DAILY, "start", row, newest) == day
     state["prev_close"][row[is_newest]] = candle["close"][is_newest]
     _add_factors(state, days, place[is_newest], day)
+
+
+def keep_day(state: Any, row: Array, day: Array, candle: Any) -> None:
+    """A candle of daily history."""
+    is_first = state[f"{DAILY.name}_n"][row] == 0
+    state["days_from"][row[is_first]] = day[is_first]
+    series.put_candles(state, DAILY, row, day, candle)
+    state["days_changed"][row] += 1
 
 
 def _begin_history(state: Any, row: Array) -> None:
@@ -208,4 +218,5 @@ def _end(state: Any, row: Array, value: Array, date: int) -> None:
             state.put(name, row, 0)
     for name, before in kept.items():
         state[name][row] = before
+    windows.know(state, row)
     state["since_day"][row] = date

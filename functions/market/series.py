@@ -64,11 +64,6 @@ class Series:
             return self.spans
         return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
 
-    def __post_init__(self) -> None:
-        least = max((RECENT * self.has_recent, *self.emas)) + 2 * REVISABLE
-        if self.width < least:  # an EMA begins with the mean of its first n closes
-            raise ValueError(f"series {self.name}: width {self.width}, expected at least {least}")
-
     @property
     def recursions(self) -> tuple[str, ...]:
         """Names of the values that rest on the candle before."""
@@ -174,7 +169,9 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
         _ema(state[f"{name}_ema_{n}"], before, after, k, close, n)
     for n in series.smas:
         leaving = np.where(k >= n, at(state, series, "close", row, k - n), 0.0)
-        _move_sum(state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving)
+        _move_sum(
+            state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving
+        )
     if series.rsis:
         change = np.where(k > 0, close - previous, 0.0)
         gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)

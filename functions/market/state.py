@@ -5,11 +5,10 @@ from __future__ import annotations
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.outliers import STATE as OUTLIERS
 from functions.market.quotes import STATE as QUOTES
-from functions.market.series import Series
+from functions.market.series import REVISABLE, Series
+from functions.market.windows import STATE as WINDOWS
 
 MINUTE_NS = 60_000_000_000
-MINUTES = 256  # ring of closed minutes: a four-hour candle and its revisable minutes
-LOOK_BACK = 250  # a price older than this many minutes is no price of a few hours ago
 DAYS = 10  # of the volume profile
 PROFILE_MINUTES = 960  # 04:00 to 20:00
 CHANGES = 256  # ring of price changes: a minute of one every 250 ms
@@ -18,18 +17,32 @@ BAR = ("open", "high", "low", "close", "volume", "vwap")
 
 # Timeframe -> minutes. `1m` candles are the bars; `daily` ones are trading days.
 MINUTES_OF = {"1m": 1, "2m": 2, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "60m": 60, "2h": 120, "4h": 240}  # fmt: skip
+VOLUMES = {"volumes": 10 + 2 * REVISABLE, "means": (2, 10)}
 SERIES = {
-    "1m": Series("c1m"),
-    "2m": Series("c2m", emas=(20,), rsis=(14,)),
-    "5m": Series("c5m", emas=(9, 20), rsis=(14,), atr=14),
+    "1m": Series("c1m", **VOLUMES),
+    "2m": Series("c2m", emas=(20,), rsis=(14,), **VOLUMES),
+    "5m": Series("c5m", emas=(9, 20), rsis=(14,), atr=14, **VOLUMES),
     "10m": Series("c10m"),
-    "15m": Series("c15m", width=64, emas=(9, 20, 21, 50), rsis=(14,)),
+    "15m": Series("c15m", emas=(9, 20, 21, 50), rsis=(14,), **VOLUMES),
     "30m": Series("c30m"),
     "60m": Series("c60m", emas=(9, 21)),
     "2h": Series("c2h"),
     "4h": Series("c4h"),
-    "daily": Series("c1d", width=264, emas=(9, 21, 50), rsis=(14,), atr=14, has_recent=False),
+    "daily": Series(
+        "c1d",
+        closes=200 + 2 * REVISABLE,
+        spans=252 + 2 * REVISABLE,
+        volumes=20 + 2 * REVISABLE,
+        emas=(9, 21, 50),
+        smas=(10, 20, 200),
+        rsis=(14,),
+        atr=14,
+        extremes=0,
+        means=(5, 10, 20),
+    ),
 }
+DAY_SPANS = (5, 10, 20, 252)  # days whose high and low are kept, today's not included
+DAY_RANGES = (63, 126, 252)  # days whose largest range is kept
 
 STATE = {
     "setup": "text",  # the calendars a deployment adds, see sessions
@@ -43,8 +56,6 @@ STATE = {
     "last_ns": "i8",
     "seen": "f8",  # the same, 0 at a day's start, after a halt and after a gap
     "other": "f8",  # the newest price of that stretch that differs from `seen`
-    "prev": "f8",  # `seen` and `other` as the last print met them
-    "prev_other": "f8",
     # -- the running minute
     "minute": "i8",  # newest minute with a print
     "live_volume": "f8",
@@ -52,8 +63,6 @@ STATE = {
     "live_count": "f8",
     "live_high": "f8",  # 0 = none
     "live_low": "f8",
-    "met_high": "f8",  # as the last print met them
-    "met_low": "f8",
     # -- the day
     "volume_pre": "f8",
     "volume_market": "f8",
@@ -83,17 +92,14 @@ STATE = {
     "range_up": ("i8", len(OPENING_RANGES)),  # first minute above the range; 0 = none yet
     "range_down": ("i8", len(OPENING_RANGES)),
     "vwap_closed": "f8",  # session VWAP when the last bar closed
-    # -- closed minutes, minute m at m % MINUTES
-    "ring_minute": ("i8", MINUTES, "put"),
-    "ring_open": ("f8", MINUTES, "put"),
-    "ring_high": ("f8", MINUTES, "put"),
-    "ring_low": ("f8", MINUTES, "put"),
-    "ring_volume": ("f8", MINUTES, "put"),
-    "ring_notional": ("f8", MINUTES, "put"),
-    "ring_count": ("f8", MINUTES, "put"),
-    "closes": ("f8", MINUTES, "put"),  # carried over minutes without trades
-    "first_minute": "i8",  # first closed minute known; 0 = none
-    "filled": "i8",  # newest closed minute known
+    # -- minutes
+    **WINDOWS,
+    # -- daily history, folded when first asked for
+    "days_folded": "i8",  # the number of candles and changes that the columns below are of, plus 1
+    "days_changed": "i8",
+    "days_from": "i8",  # date of the first candle
+    **{f"days_{side}_{n}": "f8" for side in ("high", "low") for n in DAY_SPANS},
+    **{f"days_range_{n}": "f8" for n in DAY_RANGES},
     # -- volume of the last days by minute
     "profile": ("f4", (DAYS + 1) * PROFILE_MINUTES, "put"),
     "profile_days": "i4",  # completed days with trades; the running one is written at this % (DAYS + 1)
@@ -109,7 +115,7 @@ STATE = {
     "bar_minute": "i8",
     "indicators": ("f8", len(INDICATORS)),
     "indicators_minute": "i8",
-    # -- machines of the metrics in use: what they hold, and whether they fired at the last print
+    # -- what watches every print: what it holds, and what it said at the last one (see machines)
     "arm.*": "i8",
     "hit.*": "u1",
     # -- the newest quote

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, outliers, reference, series, sessions
+from functions.market import firsts, machines, outliers, reference, series, sessions, windows
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
     BAR,
     CHANGES,
     DAYS,
-    LOOK_BACK,
     MINUTE_NS,
-    MINUTES,
     MINUTES_OF,
     OPENING_RANGES,
     PROFILE_MINUTES,
@@ -47,6 +45,7 @@ class Moments:
     session: int | Array
     later: dict[str, Callable[[], Array]]
     is_all: bool = False  # the rows are all rows, in order
+    is_clock: bool = False  # symbols at a clock event: the rows are distinct
     memo: dict[Any, Any] = field(default_factory=dict)
     where: tuple[sessions.Moment, ...] = ()
 
@@ -100,6 +99,8 @@ def know_markets(state: Any, row: Array) -> Array:
     """The market code of each row, looked up once per symbol."""
     market = state["market"][row]
     if not market.all():
+        fresh = row[(state["bar_minute"][row] == 0) & (state["clean_to"][row] == 0)]
+        windows.know(state, np.unique(fresh))
         for one in np.unique(row[market == 0]).tolist():
             state["market"][one] = 1 + sessions.market_of(state.symbols[one], state["setup"])
         market = state["market"][row]
@@ -140,8 +141,6 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "range_down",
             "seen",
             "other",
-            "prev",
-            "prev_other",
         ),
         *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
@@ -184,7 +183,7 @@ def _end_day(state: Any, row: Array) -> None:
         + state["volume_market"][missing]
         + state["volume_post"][missing],
     }
-    series.put_candles(state, SERIES["daily"], missing, state["day"][missing], candle)
+    reference.keep_day(state, missing, state["day"][missing], candle)
 
 
 # -- prints
@@ -220,6 +219,10 @@ def add_prints(
         upd = _without_held(state, trades, upd, is_today & ~is_late, days, session)
     trades_in = counts.astype(float) if "count" not in trades else counts * trades["count"]
     later = _live(state, runs, segments, minute, counted, notional, trades_in, price, upd, is_late)
+    _flows(state, segments, minute[runs.order], later)
+    if is_late.any():
+        sums = {"volume": counted, "notional": notional, "count": trades_in}
+        _late(state, row, ts_ns // MINUTE_NS, is_late & counts, sums)
     volumes = _sessions(state, runs, session, counted, notional)
     may_fire = is_today & ~is_late
     if upd is not None:
@@ -246,7 +249,6 @@ def add_prints(
         _opens(state, events, may_move)
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
-        machines.watch(state, own, events, uses)
     return Prints(own, events, ts_ns[place])
 
 
@@ -323,6 +325,28 @@ def _live(
     return out | met
 
 
+def _flows(state: Any, segments: Runs, newest: Array, live: dict[str, Array]) -> None:
+    """Keep what was counted in each symbol's minutes."""
+    minute = newest[segments.starts]
+    _, last = np.unique(segments.rows[::-1], return_index=True)
+    last = len(minute) - 1 - last
+    windows.make_room(state, segments.rows[last], minute[last])
+    lasts = segments.lasts
+    sums = {name: live[f"live_{name}"][lasts] for name in windows.SUMS}
+    windows.keep_flows(state, segments.rows, minute, sums)
+
+
+def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str, Array]) -> None:
+    """Prints of minutes that are over count in those minutes, their candles and the volume by minute."""
+    place = np.flatnonzero(is_late)
+    row, minute = row[place], minute[place]
+    windows.add_late(state, row, minute, {name: values[place] for name, values in sums.items()})
+    for one in np.unique(minute).tolist():
+        rows = np.unique(row[minute == one])
+        _keep_profile(state, rows, one)
+        _rebuild(state, rows, one)
+
+
 def _sessions(
     state: Any, runs: Runs, session: Array, counted: Array, notional: Array
 ) -> dict[str, Array]:
@@ -365,15 +389,10 @@ def _prices(state: Any, runs: Runs, events: Moments) -> None:
     lasts = runs.lasts
     state["seen"][runs.rows] = ordered[lasts]
     state["other"][runs.rows] = other[lasts]
-    state["prev"][runs.rows] = prev[lasts]
-    state["prev_other"][runs.rows] = prev_other[lasts]
     state["last"][runs.rows] = ordered[lasts]
     state["last_ns"][runs.rows] = events.ts_ns[runs.order][lasts]
     events.memo["prev"] = runs.unsorted(prev)
     events.memo["prev_other"] = runs.unsorted(prev_other)
-    met_high, met_low = events["met_high"], events["met_low"]
-    state["met_high"][runs.rows] = met_high[runs.order][lasts]
-    state["met_low"][runs.rows] = met_low[runs.order][lasts]
 
 
 def _extremes(state: Any, runs: Runs, events: Moments, may_move: Array | None) -> None:
@@ -416,24 +435,62 @@ def _opens(state: Any, events: Moments, may_move: Array | None) -> None:
 
 
 def _changes(state: Any, runs: Runs, events: Moments) -> None:
-    """Remember prices by time, one per symbol and 250 ms: the newest of each."""
-    row, ts_ns = events.row[runs.order], events.ts_ns[runs.order]
-    price, slot = events.price[runs.order], ts_ns // CHANGE_NS
-    count = state["changes"][runs.rows]
-    newest = state["change_ns"][runs.rows, (count - 1) % CHANGES] // CHANGE_NS
-    carry = np.where(count > 0, newest, -1)
-    before = shifted(carry, runs, fold(np.maximum, carry, runs, slot))
-    grows = slot > before
-    total = np.cumsum(grows)
-    number = total - (total - grows)[runs.starts][runs.of] + count[runs.of] - 1
-    is_last = np.empty(len(row), dtype=bool)
-    is_last[-1:] = True
-    is_last[:-1] = (row[1:] != row[:-1]) | (number[1:] != number[:-1])
-    keep = is_last & (slot >= before)
-    index = (row[keep], number[keep] % CHANGES)
-    state.put("change_ns", index, ts_ns[keep])
-    state.put("change_price", index, price[keep])
-    state["changes"][runs.rows] = number[runs.lasts] + 1
+    """Remember prices by time: every change, as long as there is room for a minute of them."""
+    row, ts_ns = runs.rows[runs.of], events.ts_ns[runs.order]
+    price, count = events.price[runs.order], state["changes"][runs.rows]
+    last = (runs.rows, (count - 1) % CHANGES)
+    carry_ns = np.where(count > 0, state["change_ns"][last], -1)
+    newest = shifted(carry_ns, runs, fold(np.maximum, carry_ns, runs, ts_ns))
+    kept = np.flatnonzero(ts_ns >= newest)  # what is older than the newest is no news
+    before = np.where(count > 0, state["change_price"][last], np.nan)[runs.of[kept]]
+    goes_on = np.flatnonzero(row[kept][1:] == row[kept][:-1]) + 1
+    before[goes_on] = price[kept][goes_on - 1]
+    new = kept[price[kept] != before]
+    if not len(new):
+        return
+    fresh = np.ones(len(new), dtype=bool)
+    fresh[1:] = runs.of[new][1:] != runs.of[new][:-1]
+    starts = np.flatnonzero(fresh)
+    place = np.arange(len(new)) - starts[np.cumsum(fresh) - 1]
+    number = count[runs.of[new]] + place
+    full = _overflows(state, row[new], ts_ns[new], number, place)
+    for one in np.unique(row[new][full]).tolist():
+        mine = new[row[new] == one]
+        _add_changes(state, one, ts_ns[mine].tolist(), price[mine].tolist())
+    rest = ~np.isin(row[new], row[new][full])
+    totals = np.append(number[starts[1:] - 1], number[-1]) + 1
+    runs_left = rest[starts]
+    state["changes"][row[new][starts][runs_left]] = totals[runs_left]
+    rest &= number >= np.repeat(totals, np.diff(starts, append=len(new))) - CHANGES
+    at = (row[new][rest], number[rest] % CHANGES)
+    state.put("change_ns", at, ts_ns[new][rest])
+    state.put("change_price", at, price[new][rest])
+
+
+def _overflows(state: Any, row: Array, ts_ns: Array, number: Array, place: Array) -> Array:
+    """Whether a change would push out one that the last minute still rests on."""
+    oldest = number + 1 - CHANGES  # what is left after it
+    own = number - place  # the first of these changes
+    kept_ns = state["change_ns"][row, oldest % CHANGES]
+    here = oldest >= own
+    kept_ns[here] = ts_ns[(np.arange(len(row)) - (number - oldest))[here]]
+    return (oldest >= 1) & (kept_ns > ts_ns - MINUTE_NS)
+
+
+def _add_changes(state: Any, row: int, ts_ns: list[int], price: list[float]) -> None:
+    """The same for one busy symbol: where there is no room, changes of a quarter second become one."""
+    count = int(state["changes"][row])
+    held = [(k % CHANGES) for k in range(max(count - CHANGES, 0), count)]
+    times = state["change_ns"][row, held].tolist()
+    prices = state["change_price"][row, held].tolist()
+    for when, value in zip(ts_ns, price, strict=True):
+        if len(times) >= CHANGES and times[1] > when - MINUTE_NS:
+            last = {one // CHANGE_NS: place for place, one in enumerate(times)}
+            times, prices = ([several[k] for k in last.values()] for several in (times, prices))
+        times, prices = [*times[1 - CHANGES :], when], [*prices[1 - CHANGES :], value]
+    state.put("change_ns", (row, slice(0, len(times))), times)
+    state.put("change_price", (row, slice(0, len(times))), prices)
+    state["changes"][row] = len(times)
 
 
 def filled_forward(is_set: Array, values: Array, carry: Array, runs: Runs) -> Array:
@@ -478,17 +535,12 @@ def add_bars(state: Any, bars: Any) -> None:
 def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     row = bars["row"][place]
     roll(state, row, sessions.moments(minute * MINUTE_NS, state["setup"]))
-    _keep_minute(state, bars, place, row, minute)
+    is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
-    closed_to = int(state["closed_to"] or 0)
-    for name, minutes in MINUTES_OF.items():
-        if minutes > 1:
-            start = bucket_start(state, row, minute, minutes)
-            is_over = start + minutes <= closed_to
-            if is_over.any():
-                close_candles(state, name, row[is_over], start[is_over])
-    _keep_day(state, row, minute)
+    if is_late.any():
+        _rebuild(state, row[is_late], minute)
+    _keep_day(state, row, minute, is_late)
     newest = state["bar_minute"][row] <= minute
     rows, of = row[newest], place[newest]
     state["bar_minute"][rows] = minute
@@ -510,114 +562,143 @@ def session_vwap(
         return np.where(before, money_pre / pre, money / (market + post))
 
 
-def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -> None:
-    # What was known before a silence longer than the ring is no price of a few hours ago.
-    is_first = (state["first_minute"][row] == 0) | (minute - 1 - state["filled"][row] > LOOK_BACK)
-    state["first_minute"][row[is_first]] = minute
-    state["filled"][row[is_first]] = minute - 1
-    gap = np.clip(minute - 1 - state["filled"][row], 0, MINUTES)
-    if gap.any():  # minutes without trades keep the price
-        quiet = np.repeat(row, gap)
-        back = np.arange(len(quiet)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
-        newest = state["closes"][quiet, state["filled"][quiet] % MINUTES]
-        state.put("closes", (quiet, (minute - back) % MINUTES), newest)
-    kept = state["filled"][row] - minute < MINUTES
-    rows, of, slot = row[kept], place[kept], minute % MINUTES
-    at = (rows, slot)
-    was_there = state["ring_minute"][at] == minute
-    revised = was_there | (minute < state["filled"][rows])
-    if revised.any():  # later minutes without trades carried the old price
-        _carry_on(state, rows[revised], minute, bars["close"][of[revised]])
-    state.put("ring_minute", at, minute)
-    for name in ("open", "high", "low", "volume"):
-        state.put(f"ring_{name}", at, bars[name][of])
-    volume = bars["volume"][of]
+def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -> Array:
+    """A bar's prices in the rings; whether it was there before, or later minutes are over already."""
+    windows.make_room(state, row, minute)
+    closed_to = int(state["closed_to"] or 0)
+    kept = minute > state["clean_to"][row] - windows.PRICES
+    slot = minute % windows.PRICES
+    is_late = (state["ring_high"][row, slot] > 0) | (minute < closed_to)
+    rows, of = row[kept], place[kept]
+    for name in ("open", "high", "low"):
+        state.put(f"ring_{name}", (rows, slot), bars[name][of])
+    state.put("closes", (rows, slot), bars["close"][of])
+    late = is_late & kept
+    if late.any():
+        windows.carry_on(state, row[late], minute, bars["close"][place[late]], closed_to - 1)
+        state["windows_minute"][row[late]] = 0
+    since = state["flows_from"][row]
+    unseen = ((since == 0) | (minute < since)) & (minute > state["clean_to"][row] - windows.FLOWS)
+    if unseen.any():  # a day that comes as bars
+        _keep_flows_of(state, bars, place[unseen], row[unseen], minute)
+    return late
+
+
+def _keep_flows_of(state: Any, bars: Any, place: Array, row: Array, minute: int) -> None:
+    volume, slot = bars["volume"][place], minute % windows.FLOWS
     with np.errstate(invalid="ignore"):
-        state.put("ring_notional", at, np.where(volume > 0, bars["vwap"][of] * volume, 0.0))
-    state.put("ring_count", at, bars["count"][of])
-    state.put("closes", at, bars["close"][of])
-    state["filled"][row] = np.maximum(state["filled"][row], minute)
+        notional = np.where(volume > 0, bars["vwap"][place] * volume, 0.0)
+    for name, values in (
+        ("volume", volume),
+        ("notional", notional),
+        ("count", bars["count"][place]),
+    ):
+        state.put(f"ring_{name}", (row, slot), values)
 
 
-def _carry_on(state: Any, row: Array, minute: int, close: Array) -> None:
-    for one, price in zip(row.tolist(), close.tolist(), strict=True):
-        later = minute + 1
-        while later <= state["filled"][one] and state["ring_minute"][one, later % MINUTES] != later:
-            state.put("closes", (one, later % MINUTES), price)
-            later += 1
+# -- candles
 
 
-def bucket_start(state: Any, row: Array, minute: int | Array, minutes: int) -> Array:
+def bucket_start(state: Any, row: Array, minute: int, minutes: int) -> Array:
     """The minute at which each row's candle of a timeframe began: counted from the market's midnight."""
-    market = state["market"][row] - 1
-    ts_ns = int(np.max(minute)) * MINUTE_NS
-    where = sessions.moments(ts_ns, state["setup"])
-    midnight = np.array([one.midnight_ns // MINUTE_NS for one in where])[market]
-    return np.asarray(minute - (minute - midnight) % minutes)
+    return windows.candle_starts(state, minute, minutes)[state["market"][row] - 1]
 
 
-def close_candles(state: Any, name: str, row: Array, start: Array) -> None:
-    """Make the candles of a timeframe that began at `start` from their minutes; rows without are left out."""
-    minutes = MINUTES_OF[name]
-    wanted = start[:, None] + np.arange(minutes)
-    slots = wanted % MINUTES
-    is_there = state["ring_minute"][row[:, None], slots] == wanted
-    some = is_there.any(axis=1)
-    if not some.any():
-        return
-    row, start, slots, is_there = row[some], start[some], slots[some], is_there[some]
-    first = is_there.argmax(axis=1)
-    last = minutes - 1 - is_there[:, ::-1].argmax(axis=1)
-    line = np.arange(len(row))
-    by = row[:, None]
-    candle = {
-        "open": state["ring_open"][row, slots[line, first]],
-        "high": np.where(is_there, state["ring_high"][by, slots], 0.0).max(axis=1),
-        "low": np.where(is_there, state["ring_low"][by, slots], np.inf).min(axis=1),
-        "close": state["closes"][row, slots[line, last]],
-        "volume": np.cumsum(np.where(is_there, state["ring_volume"][by, slots], 0.0), axis=1)[
-            :, -1
-        ],
-    }
-    series.put_candles(state, SERIES[name], row, start, candle)
-    machines.at_close(state, name, row)
+def _rebuild(state: Any, row: Array, minute: int) -> None:
+    """A minute that is over changed: its candles that are closed are made again."""
+    closed_to = int(state["closed_to"] or 0)
+    for name, minutes in MINUTES_OF.items():
+        if minutes == 1:
+            continue
+        start = bucket_start(state, row, minute, minutes)
+        for one in np.unique(start).tolist():
+            if one + minutes <= closed_to:
+                close_candles(state, {name: row[start == one]}, one + minutes)
 
 
-def _keep_day(state: Any, row: Array, minute: int) -> None:
-    """The bar's share in the day: highs and lows by half hour, opening ranges, volume by minute."""
+def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
+    """Close candles that end with a minute: per timeframe the rows; those without a bar have none."""
+    every = np.unique(np.concatenate(list(rows.values())))
+    where: Any = slice(None) if len(every) == state.rows else every
+    lengths = {MINUTES_OF[name] for name in rows}
+    flows = {one for one in lengths if one < windows.FLOWS}
+    folds = {name: windows.fold_back(state, where, end, name, lengths) for name in ("high", "low", "open")}  # fmt: skip
+    volume = windows.fold_back(state, where, end, "volume", flows)
+    close = state["closes"][where, (end - 1) % windows.PRICES]
+    for name, mine in rows.items():
+        minutes = MINUTES_OF[name]
+        place = mine if isinstance(where, slice) else np.searchsorted(every, mine)
+        place = place[folds["high"][minutes][place] > 0]
+        if len(place):
+            row = every[place]
+            candle = {one: values[minutes][place] for one, values in folds.items()}
+            candle["close"] = close[place]
+            candle["volume"] = volume[minutes][place] if minutes in flows else np.zeros(len(place))
+            series.put_candles(state, SERIES[name], row, np.full(len(row), end - minutes), candle)
+            machines.at_close(state, name, row)
+
+
+def _candles_over(state: Any, minute: int) -> None:
+    """Close the candles of every timeframe that end as a minute begins."""
+    market = state["market"] - 1
+    present = np.bincount(market) > 0
+    rows: dict[str, Array] = {}
+    for name, minutes in MINUTES_OF.items():
+        if minutes > 1:
+            ends = windows.candle_starts(state, minute - 1, minutes) + minutes == minute
+            if ends[: len(present)][present].any():
+                rows[name] = np.flatnonzero(ends[market])
+    if rows:
+        close_candles(state, rows, minute)
+
+
+# -- the day
+
+
+def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
+    """The bar's share in the day: highs and lows by half hour, opening ranges."""
     where = sessions.moments(minute * MINUTE_NS, state["setup"])
     market = state["market"][row] - 1
     for code in np.unique(market).tolist():
         moment = where[code]
-        rows = row[(market == code) & (state["day"][row] == moment.day)]
-        if not len(rows) or moment.session == sessions.CLOSED:
+        mine = (market == code) & (state["day"][row] == moment.day)
+        rows, late = row[mine], is_late[mine]
+        if not len(rows) or moment.session == sessions.CLOSED or code == sessions.CRYPTO:
             continue
-        if code == sessions.CRYPTO:
-            continue
-        since = minute - moment.start_ns // MINUTE_NS
+        high, low = (
+            state[name][rows, minute % windows.PRICES] for name in ("ring_high", "ring_low")
+        )
         if code == sessions.US:
-            _keep_half_hour(state, rows, minute, since)
-        else:
-            high, low = (state[name][rows, minute % MINUTES] for name in ("ring_high", "ring_low"))
-            raise_extremes(state, rows, high, low, minute, code)
-        _keep_profile(state, rows, minute, since)
+            since = minute - moment.start_ns // MINUTE_NS
+            _keep_half_hour(state, rows, since // HALF_HOUR, high, low)
+            if late.any():
+                _again_half_hour(state, rows[late], minute, since)
+        raise_extremes(state, rows, high, low, minute, code)
         if moment.session == sessions.MARKET:
-            _keep_ranges(state, rows, minute, minute - moment.open_ns // MINUTE_NS)
+            opened = moment.open_ns // MINUTE_NS
+            _keep_ranges(state, rows, minute, minute - opened, high, low)
+            if late.any():
+                _again_ranges(state, rows[late], opened)
 
 
-def _keep_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
+def _keep_half_hour(state: Any, row: Array, half: int, high: Array, low: Array) -> None:
+    known = state["half_low"][row, half]
+    state["half_high"][row, half] = np.maximum(state["half_high"][row, half], high)
+    state["half_low"][row, half] = np.where(known > 0, np.minimum(known, low), low)
+
+
+def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
+    """The half hour of a bar that changed: a correction may have taken its high or low away."""
     half, first = since // HALF_HOUR, minute - since % HALF_HOUR
-    wanted = first + np.arange(HALF_HOUR)
-    is_there = state["ring_minute"][row[:, None], wanted % MINUTES] == wanted
-    high = np.where(is_there, state["ring_high"][row[:, None], wanted % MINUTES], 0.0).max(axis=1)
-    low = np.where(is_there, state["ring_low"][row[:, None], wanted % MINUTES], np.inf).min(axis=1)
+    end = min(first + HALF_HOUR, int(state["clean_to"][row].min()) + 1)
+    high = windows.fold_back(state, row, end, "high", {end - first})[end - first]
+    low = windows.fold_back(state, row, end, "low", {end - first})[end - first]
     before_high, before_low = state["half_high"][row, half], state["half_low"][row, half]
     state["half_high"][row, half] = high
-    state["half_low"][row, half] = low
-    changed = row[(before_high > high) | ((before_low > 0) & (before_low < low))]
-    if len(changed):  # a correction or cancel took an extreme away
+    state["half_low"][row, half] = np.where(np.isfinite(low), low, 0.0)
+    changed = row[(before_high > high) | (before_low < low)]
+    if len(changed):
         recompute_extremes(state, changed)
-    raise_extremes(state, row, high, low, minute)
 
 
 def raise_extremes(
@@ -655,11 +736,11 @@ def _with_running(state: Any, row: Array) -> None:
             raise_extremes(state, rows, state["live_high"][rows], state["live_low"][rows], minute)
 
 
-def _keep_ranges(state: Any, row: Array, minute: int, since_open: int) -> None:
-    high = state["ring_high"][row, minute % MINUTES]
-    low = state["ring_low"][row, minute % MINUTES]
+def _keep_ranges(
+    state: Any, row: Array, minute: int, since_open: int, high: Array, low: Array
+) -> None:
+    top, bottom = state["range_high"], state["range_low"]
     for column, minutes in enumerate(OPENING_RANGES):
-        top, bottom = state["range_high"], state["range_low"]
         if since_open < minutes:
             top[row, column] = np.maximum(top[row, column], high)
             known = bottom[row, column]
@@ -674,12 +755,34 @@ def _keep_ranges(state: Any, row: Array, minute: int, since_open: int) -> None:
             state[name][row[earlier], column] = minute
 
 
-def _keep_profile(state: Any, row: Array, minute: int, since: int) -> None:
-    if since >= PROFILE_MINUTES:
+def _again_ranges(state: Any, row: Array, opened: int) -> None:
+    """Opening ranges and their first breaks from the minutes since the open, while the rings have them."""
+    newest = int(state["clean_to"][row].max())
+    if newest - opened >= windows.PRICES:
         return
-    slot = state["profile_days"][row] % (DAYS + 1)
-    volume = state["ring_volume"][row, minute % MINUTES]
-    state.put("profile", (row, slot * PROFILE_MINUTES + since), volume)
+    for name in ("range_high", "range_low", "range_up", "range_down"):
+        state[name][row] = 0
+    for minute in range(opened, newest + 1):
+        slot = minute % windows.PRICES
+        rows = row[state["ring_high"][row, slot] > 0]
+        if len(rows):
+            high, low = state["ring_high"][rows, slot], state["ring_low"][rows, slot]
+            _keep_ranges(state, rows, minute, minute - opened, high, low)
+
+
+def _keep_profile(state: Any, row: Array, minute: int) -> None:
+    """The volume of a minute among those of its day."""
+    where = sessions.moments(minute * MINUTE_NS, state["setup"])
+    volume = state["ring_volume"][row, minute % windows.FLOWS]
+    market = state["market"][row] - 1
+    for code in np.unique(market[volume > 0]).tolist():
+        moment = where[code]
+        since = minute - moment.start_ns // MINUTE_NS
+        if code == sessions.CRYPTO or not 0 <= since < PROFILE_MINUTES:
+            continue
+        mine = np.flatnonzero((volume > 0) & (market == code) & (state["day"][row] == moment.day))
+        slot = state["profile_days"][row[mine]] % (DAYS + 1)
+        state.put("profile", (row[mine], slot * PROFILE_MINUTES + since), volume[mine])
 
 
 def add_indicators(state: Any, indicators: Any) -> None:
@@ -707,22 +810,15 @@ def tick(state: Any, clock_ns: int) -> None:
     if now <= before:
         return
     state["closed_to"] = str(now)
-    first = max(before + 1, now - MINUTES + 8) if before else now
-    for end in range(first, now + 1):
-        _close_at(state, row, end)
+    first = max(before + 1, now - windows.PRICES + 1) if before else now
+    for minute in range(first, now + 1):
+        _begin_minute(state, row, minute)
 
 
-def _close_at(state: Any, row: Array, end: int) -> None:
-    """Close the candles that end at a minute."""
-    traded = row[state["filled"][row] > end - 1 - 240]
-    if not len(traded):
-        return
-    for name, minutes in MINUTES_OF.items():
-        if minutes == 1 or (minutes <= 60 and end % minutes):
-            continue
-        rows = traded[state["filled"][traded] >= end - minutes]
-        if len(rows):
-            start = bucket_start(state, rows, end - 1, minutes)
-            due = start + minutes == end
-            if due.any():
-                close_candles(state, name, rows[due], start[due])
+def _begin_minute(state: Any, row: Array, minute: int) -> None:
+    newest = max(int(state["bar_minute"].max()), int(state["minute"].max()))
+    if newest > minute - 2 * windows.PRICES:  # else the rings are empty
+        windows.carry(state, minute - 1)
+        _keep_profile(state, row, minute - 1)
+        _candles_over(state, minute)
+    windows.make_room(state, row, minute)
