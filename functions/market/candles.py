@@ -74,8 +74,8 @@ def add_prints(state: Any, prints: Prints, number: Array) -> Columns | None:
     flat = {name: state[name].reshape(-1) for name in SLOT}
     left = None
     stale = flat["start"][at] != spread
-    if first <= 0:
-        stale |= minute <= 0
+    if first <= max(int(state["newest"].max()) - REVISED, 0):  # some may be too late for any bar
+        stale |= minute <= np.maximum(state["newest"][prints.row] - REVISED, 0)
     if stale.any():
         is_old = stale & (minute <= np.maximum(state["newest"][prints.row] - SLOTS, 0))
         fresh = np.flatnonzero(stale & ~is_old)
