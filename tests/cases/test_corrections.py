@@ -81,13 +81,14 @@ def test_case_14_a_print_later_than_the_window_revises_its_bar_within_the_hour_a
     day = Corrected()
     day.rule("up", ("price", ">", 11.0))
     day.print("09:31:01", 10.0)
-    day.until("09:32")
+    day.until("10:15")
     day.print("10:15", 10.5)
     day.until("10:16")
     assert day.print("09:31:02", 12.0) == 0
     bars = day.until("10:16:01")
     assert (bars["ts_ns"], bars["high"], bars["volume"]) == ([ns("09:31")], [12.0], [200.0])
     assert day.known("volume_market") == 300.0
+    day.until("11:00")
     day.print("11:00", 10.5)
     day.print("09:31:03", 99.0)
     assert day.counted("late") == 1
