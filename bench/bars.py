@@ -53,9 +53,8 @@ def _kernel(made: list[Any]) -> float:
     state = Table(rows, {name: shape_of(name, shape) for name, shape in bars.state.items()})
     began = time.perf_counter()
     for row, ts_ns, price, size in made:
-        taken, number, _ = repairs.sift(state, prints.Prints(row, ts_ns, price, size))
-        candles.add_prints(state, taken, number)
-        state.mark(row[:1])  # forgets what `put` replaced, as after every frame
+        taken, order, _, _ = repairs.sift(state, prints.Prints(row, ts_ns, price, size))
+        candles.add_prints(state, taken, prints.keep(state, taken, order))
     return len(made) * TRADES / (time.perf_counter() - began)
 
 

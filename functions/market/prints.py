@@ -26,7 +26,7 @@ COUNT = 1 << 9
 
 STATE = {
     "prints": "i8",  # how many came
-    "print_newest_ns": "i8",  # the newest time among them
+    "print_newest_ns": "i8",  # the newest time among those of frames with ids
     "print_ns": ("i8", PRINTS, "put"),
     "print_price": ("f8", PRINTS, "put"),
     "print_size": ("f8", PRINTS, "put"),
@@ -86,9 +86,11 @@ def keep(state: Any, prints: Prints, order: Order, gone: Array | None = None) ->
     first = state["prints"][rows]
     numbers = np.arange(len(by)) + np.repeat(first - order.starts, counts)
     ts_ns = prints.ts_ns[by]
-    newest = np.maximum.reduceat(ts_ns, order.starts)
-    state["print_newest_ns"][rows] = np.maximum(state["print_newest_ns"][rows], newest)
     state["prints"][rows] = first + counts
+    newest_ns = state["print_newest_ns"]
+    has_ids = prints.id is not None or newest_ns[rows].any()
+    if prints.id is not None:
+        newest_ns[rows] = np.maximum(newest_ns[rows], np.maximum.reduceat(ts_ns, order.starts))
     found = np.empty_like(numbers)
     found[by] = numbers
     if counts.max() > PRINTS:  # of a symbol with more, the newest are kept
@@ -99,7 +101,8 @@ def keep(state: Any, prints: Prints, order: Order, gone: Array | None = None) ->
     state.put("print_ns", at, ts_ns)
     state.put("print_price", at, prints.price[by])
     state.put("print_size", at, prints.size[by])
-    state.put("print_id", at, 0 if prints.id is None else prints.id[by])
+    if has_ids:
+        state.put("print_id", at, 0 if prints.id is None else prints.id[by])
     state.put("print_kind", at, kind if isinstance(kind, int) else kind[by])
     return found
 

@@ -141,7 +141,9 @@ def corrections_of(trades: dict[str, Array], index: Array) -> tuple[dict[str, Ar
     rows = np.concatenate([first, second])
     is_cancel = np.arange(len(rows)) >= len(first)
     was_right = is_cancel & (corrected[rows] > 0)
-    columns = {name: trades[name][rows] for name in ("ts_ns", "id", "upd") if name in trades}
+    columns: dict[str, Array] = {
+        name: trades[name][rows] for name in ("ts_ns", "id", "upd") if name in trades
+    }
     columns["price"] = np.where(was_right, right_price[rows], price[rows])
     columns["size"] = np.where(was_right, right_size[rows], size[rows])
     columns["new_price"] = np.where(is_cancel, np.nan, right_price[rows])
