@@ -672,10 +672,7 @@ def _price_60s_ago(s: Any, m: Moments) -> Array:
             low = np.where(is_old & (middle > low), middle, low)
             high = np.where(is_old, high, np.maximum(middle - 1, low))
         price = s["change_price"][m.row, low % CHANGES]
-        is_kept = (low >= 0) & (low >= count - CHANGES) & (count > 0)
-        market = m.of(s, "market") - 1
-        began = np.array([one.midnight_ns for one in m.where])[market]
-        return np.where(is_kept & (s["change_ns"][m.row, low % CHANGES] >= began), price, np.nan)
+        return np.where((low >= 0) & (low >= count - CHANGES) & (count > 0), price, np.nan)
 
     return np.asarray(_kept(m, "price 60 s ago", make))
 
@@ -716,10 +713,14 @@ def _since_news(unit_ns: int, look_back_ns: int) -> Metric:
 
 def _until_earnings(s: Any, m: Moments) -> Array:
     market = m.of(s, "market") - 1
-    today = np.array([one.midnight_ns for one in m.where])[market]
-    date = np.floor(_fact_of(s, m, "earnings_ns") / DAY_NS)
-    days = date - np.floor((today + HOUR_NS) / DAY_NS)
-    return np.where(days >= 0, days, np.nan)
+    dates = np.zeros(len(m), dtype=np.int64)
+    for code in np.unique(market).tolist():
+        mine = market == code
+        hours, place = np.unique(m.ts_ns[mine] // HOUR_NS, return_inverse=True)
+        known = [sessions.date_of(one * HOUR_NS, code, s["setup"]) for one in hours.tolist()]
+        dates[mine] = np.array(known, dtype=np.int64)[place]
+    ahead = np.floor(_fact_of(s, m, "earnings_ns") / DAY_NS) - dates
+    return np.where(ahead >= 0, ahead, np.nan)
 
 
 # -- the table of metrics

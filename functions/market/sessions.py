@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,6 +275,15 @@ def day_after(day: Array, market: int, setup: str = "") -> Array:
         return day + 1
     calendar = us_calendar(setup) if market == US else _calendars(setup)[market - len(MARKETS)]
     return calendar.day_after(day)
+
+
+def date_of(ts_ns: int, market: int, setup: str = "") -> int:
+    """The date on a market's clocks, in days since 1970, whether it trades or not."""
+    if market == US:
+        when = datetime.fromtimestamp(ts_ns // SECOND_NS, ZoneInfo("America/New_York"))
+        return when.date().toordinal() - date(1970, 1, 1).toordinal()
+    moment = moments(ts_ns, setup)[market]
+    return moment.day + (ts_ns - moment.midnight_ns) // DAY_NS
 
 
 @lru_cache(maxsize=1 << 17)

@@ -27,6 +27,7 @@ from functions.market.state import (
 Array = NDArray[Any]
 
 VOLUME, LAST, EXTREMES, OFFICIAL_OPEN, OFFICIAL_CLOSE = 1, 2, 4, 8, 16  # bits of `upd`
+LATE_MINUTES = 4  # a bar takes prints of the minute before by so many
 CHANGE_NS = 250_000_000  # price changes closer than this are one
 HALF_HOUR = 30
 
@@ -133,7 +134,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     for name in (
         *("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market"),
         *("open_pre", "open_market", "close_market", "is_official", "session"),
-        *("day_high", "day_low", "ext_high", "ext_low", "half_high", "half_low"),
+        *("day_high", "day_low", "ext_high", "ext_low", "changes"),
         *(
             "range_high",
             "range_low",
@@ -145,6 +146,8 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
         *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
+    for name in ("half_high", "half_low"):
+        state.put(name, (row, slice(None)), 0.0)
     slot = state["profile_days"][row] % (DAYS + 1)
     kinds = state["profile_kind"]
     kinds[row, slot] = 2 if sessions.is_half_day(moment) else 1
@@ -223,6 +226,9 @@ def add_prints(
     if is_late.any():
         sums = {"volume": counted, "notional": notional, "count": trades_in}
         _late(state, row, ts_ns // MINUTE_NS, is_late & counts, sums)
+        moved = is_late & is_today
+        moved = moved if upd is None else moved & ((upd & EXTREMES) > 0)
+        _late_extremes(state, row, ts_ns // MINUTE_NS, price, np.flatnonzero(moved))
     volumes = _sessions(state, runs, session, counted, notional)
     may_fire = is_today & ~is_late
     if upd is not None:
@@ -332,7 +338,7 @@ def _flows(state: Any, segments: Runs, newest: Array, live: dict[str, Array]) ->
     last = len(minute) - 1 - last
     windows.make_room(state, segments.rows[last], minute[last])
     lasts = segments.lasts
-    sums = {name: live[f"live_{name}"][lasts] for name in windows.SUMS}
+    sums = {name: live[f"live_{name}"][lasts] for name in (*windows.SUMS, "high", "low")}
     windows.keep_flows(state, segments.rows, minute, sums)
 
 
@@ -345,6 +351,18 @@ def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str,
         rows = np.unique(row[minute == one])
         _keep_profile(state, rows, one)
         _rebuild(state, rows, one)
+
+
+def _late_extremes(state: Any, row: Array, minute: Array, price: Array, place: Array) -> None:
+    """Late prints that may set highs and lows; where their minute has a bar its revision does it."""
+    behind = state["minute"][row[place]] - minute[place]
+    for one in place[behind < LATE_MINUTES].tolist():  # few
+        own, at = row[one : one + 1], minute[one : one + 1]
+        high = low = price[one : one + 1]
+        windows.keep_extremes(state, own, at, high, low)
+        if int(at[0]) < int(state["closed_to"] or 0):
+            _keep_day(state, own, int(at[0]), np.zeros(1, dtype=bool))
+            _rebuild(state, own, int(at[0]))
 
 
 def _sessions(
@@ -545,7 +563,7 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     rows, of = row[newest], place[newest]
     state["bar_minute"][rows] = minute
     for column, name in enumerate(BAR):
-        state["bar"][rows, column] = bars[name][of]
+        state.put("bar", (rows, column), bars[name][of])
     state["vwap_closed"][rows] = session_vwap(
         *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
         *(state[name][rows] for name in ("notional_pre", "notional_market")),
@@ -568,7 +586,7 @@ def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -
     closed_to = int(state["closed_to"] or 0)
     kept = minute > state["clean_to"][row] - windows.PRICES
     slot = minute % windows.PRICES
-    is_late = (state["ring_high"][row, slot] > 0) | (minute < closed_to)
+    is_late = (state["ring_open"][row, slot] > 0) | (minute < closed_to)
     rows, of = row[kept], place[kept]
     for name in ("open", "high", "low"):
         state.put(f"ring_{name}", (rows, slot), bars[name][of])
@@ -618,8 +636,9 @@ def _rebuild(state: Any, row: Array, minute: int) -> None:
 
 def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
     """Close candles that end with a minute: per timeframe the rows; those without a bar have none."""
-    every = np.unique(np.concatenate(list(rows.values())))
-    where: Any = slice(None) if len(every) == state.rows else every
+    whole = any(len(mine) == state.rows for mine in rows.values())
+    every = np.arange(state.rows) if whole else np.unique(np.concatenate(list(rows.values())))
+    where: Any = slice(None) if whole else every
     lengths = {MINUTES_OF[name] for name in rows}
     flows = {one for one in lengths if one < windows.FLOWS}
     folds = {name: windows.fold_back(state, where, end, name, lengths) for name in ("high", "low", "open")}  # fmt: skip
@@ -627,8 +646,8 @@ def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
     close = state["closes"][where, (end - 1) % windows.PRICES]
     for name, mine in rows.items():
         minutes = MINUTES_OF[name]
-        place = mine if isinstance(where, slice) else np.searchsorted(every, mine)
-        place = place[folds["high"][minutes][place] > 0]
+        place = mine if whole else np.searchsorted(every, mine)
+        place = place[folds["open"][minutes][place] > 0]
         if len(place):
             row = every[place]
             candle = {one: values[minutes][place] for one, values in folds.items()}
@@ -663,7 +682,7 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
         moment = where[code]
         mine = (market == code) & (state["day"][row] == moment.day)
         rows, late = row[mine], is_late[mine]
-        if not len(rows) or moment.session == sessions.CLOSED or code == sessions.CRYPTO:
+        if not len(rows) or moment.session == sessions.CLOSED:
             continue
         high, low = (
             state[name][rows, minute % windows.PRICES] for name in ("ring_high", "ring_low")
@@ -682,9 +701,9 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
 
 
 def _keep_half_hour(state: Any, row: Array, half: int, high: Array, low: Array) -> None:
-    known = state["half_low"][row, half]
-    state["half_high"][row, half] = np.maximum(state["half_high"][row, half], high)
-    state["half_low"][row, half] = np.where(known > 0, np.minimum(known, low), low)
+    known_high, known_low = state["half_high"][row, half], state["half_low"][row, half]
+    state.put("half_high", (row, half), np.maximum(known_high, high))
+    state.put("half_low", (row, half), np.where(known_low > 0, np.minimum(known_low, low), low))
 
 
 def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
@@ -694,8 +713,8 @@ def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     high = windows.fold_back(state, row, end, "high", {end - first})[end - first]
     low = windows.fold_back(state, row, end, "low", {end - first})[end - first]
     before_high, before_low = state["half_high"][row, half], state["half_low"][row, half]
-    state["half_high"][row, half] = high
-    state["half_low"][row, half] = np.where(np.isfinite(low), low, 0.0)
+    state.put("half_high", (row, half), high)
+    state.put("half_low", (row, half), np.where(np.isfinite(low), low, 0.0))
     changed = row[(before_high > high) | (before_low < low)]
     if len(changed):
         recompute_extremes(state, changed)
@@ -792,7 +811,7 @@ def add_indicators(state: Any, indicators: Any) -> None:
     order = order[minute[order] >= state["indicators_minute"][row[order]]]
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
-        state["indicators"][row[order], column] = indicators[name][order]
+        state.put("indicators", (row[order], column), indicators[name][order])
     machines.at_close(state, "1m", np.unique(row))
 
 
@@ -805,20 +824,33 @@ def tick(state: Any, clock_ns: int) -> None:
     if not len(row):
         return
     outliers.release(state, clock_ns)
-    roll(state, row, sessions.moments(clock_ns, state["setup"]))
+    know_markets(state, row)
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
-    if now <= before:
-        return
-    state["closed_to"] = str(now)
-    first = max(before + 1, now - windows.PRICES + 1) if before else now
-    for minute in range(first, now + 1):
-        _begin_minute(state, row, minute)
+    if now > before:
+        state["closed_to"] = str(now)
+        _begin_minutes(state, row, 1 + (before or _oldest(state, now - 1)), now)
+    roll(state, row, sessions.moments(clock_ns, state["setup"]))
 
 
-def _begin_minute(state: Any, row: Array, minute: int) -> None:
+def _oldest(state: Any, newest: int) -> int:
+    """The oldest minute of which anything is known, at the first clock event of all."""
+    minutes = np.concatenate([state["flows_from"], state["bar_minute"]])
+    return int(minutes[minutes > 0].min(initial=newest))
+
+
+def _begin_minutes(state: Any, row: Array, first: int, last: int) -> None:
+    """Minutes begin; what is over is kept while the figures are still of its day."""
     newest = max(int(state["bar_minute"].max()), int(state["minute"].max()))
-    if newest > minute - 2 * windows.PRICES:  # else the rings are empty
+    for minute in range(first, last + 1):
+        if newest <= minute - 2 * windows.PRICES:  # the rings are empty
+            break
         windows.carry(state, minute - 1)
+        slot = (minute - 1) % windows.PRICES
+        barless = (state["ring_open"][:, slot] == 0) & (state["ring_high"][:, slot] > 0)
+        if barless.any():  # prints that set highs and lows only
+            rows = np.flatnonzero(barless)
+            _keep_day(state, rows, minute - 1, np.zeros(len(rows), dtype=bool))
         _keep_profile(state, row, minute - 1)
         _candles_over(state, minute)
-    windows.make_room(state, row, minute)
+        windows.make_room(state, row, minute)
+    windows.make_room(state, row, last)
