@@ -333,5 +333,6 @@ def _adjust_half_hour(state: Any, one: Corrected, moment: sessions.Moment) -> No
     slots = minutes[minutes != one.minute] % PRICES
     highs = [*state["ring_high"][one.row, slots].tolist(), one.high]
     lows = [*state["ring_low"][one.row, slots].tolist(), one.low]
-    state["half_high"][one.row, half] = max((p for p in highs if p > 0), default=0.0)
-    state["half_low"][one.row, half] = min((p for p in lows if p > 0), default=0.0)
+    at = (one.row, half)
+    state.put("half_high", at, max((p for p in highs if p > 0), default=0.0))
+    state.put("half_low", at, min((p for p in lows if p > 0), default=0.0))

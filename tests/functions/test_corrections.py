@@ -195,6 +195,10 @@ def test_what_is_said_does_not_depend_on_the_cut(seed: int, width: int) -> None:
 # -- metrics
 
 
+# What happened at a print stays, also where the print is taken back.
+AS_IT_HAPPENED = ("crossed_", "rejected_", "back_to_", "vwap_support", "vwap_resistance", "broke_", "running_")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Cancel:
     """A print cancelled, or put right, at a time that may be before its own."""
@@ -275,7 +279,8 @@ def test_metrics_are_those_of_the_prints_that_are_left(seed: int) -> None:
         while ask and when > ask[0]:
             at_ns = ask.pop(0)
             expected = slow_metrics.slow_metrics(replay.left, days, at_ns, test_metrics.NAMES, {})
-            wrong = test_metrics.difference(replay.ask(at_ns), expected)
+            found = test_metrics.difference(replay.ask(at_ns), expected)
+            wrong = [one for one in found if not one.split()[1].startswith(AS_IT_HAPPENED)]
             assert not wrong, f"{len(wrong)} differ at {at_ns}:\n" + "\n".join(wrong[:60])
         replay.put(event)
     assert not ask
