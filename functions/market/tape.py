@@ -762,6 +762,17 @@ def recompute_extremes(state: Any, row: Array) -> None:
         low = np.where(lows > 0, lows, np.inf).min(axis=1)
         state[names[0]][row] = high
         state[names[1]][row] = np.where(np.isfinite(low), low, 0.0)
+    _with_running(state, row)
+
+
+def _with_running(state: Any, row: Array) -> None:
+    """The running minute's share in the extremes of a New York day."""
+    row = row[state["live_high"][row] > 0]
+    for minute in np.unique(state["minute"][row]).tolist():
+        moment = sessions.moments(minute * MINUTE_NS, state["setup"])[sessions.US]
+        rows = row[(state["minute"][row] == minute) & (state["day"][row] == moment.day)]
+        if len(rows) and moment.session != sessions.CLOSED:
+            raise_extremes(state, rows, state["live_high"][rows], state["live_low"][rows], minute)
 
 
 def _keep_ranges(
