@@ -31,7 +31,7 @@ class Batch:
     neither; each of its rows is one clock event.
     """
 
-    kind: str  # trades, quotes, status or clock
+    kind: str  # trades, quotes, status, corrections, daily, reference or clock
     columns: dict[str, Array]
     symbols: list[str]
     index: Array | None
@@ -126,9 +126,14 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
     from runtime.providers import file, sim
+    from runtime.providers.labelled import provider as labelled
 
     parts = urlsplit(url)
-    openers: dict[str, Callable[..., Provider]] = {"sim": sim.open_sim, "file": file.open_file}
+    openers: dict[str, Callable[..., Provider]] = {
+        "sim": sim.open_sim,
+        "file": file.open_file,
+        "labelled": labelled.open_labelled,
+    }
     if parts.scheme not in openers:
         raise ProviderError(f"{url}: expected one of {', '.join(f'{s}://' for s in openers)}")
     try:
