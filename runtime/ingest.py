@@ -161,7 +161,7 @@ class Ingest:
         pace = Pace(self._provider.speed, self._provider.warm_ns)
         flushed_at = time.monotonic()
         for batch in self._provider.batches(after_ns):
-            wait_s = pace.wait_s(batch.newest_ns)
+            wait_s = pace.wait_s(batch.newest_ns) if batch.is_timed else 0.0
             if wait_s > LINGER_S / 2 and not self._stopping.is_set():
                 await self._flush()
                 with contextlib.suppress(TimeoutError):

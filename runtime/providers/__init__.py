@@ -45,6 +45,11 @@ class Batch:
         return f"ticks.{self.kind}"
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the rows happen when they arrive; the others tell of earlier times."""
+        return self.kind not in ("daily", "reference", "corrections")
+
+    @property
     def newest_ns(self) -> int:
         """The newest event time in the batch."""
         return int(self.columns["ts_ns"].max())
