@@ -57,7 +57,7 @@ def run(
     results: dict[str, Any] = {}
     for dirt in dirts:
         provider = LabelledProvider(seed, dirt, speed=0.0)
-        found, end_ns = said(settings, subjects, provider, prints_max)
+        found, end_ns = said(market_chain(settings, subjects), provider, prints_max)
         expected = true_moments(provider, end_ns)
         exact = scores(expected, found, 0)
         near = scores(expected, found, int(tolerance_s * SECOND_NS))
@@ -96,15 +96,17 @@ def true_moments(provider: LabelledProvider, end_ns: int = 0) -> Moments:
     return moments
 
 
-def said(
-    settings: Settings, subjects: Subjects, provider: LabelledProvider, prints_max: int = 0
-) -> tuple[Moments, int]:
-    """When rules of one condition each fired on the feed, and the event time at which it was cut (0: not)."""
+def market_chain(settings: Settings, subjects: Subjects) -> Chain:
+    """The functions of the market in one partition, every metric kept ready."""
     watched = {"scanner": {"watch": "*"}}
     market = load_plan(Path(settings.functions_dir), subjects, watched).chain("market")
     assert market is not None
-    chain = Chain(market, subjects, 0)
-    read = {base for one in market.functions for base in one.reads}
+    return Chain(market, subjects, 0)
+
+
+def said(chain: Chain, provider: LabelledProvider, prints_max: int = 0) -> tuple[Moments, int]:
+    """When rules of one condition each fired on the feed, and the event time at which it was cut (0: not)."""
+    read = {base for one in chain.plan.functions for base in one.reads}
     chain.run_frame("control", rules())
     moments: Moments = defaultdict(list)
     prints = 0
