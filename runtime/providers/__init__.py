@@ -142,9 +142,14 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
     from runtime.providers import file, sim
+    from runtime.providers.labelled import provider as labelled
 
     parts = urlsplit(url)
-    openers: dict[str, Callable[..., Provider]] = {"sim": sim.open_sim, "file": file.open_file}
+    openers: dict[str, Callable[..., Provider]] = {
+        "sim": sim.open_sim,
+        "file": file.open_file,
+        "labelled": labelled.open_labelled,
+    }
     if parts.scheme not in openers:
         raise ProviderError(f"{url}: expected one of {', '.join(f'{s}://' for s in openers)}")
     try:
