@@ -29,8 +29,8 @@ Array = NDArray[Any]
 
 FORMAT = 2  # 1 had whole columns
 HASH_BYTES = 16
-# 25 minutes of a ring of 640 symbols: a save writes little around the minute that changed, and an
-# index of 47 MB of state has 55 KB. A larger state gets larger blocks: its index is one message.
+# 12 minutes of a ring of 640 symbols: a save writes little around the minute that changed, and an
+# index of 47 MB of state has 50 KB. A larger state gets larger blocks: its index is one message.
 BLOCK_BYTES = 64 << 10
 BLOCKS_MAX = 4_096  # of BLOCK_BYTES; an index entry has some 30 bytes, a message at most 1 MiB
 DEAD_SHARE_MAX = 0.5  # dead bytes of blobs for each live one: a full bucket against rewriting
