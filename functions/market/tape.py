@@ -132,6 +132,8 @@ def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
         same = rows[state["day"][rows] == moment.day]
         moved = same[state["session"][same] < moment.session]
         state["session"][moved] = moment.session
+        if moment.session == sessions.MARKET:
+            _forget_bounces(state, moved)  # the VWAP begins anew
 
 
 def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
@@ -152,7 +154,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "seen",
             "other",
         ),
-        *("vwap_closed", "same_minute", "same_time", "quote_state"),
+        *("same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     for name in ("half_high", "half_low"):
@@ -165,6 +167,10 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     if dirty.any():
         state.put("profile", (row[dirty][:, None], places[dirty]), 0.0)
     state["day"][row] = moment.day
+    _forget_bounces(state, row)
+
+
+def _forget_bounces(state: Any, row: Array) -> None:
     for name in state.family("arm"):
         if name.startswith("vwap_"):
             state[f"arm.{name}"][row] = 0
@@ -576,6 +582,8 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
+    # Who computes them hears of a bar before we do: its indicators are there already.
+    machines.at_close(state, "1m", row[state["indicators_minute"][row] == minute])
     if is_late.any():
         _rebuild(state, row[is_late], minute)
     _keep_day(state, row, minute, is_late)
@@ -832,7 +840,6 @@ def add_indicators(state: Any, indicators: Any) -> None:
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
         state.put("indicators", (row[order], column), indicators[name][order])
-    machines.at_close(state, "1m", np.unique(row))
 
 
 # -- the clock
