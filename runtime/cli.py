@@ -488,6 +488,37 @@ def ingest(
 
 
 @main.command()
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**31))
+@click.option(
+    "--dirt",
+    default="clean",
+    show_default=True,
+    type=click.Choice(["clean", "usual", "bad"]),
+    help="Late and odd prints, duplicates, corrections; the truth stays that of the clean market.",
+)
+@json_option
+def sim(out: str, seed: int, dirt: str, as_json: bool) -> None:
+    """Write the labelled market as Parquet: trades, quotes, daily bars, and what truly happened.
+
+    Seven days of 26 symbols with scripted breakouts, rejections, halts, gaps and splits; truth.parquet
+    has every moment at which an alert metric became true, so that any scanner can be measured.
+    """
+    from runtime.providers.labelled.files import write_market
+    from runtime.tables import TableError
+
+    try:
+        rows = write_market(Path(out), seed, dirt)
+    except (TableError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({"out": out, "seed": seed, "dirt": dirt, "rows": rows}))
+        return
+    for name, count in rows.items():
+        click.echo(f"{count:9,}  {Path(out) / name}.parquet")
+
+
+@main.command()
 @click.option(
     "--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket."
 )
@@ -719,7 +750,7 @@ def _rules_body(plan: Plan, rules_file: str | None) -> str:
 @click.argument("name", required=False)
 @json_option
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: bars, scan, pipeline, latency, takeover. Without NAME, list them."""
+    """Measure: bars, scan, pipeline, latency, takeover, labels. Without NAME, list them."""
     try:
         from bench import names, run_bench
     except ImportError:

@@ -39,6 +39,7 @@ HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 
 MULTIPLIER, CANDLES = 3.0, 5  # of through_vwap
+EQUAL_WITHIN = 1e-9  # sums of prices in binary are equal within this
 
 
 def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
@@ -456,8 +457,11 @@ def _bucket(s: Any, m: Moments, minutes: int) -> Array:
 
     def make() -> Array:
         market = m.of(s, "market") - 1
-        midnight = np.array([one.midnight_ns // MINUTE_NS for one in m.where])[market]
-        return m.minute - (m.minute - midnight) % minutes
+        start = np.empty(len(m), dtype=np.int64)
+        for minute in np.unique(m.minute).tolist():
+            mine = m.minute == minute
+            start[mine] = windows.candle_starts(s, minute, minutes)[market[mine]]
+        return start
 
     return np.asarray(_kept(m, ("bucket", minutes), make))
 
@@ -638,7 +642,8 @@ def _through_vwap(sign: int) -> Metric:
         span = _candle("1m", "high")(s, m) - _candle("1m", "low")(s, m)
         vwap = _positive(m.of(s, "vwap_closed"))
         crossed = (sign * (vwap - o) > 0) & (sign * (c - vwap) > 0)
-        return _flag(crossed & (span >= MULTIPLIER * mean), np.where(k >= CANDLES, vwap, np.nan))
+        is_wide = span - MULTIPLIER * mean > -EQUAL_WITHIN
+        return _flag(crossed & is_wide, np.where(k >= CANDLES, vwap, np.nan))
 
     return flag
 

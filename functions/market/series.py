@@ -192,9 +192,7 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
             _smooth(ring(f"gain_{n}"), before, after, k, gain, n, first=1)
             _smooth(ring(f"loss_{n}"), before, after, k, loss, n, first=1)
     if series.atr:
-        high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
-        wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
-        wide = np.where(k > 0, wide, high - low)
+        wide = _true_range(state, series, row, k, previous)
         _smooth(ring(f"atr_{series.atr}"), before, after, k, wide, series.atr)
     if series.has_signal:
         line = ring("ema_12")[after] - ring("ema_26")[after]
@@ -210,11 +208,25 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
             _extreme(state, series, row, k, ring(f"lowest_{n}"), "low", np.minimum, n)
     if series.stochastic:
         _raw(state, series, row, k, close)
+    _mean_volumes(state, series, row, k, before, after)
+
+
+def _true_range(state: Any, series: Series, row: Array, k: Array, previous: Array) -> Array:
+    high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
+    wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
+    return np.where(k > 0, wide, high - low)
+
+
+def _mean_volumes(
+    state: Any, series: Series, row: Array, k: Array, before: Array, after: Array
+) -> None:
     if series.means:
         volume = at(state, series, "volume", row, k)
         for n in series.means:
             leaving = np.where(k >= n, at(state, series, "volume", row, k - n), 0.0)
-            sums, rests = ring(f"volume_sum_{n}"), ring(f"volume_rest_{n}")
+            sums, rests = (
+                state[f"{series.name}_volume_{part}_{n}"].reshape(-1) for part in ("sum", "rest")
+            )
             _move_sum(sums, rests, before, after, volume, leaving)
 
 

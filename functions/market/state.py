@@ -50,6 +50,7 @@ STATE = {
     "market": "u1",  # code of sessions.MARKETS, plus 1; 0 = not looked up
     "day": "i8",  # trading day the figures of the day are of
     "session": "u1",  # session reached
+    "arriving": "text",  # prints of the next frame that are not taken as they come, as JSON
     # -- prices
     "last": "f8",  # last eligible price; 0 = none yet
     "last_ns": "i8",

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, outliers, reference, series, sessions, windows
+from functions.market import (
+    firsts,
+    machines,
+    outliers,
+    quotes,
+    reference,
+    series,
+    sessions,
+    windows,
+)
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -123,6 +132,8 @@ def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
         same = rows[state["day"][rows] == moment.day]
         moved = same[state["session"][same] < moment.session]
         state["session"][moved] = moment.session
+        if moment.session == sessions.MARKET:
+            _forget_bounces(state, moved)  # the VWAP begins anew
 
 
 def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
@@ -143,7 +154,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "seen",
             "other",
         ),
-        *("vwap_closed", "same_minute", "same_time", "quote_state"),
+        *("same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     for name in ("half_high", "half_low"):
@@ -156,6 +167,10 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     if dirty.any():
         state.put("profile", (row[dirty][:, None], places[dirty]), 0.0)
     state["day"][row] = moment.day
+    _forget_bounces(state, row)
+
+
+def _forget_bounces(state: Any, row: Array) -> None:
     for name in state.family("arm"):
         if name.startswith("vwap_"):
             state[f"arm.{name}"][row] = 0
@@ -262,7 +277,8 @@ def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
     """What prints may update, once it is known which are the first eligible last of their day."""
     if not (upd & firsts.LAST_IF_FIRST).any():
         return upd
-    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    market = state["market"][row] - 1
+    last_day = firsts.trading_days(state["last_ns"][row], market, state["setup"])
     return firsts.settled(upd, row, day, last_day)
 
 
@@ -535,6 +551,16 @@ def ordinals(state: Any, runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
     return runs.unsorted(newest), runs.unsorted(number)
 
 
+# -- quotes
+
+
+def add_quotes(state: Any, frame: Any) -> None:
+    """Move the state on by best bids and offers of one stretch."""
+    runs = runs_of(frame["row"])
+    roll(state, runs.rows, sessions.moments(int(frame["ts_ns"][0]), state["setup"]))
+    quotes.add_quotes(state, frame, runs)
+
+
 # -- bars
 
 
@@ -556,6 +582,8 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
+    # Who computes them hears of a bar before we do: its indicators are there already.
+    machines.at_close(state, "1m", row[state["indicators_minute"][row] == minute])
     if is_late.any():
         _rebuild(state, row[is_late], minute)
     _keep_day(state, row, minute, is_late)
@@ -742,6 +770,17 @@ def recompute_extremes(state: Any, row: Array) -> None:
         low = np.where(lows > 0, lows, np.inf).min(axis=1)
         state[names[0]][row] = high
         state[names[1]][row] = np.where(np.isfinite(low), low, 0.0)
+    _with_running(state, row)
+
+
+def _with_running(state: Any, row: Array) -> None:
+    """The running minute's share in the extremes of a New York day."""
+    row = row[state["live_high"][row] > 0]
+    for minute in np.unique(state["minute"][row]).tolist():
+        moment = sessions.moments(minute * MINUTE_NS, state["setup"])[sessions.US]
+        rows = row[(state["minute"][row] == minute) & (state["day"][row] == moment.day)]
+        if len(rows) and moment.session != sessions.CLOSED:
+            raise_extremes(state, rows, state["live_high"][rows], state["live_low"][rows], minute)
 
 
 def _keep_ranges(
@@ -801,7 +840,6 @@ def add_indicators(state: Any, indicators: Any) -> None:
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
         state.put("indicators", (row[order], column), indicators[name][order])
-    machines.at_close(state, "1m", np.unique(row))
 
 
 # -- the clock

@@ -244,6 +244,6 @@ def _longer(state: Any, rows: Any, minute: int, name: str) -> Array:
 
 def candle_starts(state: Any, minute: int, minutes: int) -> Array:
     """By market code: the minute at which the candle of a timeframe began that holds `minute`."""
-    where = sessions.moments(minute * sessions.MINUTE_NS, state["setup"])
-    midnight = np.array([one.midnight_ns // sessions.MINUTE_NS for one in where])
+    began = sessions.midnights(minute * sessions.MINUTE_NS, state["setup"])
+    midnight = np.array(began) // sessions.MINUTE_NS
     return np.asarray(minute - (minute - midnight) % minutes)

@@ -226,6 +226,7 @@ def test_case_11_volume_is_compared_with_the_past_of_the_same_feed() -> None:
         for date in ((2026, 1, 6), (2026, 1, 7)):
             day.until("09:30", date)
             day.trade("09:30:01", 10.0, 10_000 * share, date=date)
+            day.until("09:31", date)
             day.until("20:00", date)
         today = (2026, 1, 8)
         day.until("09:30", today)
