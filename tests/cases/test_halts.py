@@ -185,7 +185,7 @@ def test_case_38_windows_stand_still_in_a_halt() -> None:
 def test_case_39_bands_are_absent_before_the_first_of_the_day() -> None:
     names = ("limit_state_s", "dist_to_limit_up_pct")
     exchange = traded().clock(TEN)
-    assert exchange.ask("A", *names) == {name: None for name in names}
+    assert exchange.ask("A", *names) == dict.fromkeys(names)
     exchange.status("A", TEN, code=2, limit_up=10.0, limit_down=8.0)
     assert exchange.ask("A", *names) == {"limit_state_s": 0.0, "dist_to_limit_up_pct": 7.1}
     exchange.trade("A", OPEN + DAY_NS + SECOND_NS, 9.0)
