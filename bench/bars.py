@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from functions.market.candles import STATE, add_prints
+from functions.bars import bars
+from functions.market import candles, prints, repairs
 from runtime.chain import Chain
 from runtime.config import Settings
 from runtime.frames import Frame, encode
@@ -49,11 +50,11 @@ def _frames(count: int) -> Any:
 
 def _kernel(made: list[Any]) -> float:
     rows = Rows(f"S{k}" for k in range(SYMBOLS))
-    state = Table(rows, {name: shape_of(name, shape) for name, shape in STATE.items()})
-    slots = {name: state[name] for name in STATE}
+    state = Table(rows, {name: shape_of(name, shape) for name, shape in bars.state.items()})
     began = time.perf_counter()
     for row, ts_ns, price, size in made:
-        add_prints(slots, row, ts_ns, price, size, None)
+        taken, order, _, _ = repairs.sift(state, prints.Prints(row, ts_ns, price, size))
+        candles.add_prints(state, taken, prints.keep(state, taken, order))
     return len(made) * TRADES / (time.perf_counter() - began)
 
 

@@ -125,7 +125,7 @@ def market_frames(
     splitter = Splitter(subjects, "bench")
     clocks = 0
     for batch in provider.batches():
-        if batch.kind == "status":
+        if batch.kind not in ("trades", "clock"):
             continue
         columns = {name: values for name, values in batch.columns.items() if name != "upd"}
         yield from splitter.split(replace(batch, columns=columns))  # every print counts in its bar

@@ -12,10 +12,9 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import halts, metrics, reference, sessions, tape
+from functions.market import corrections, halts, metrics, reference, sessions, tape
 from functions.market.clocks import in_time
 from functions.market.outliers import forget
-from functions.market.quotes import add_quotes
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
@@ -137,6 +136,14 @@ def add_bars(bars, state, settings):
     tape.add_bars(state, bars)
 
 
+@scanner.on("bars.corrected")
+def correct(corrected, state, settings):
+    """Values follow corrections; what happened stays, and nothing fires."""
+    know_calendars(state, settings)
+    state["ranked"] = "no"
+    corrections.apply(state, corrected)
+
+
 @scanner.on("indicators")
 def add_indicators(indicators, state):
     tape.add_indicators(state, indicators)
@@ -166,8 +173,11 @@ def answer(asked, state, settings):
 
 
 @scanner.on("ticks.quotes")
-def quote(quotes, state):
-    add_quotes(state, quotes)
+def quote(quotes, state, settings, clock):
+    know_calendars(state, settings)
+    quotes = in_time(quotes, clock)
+    for rows in tape.parts_of(quotes["ts_ns"]):
+        tape.add_quotes(state, quotes[rows])
 
 
 @scanner.on("ticks.trades")
@@ -175,6 +185,9 @@ def scan(trades, state, settings, clock):
     know_calendars(state, settings)
     trades = in_time(trades, clock)
     state["ranked"] = "no"
+    trades = corrections.as_arrived(state, trades)
+    if not len(trades):
+        return None
     rules = compile_rules(state["rules"])
     uses = rules.metrics | watched(settings["watch"])
     alerts = []

@@ -488,6 +488,37 @@ def ingest(
 
 
 @main.command()
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**31))
+@click.option(
+    "--dirt",
+    default="clean",
+    show_default=True,
+    type=click.Choice(["clean", "usual", "bad"]),
+    help="Late and odd prints, duplicates, corrections; the truth stays that of the clean market.",
+)
+@json_option
+def sim(out: str, seed: int, dirt: str, as_json: bool) -> None:
+    """Write the labelled market as Parquet: trades, quotes, daily bars, and what truly happened.
+
+    Seven days of 26 symbols with scripted breakouts, rejections, halts, gaps and splits; truth.parquet
+    has every moment at which an alert metric became true, so that any scanner can be measured.
+    """
+    from runtime.providers.labelled.files import write_market
+    from runtime.tables import TableError
+
+    try:
+        rows = write_market(Path(out), seed, dirt)
+    except (TableError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({"out": out, "seed": seed, "dirt": dirt, "rows": rows}))
+        return
+    for name, count in rows.items():
+        click.echo(f"{count:9,}  {Path(out) / name}.parquet")
+
+
+@main.command()
 @click.option(
     "--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket."
 )
@@ -583,15 +614,15 @@ def backtest(
 )
 @click.option("--bars", multiple=True, type=click.Path(exists=True), help="Minute bars instead.")
 @known_options
-@click.option("--names", default="all", help="all, or names separated by commas.")
+@click.option("--names", default="all", help="Names separated by commas, or all.")
 @click.option(
-    "--at", "times", help="Event times separated by commas: ISO (UTC if it says no zone) or ns."
+    "--at", "times", help="Event times separated by commas: ISO (UTC where it says no zone), or ns."
 )
 @click.option(
     "--out", type=click.Path(dir_okay=False), help="A Parquet file: symbol, ts_ns, name, value."
 )
-@click.option("--list", "is_list", is_flag=True, help="Show the metrics instead.")
-@click.option("--markdown", is_flag=True, help="With --list: as docs/metrics.md has it.")
+@click.option("--list", "is_list", is_flag=True, help="Show what --names are, or everything.")
+@click.option("--markdown", is_flag=True, help="With --list: as in docs/metrics.md.")
 @json_option
 def metrics(
     trades: tuple[str, ...],
@@ -614,14 +645,15 @@ def metrics(
     plan = plan_of(found, subjects)
     if plan.faults:
         fail("\n".join(map(str, plan.faults)))
-    table, answering = _metric_table(plan, names)
+    is_whole = is_list and names == "all"
+    table, answering = _metric_table(plan, "" if is_whole else names)
     plan = plan_of(found, subjects, {answering: {"watch": "*"}})
     if is_list:
         _show_metrics(table, markdown, as_json)
         return
     if times is None or out is None or bool(trades) == bool(bars):
         fail("expected --at TIME, --out FILE and either --trades FILE or --bars FILE; or --list")
-    at_ns = [_time_ns(text) for text in times.split(",") if text]
+    at_ns = sorted({_time_ns(text.strip()) for text in times.split(",") if text.strip()})
     files = [[Path(one) for one in several] for several in (trades, bars, daily, reference)]
     started = time.monotonic()
     try:
@@ -637,10 +669,12 @@ def metrics(
     }
     told["seconds"] = round(time.monotonic() - started, 3)
     click.echo(json.dumps(told) if as_json else ", ".join(f"{v} {k}" for k, v in told.items()))
+    if not told["values"]:
+        click.echo("no values: nothing these names need was known at these times", err=True)
 
 
 def _metric_table(plan: Plan, names: str) -> tuple[list[dict[str, Any]], str]:
-    """The rows of the vocabulary for names, and the name of the function that answers for metrics."""
+    """The rows of the vocabulary for names (none: all of it), and the function that answers for metrics."""
     for one in plan.functions:
         accept = one.declaration.accepts.get("ask.metrics")
         if accept is not None:
@@ -655,34 +689,13 @@ def _show_metrics(table: list[dict[str, Any]], markdown: bool, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(table))
     elif markdown:
-        for line in metric_lines(table):
-            click.echo(line)
+        from runtime.metric_page import metric_page
+
+        click.echo("\n".join(metric_page(table)))
     else:
         for row in table:
-            click.echo(f"{row['name']:36} {row['unit']:14} {row['formula']}")
-
-
-def metric_lines(table: list[dict[str, Any]]) -> list[str]:
-    """The vocabulary as a Markdown table, one row per formula."""
-    lines = [
-        "| names | formula | unit | warm-up | sessions | default threshold, condition | needs | source |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    families: dict[tuple[Any, ...], list[str]] = {}
-    for row in table:
-        shared = tuple(str(row[name]) for name in ("kind", "title", "formula", "unit", "warm_up"))
-        default = f"{row['volume_threshold']:,.0f} shares"
-        rest = (", ".join(row["sessions"]), default, row["condition"], ", ".join(row["needs"]))
-        families.setdefault((*shared, *rest, row["source"]), []).append(f"`{row['name']}`")
-    for key, names in families.items():
-        _, _, formula, unit, warm_up, hours, default, condition, needs, source = (
-            str(one).replace("|", "\\|") for one in key
-        )
-        default = f"{default}, {condition}" if condition else default
-        lines.append(
-            f"| {' '.join(names)} | {formula} | {unit} | {warm_up} | {hours} | {default} | {needs} | {source} |"
-        )
-    return lines
+            told = row["order"] if row["kind"] == "toplist" else row["unit"]
+            click.echo(f"{row['name']:36} {told:14} {row.get('formula', row.get('metric'))}")
 
 
 def _time_ns(text: str) -> int:
@@ -737,7 +750,7 @@ def _rules_body(plan: Plan, rules_file: str | None) -> str:
 @click.argument("name", required=False)
 @json_option
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: bars, scan, pipeline, latency, takeover. Without NAME, list them."""
+    """Measure: bars, scan, pipeline, latency, takeover, labels. Without NAME, list them."""
     try:
         from bench import names, run_bench
     except ImportError:

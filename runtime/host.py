@@ -199,11 +199,11 @@ class PartitionHost:
 
     async def load(self) -> None:
         """State at the snapshot's cursor, and the end of every output subject."""
-        entry = await self._kv.get(unit_key(self.unit))
-        if entry is not None:
-            meta = msgpack.unpackb(entry.value)
-            self._chain.restore(meta, await self._read_blobs(meta))
-            self._meta, self._revision = meta, entry.revision
+        saved = await self._read_saved()
+        if saved is not None:
+            meta, blobs, self._revision = saved
+            self._chain.restore(meta, blobs)
+            self._meta = meta
             self.progress.position = self.progress.saved_position = meta["cursor"]
             self.progress.clock_ns = self._chain.clock_ns
         else:
@@ -252,14 +252,31 @@ class PartitionHost:
                     break
         return Said(message.sequence, max(saved, position or saved))
 
-    async def _read_blobs(self, meta: Mapping[str, Any]) -> dict[str, bytes]:
+    async def _read_saved(self) -> tuple[dict[str, Any], dict[str, bytes], int] | None:
+        """The newest index, its blobs, its revision. Whoever saves meanwhile removes what it replaced."""
+        key = unit_key(self.unit)
+        entry = await self._kv.get(key)
+        while entry is not None:
+            meta = msgpack.unpackb(entry.value)
+            if meta.get("epoch", 0) > self.owner.epoch:
+                raise Fenced(key)
+            blobs = await self._read_blobs(meta)
+            if blobs is not None:
+                return meta, blobs, entry.revision
+            newer = await self._kv.get(key)
+            if newer is not None and newer.revision == entry.revision:
+                raise ValueError(f"{key}: a blob of the saved state is not whole")
+            entry = newer
+        return None
+
+    async def _read_blobs(self, meta: Mapping[str, Any]) -> dict[str, bytes] | None:
         blobs = {}
         for blob_id, size in blobs_of(meta).items():
             parts: list[bytes] = []
             while sum(map(len, parts)) < size:
                 entry = await self._kv.get(f"{unit_key(self.unit)}.{blob_id}.{len(parts)}")
                 if entry is None:
-                    raise ValueError(f"{unit_key(self.unit)}: snapshot blob {blob_id} is not whole")
+                    return None
                 parts.append(entry.value)
             blobs[blob_id] = b"".join(parts)
         return blobs
@@ -481,8 +498,9 @@ class PartitionHost:
             if found["epoch"] > self.owner.epoch:
                 raise Fenced(key)
             if found["epoch"] == self.owner.epoch and found["cursor"] == meta["cursor"]:
-                self._meta = found  # our own write, whose answer was lost
+                before, self._meta = self._meta, found  # our own write, whose answer was lost
                 self.progress.saved_position = self.progress.position
+                await self._forget_blobs(before, found)
         self._revision = entry.revision if entry else await self._kv.revision(key)
         self.progress.saved_at = time.monotonic() - self._limits.snapshot_interval_s + 0.2
 

@@ -291,7 +291,7 @@ async def run_ingest(
         clocks_ns = await last_clocks_ns(bus, subjects)
         is_whole = len(clocks_ns) == subjects.partitions
         after_ns = min(clocks_ns.values()) if is_whole else 0
-        if provider.name == "file" and after_ns and not is_resuming:
+        if urls[0].startswith("file:") and after_ns and not is_resuming:
             await _refuse_past(provider, after_ns)
             after_ns, clocks_ns = 0, {}
         ingest = Ingest(bus, subjects, provider, clocks_ns)

@@ -78,7 +78,7 @@ class _Walk:
         return not self._left
 
     def feed(self, batch: Batch) -> None:
-        times = np.maximum.accumulate(batch.columns["ts_ns"])
+        times = np.maximum.accumulate(batch.times)
         start = 0
         while start < len(batch) and self._left:
             first = int(times[start])

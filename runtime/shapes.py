@@ -9,10 +9,22 @@ import numpy as np
 
 from runtime.frames import Frame
 
+SAFE_INTEGER_MAX = 2**53 - 1  # Number.MAX_SAFE_INTEGER: every number of JSON is a double there
+
 
 def rfc3339(ts_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339 in UTC, nine digits."""
     return str(np.datetime64(ts_ns, "ns")) + "Z"
+
+
+def exact(value: Any) -> Any:
+    """A JSON value in which integers a browser cannot hold, beyond 2^53, are texts."""
+    if isinstance(value, dict):
+        return {name: exact(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [exact(one) for one in value]
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_integer and abs(value) > SAFE_INTEGER_MAX else value
 
 
 def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
@@ -32,7 +44,7 @@ def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
                 "ts_ns": int(frame["ts_ns"][row]),
                 "price": float(frame["price"][row]),
                 "message": f"Rule '{name}' matched for {symbol}",
-                "metadata": json.loads(frame["values"][row]),
+                "metadata": exact(json.loads(frame["values"][row])),
                 "trace_id": trace_id,
                 "seq": int(frame["number"][row]),
             }

@@ -29,16 +29,16 @@ Array = NDArray[Any]
 
 FORMAT = 2  # 1 had whole columns
 HASH_BYTES = 16
-# 25 minutes of a ring of 640 symbols: a save writes little around the minute that changed, and an
-# index of 47 MB of state has 55 KB. A larger state gets larger blocks: its index is one message.
+# 12 minutes of a ring of 640 symbols: a save writes little around the minute that changed, and an
+# index of 47 MB of state has 50 KB. A larger state gets larger blocks: its index is one message.
 BLOCK_BYTES = 64 << 10
 BLOCKS_MAX = 4_096  # of BLOCK_BYTES; an index entry has some 30 bytes, a message at most 1 MiB
-DEAD_SHARE_MAX = (
-    0.25  # dead bytes of blobs for each live one: what a full bucket and a load pay for it
-)
+DEAD_SHARE_MAX = 0.5  # dead bytes of blobs for each live one: a full bucket against rewriting
 DEAD_BYTES_MIN = 1 << 20  # less is not worth a rewrite
-BLOBS_MAX = 64  # a load reads each with a request of its own
 CHUNK_BYTES = 512 << 10  # a snapshot message; well below the 1 MiB of a stream message
+# A take-over reads each blob with a request of its own: few, and a quarter of what its bytes need anyway.
+BLOBS_MIN = 4
+BLOB_BYTES_MEAN = 4 * CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class _Cut:
     @property
     def blocks(self) -> int:
         """How many."""
-        return math.ceil(len(self.values) / self.entry["lines"])
+        return math.ceil(len(self.values) / int(self.entry["lines"]))
 
     def raw(self, block: int) -> bytes:
         """The bytes of a block."""
@@ -205,11 +205,12 @@ class _Packer:
         for place in self._places.values():
             live[place.blob] += place.size
         dead_max = max(DEAD_BYTES_MIN, DEAD_SHARE_MAX * live.total())
+        blobs_max = BLOBS_MIN + live.total() // BLOB_BYTES_MEAN
         del live[self._blob_id]
         dead = sum(self._sizes[blob] - live[blob] for blob in live)
         emptied: set[str] = set()
         for blob in sorted(live, key=lambda blob: live[blob] / self._sizes[blob]):
-            if dead <= dead_max and len(live) - len(emptied) < BLOBS_MAX:
+            if dead <= dead_max and len(live) - len(emptied) < blobs_max:
                 break
             emptied.add(blob)
             dead -= self._sizes[blob] - live[blob]

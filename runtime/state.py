@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from runtime.frames import Frame
 
 Array = NDArray[Any]
 
-ROWS_SPARE = 64  # room is made for so many symbols at a time: 625 lie in 640 rows
+ROWS_SPARE = 64  # room is made for so many symbols at a time: 625 lie in 640 rows,
+ROWS_SPARE_FEW = 8  # and for fewer where there are few: they are saved and loaded as well
 BINDINGS_MAX = 64  # symbol tables remembered: a feed repeats the same few
 WHOLE_BYTES = 16 << 10  # a column up to this size is copied whole in less than picking rows takes
 COLUMN_DTYPES = ("f8", "f4", "i8", "i4", "i2", "u8", "u4", "u2", "u1")
@@ -118,8 +120,8 @@ class Stored:
     written: Array | None = None
 
 
-# What `undo` puts back: (column, index, values before). A column that was made, deleted or, a text,
-# replaced as a whole has _WHOLE for an index, and None for what was not there.
+# What `undo` puts back: (column, index, values before), all rows where there is no index. A column that
+# was made or deleted and a text that was replaced have _WHOLE for an index; None is what was not there.
 _Change = tuple[str, Any, Any]
 _WHOLE = object()
 
@@ -129,11 +131,12 @@ class Table:
 
     `table["high"]` is a view of the live rows, to be read and written in place; texts are replaced.
 
-    Columns written with `put` lie slot by slot, so that a minute of all symbols is one stretch of
-    memory: writing a slot of every symbol is three times as fast, folding a window over all symbols
-    twice, and a save finds the minutes that changed side by side. Gathering a long window of a few
-    symbols, each its own, costs up to twice as much (1.1 times at 20 slots); over the market chain
-    nothing was slower, candle rings included, so there is no exception.
+    Columns declared with "put" lie slot by slot, so that a minute of all symbols is one stretch of
+    memory. Measured with 625 symbols and 256 slots: writing a slot of each takes a third of the
+    time, a window that is the same for all two fifths, and a save finds what changed side by side.
+    A window of its own for each symbol takes 1.4 times as long at 20 slots, twice at 250. The market
+    chain as a whole is a tenth faster at the clock and as fast elsewhere, also with the rings of
+    candles, where each symbol is at another slot: so there is one layout for all.
     """
 
     def __init__(self, rows: Rows, shapes: Mapping[str, Shape]) -> None:
@@ -144,8 +147,9 @@ class Table:
         self._capacity = _rounded(len(rows))
         self._seen = len(rows)  # the number of rows that the views below have
         self._views: dict[str, Array] = {}  # what was handed out since the mark
-        self._rings: dict[str, Array] = {}  # read-only views: they outlive the mark
-        self._live: dict[str, Array] = {}  # the rows in use, for `put`
+        self._rings: dict[str, Array] = {}  # of these, the read-only ones: they outlive the mark
+        self._live: dict[str, Array] = {}  # the rows in use of what may be written in place
+        self._puts: dict[str, tuple[Array, Array]] = {}  # of rings, with the slots written
         self._written: dict[str, Array] = {}  # slots of each ring written since it was saved
         self._touched: Array | None = None
         self._changes: list[_Change] | None = None  # since the mark; None: nothing to be undone
@@ -174,6 +178,12 @@ class Table:
             view = self._views.get(name)
             if view is not None:
                 return view
+            view = self._live.get(name)
+            if view is not None and view.nbytes <= WHOLE_BYTES:  # most columns, most of the time
+                if self._changes is not None:
+                    self._changes.append((name, None, view.copy()))
+                self._views[name] = view
+                return view
         return self._opened(name)
 
     def _opened(self, name: str) -> Any:
@@ -181,7 +191,7 @@ class Table:
         if name in self._texts:
             return self._texts[name]
         view = self._live_view(name)
-        if self._shape(name).logged:
+        if name in self._puts:
             view = view.view()
             view.flags.writeable = False
             self._rings[name] = view
@@ -191,6 +201,7 @@ class Table:
         return view
 
     def _live_view(self, name: str) -> Array:
+        """The rows in use of a column, to be written."""
         if len(self._rows.symbols) != self._seen:
             self._see_rows()
         view = self._live.get(name)
@@ -199,23 +210,36 @@ class Table:
                 self._make(name)
                 if self._changes is not None:
                     self._changes.append((name, _WHOLE, None))
-            view = self._live[name] = self._arrays[name][: self._seen]
+            view = self._arrays[name][: self._seen]
+            if name in self._written:
+                self._puts[name] = view, self._written[name]
+            else:
+                self._live[name] = view
         return view
 
     def put(self, name: str, index: Any, values: Any) -> None:
         """Write into a column declared as (dtype, width, 'put'): `put("closes", (row, slot), price)`."""
-        view = self._live.get(name) if len(self._rows.symbols) == self._seen else None
-        if view is None:
-            view = self._live_view(name)
+        found = self._puts.get(name) if len(self._rows.symbols) == self._seen else None
+        if found is None:
+            self._live_view(name)
+            if name not in self._puts:
+                self[name][index] = values
+                return
+            found = self._puts[name]
+        view, written = found
+        slots: Any = slice(None)
+        if type(index) is tuple and len(index) == 2 and index[0] is not None:
+            row, slots = index
+            index = _fixed(row), _fixed(slots)
+        else:
+            index = _fixed(index)
         if self._changes is not None:
             before = view[index]
             if before.base is not None:  # a view, which would change with the column
                 before = before.copy()
-            self._changes.append((name, _fixed(index), before))
+            self._changes.append((name, index, before))
+        written[slots] = True
         view[index] = values
-        written = self._written.get(name)
-        if written is not None:
-            written[_slots(index)] = True
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._texts:
@@ -268,7 +292,9 @@ class Table:
         """Take back what was changed since the mark, the newest change first."""
         changes, self._changes = self._changes or [], None
         for name, index, before in reversed(changes):
-            if index is not _WHOLE:
+            if index is None:
+                self._live_view(name)[: len(before)] = before
+            elif index is not _WHOLE:
                 self._live_view(name)[index] = before
             elif isinstance(before, str):
                 self._texts[name] = before
@@ -299,8 +325,8 @@ class Table:
 
     def note_saved(self) -> None:
         """From here on, `stored` tells which slots of rings are written."""
-        for name, written in self._written.items():
-            self._written[name] = np.zeros_like(written)
+        for written in self._written.values():
+            written[:] = False
 
     def load(self, columns: Mapping[str, Any]) -> None:
         """Take over saved columns; those of no declared shape are refused."""
@@ -334,13 +360,17 @@ class Table:
             self._written[name] = np.ones(shape.width, dtype=bool)
 
     def _forget(self, name: str) -> None:
-        for kept in (self._arrays, self._views, self._rings, self._live, self._written):
+        for kept in (*self._view_caches(), self._arrays, self._written):
             kept.pop(name, None)
+
+    def _view_caches(self) -> tuple[dict[str, Any], ...]:
+        return self._views, self._rings, self._live, self._puts
 
     def _see_rows(self) -> None:
         """There are more rows than the views have: make them again at their next use, with room."""
         self._seen = len(self._rows.symbols)
-        self._views, self._rings, self._live = {}, {}, {}
+        for views in self._view_caches():
+            views.clear()
         if self._seen > self._capacity:
             self._capacity = _rounded(max(self._seen, self._capacity * 5 // 4))
             for name, array in self._arrays.items():
@@ -349,7 +379,8 @@ class Table:
 
 def _rounded(rows: int) -> int:
     """Rows with spare ones: a new symbol does not move the bytes of a ring's other slots."""
-    return -(-max(rows, 1) // ROWS_SPARE) * ROWS_SPARE
+    spare = ROWS_SPARE if rows > ROWS_SPARE else ROWS_SPARE_FEW
+    return math.ceil(max(rows, 1) / spare) * spare
 
 
 def _zeros(shape: Shape, capacity: int) -> Array:
@@ -369,22 +400,13 @@ def _larger(array: Array, shape: Shape, capacity: int) -> Array:
 def _before(name: str, view: Array, touched: Array | None) -> _Change:
     """What a handler may overwrite of a column. Few bytes are copied faster whole than by rows."""
     if touched is None or view.nbytes <= WHOLE_BYTES or 4 * len(touched) > len(view):
-        return name, slice(0, len(view)), view.copy()
+        return name, None, view.copy()
     return name, touched, view[touched]
 
 
 def _fixed(index: Any) -> Any:
-    """An index that its owner cannot change any more."""
-    if isinstance(index, tuple):
-        return tuple(one.copy() if isinstance(one, np.ndarray) else one for one in index)
-    return index.copy() if isinstance(index, np.ndarray) else index
-
-
-def _slots(index: Any) -> Any:
-    """Which slots of a ring an index writes: the second part of (row, slot), else all."""
-    if isinstance(index, tuple) and len(index) == 2 and index[0] is not None:
-        return index[1]
-    return slice(None)
+    """A part of an index that its owner cannot change any more."""
+    return index.copy() if type(index) is np.ndarray or type(index) is list else index
 
 
 # -- declarations that change

@@ -19,6 +19,12 @@ OPTIONAL = {
     "recv_ns": pl.Int64,
     "recv_ts_ns": pl.Int64,
 }
+CORRECTED = {
+    "cancelled_ns": pl.Int64,
+    "corrected_ns": pl.Int64,
+    "corrected_price": pl.Float64,
+    "corrected_size": pl.Float64,
+}  # nothing, or 0, where a trade was never cancelled or corrected
 OTHER_NAMES = {"trade_id": "id", "recv_ts_ns": "recv_ns"}
 GOOD_CORRECTIONS = (
     "",
@@ -39,7 +45,7 @@ class TableError(ValueError):
 
 
 def read_trades(path: Path) -> dict[str, Any]:
-    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id, recv_ns if there.
+    """The columns of a trades file: symbol (list of str), ts_ns i8, price f8, size f8, and upd, id, recv_ns and CORRECTED if there.
 
     Raises TableError for a missing column, a wrong type, a null, a price that is not above 0, a
     negative size or an empty file, naming the first row (counted from 1) that is wrong.
@@ -73,7 +79,23 @@ def read_trades(path: Path) -> dict[str, Any]:
     no_time = (columns["ts_ns"] <= 0) | (columns["ts_ns"] >= TIME_BELOW_NS)
     _refuse(path, "ts_ns", no_time, "nanoseconds since 1970 above 0")
     _refuse_values(path, columns["price"], columns["size"])
+    _add_corrections(path, table, columns)
     return columns
+
+
+def _add_corrections(path: Path, table: pl.DataFrame, columns: dict[str, Any]) -> None:
+    """When trades were cancelled or corrected, and to what; 0 = never."""
+    for name, dtype in CORRECTED.items():
+        if name in table.columns:
+            values = table[name].fill_null(0)
+            columns[name] = _cast(path, values.to_frame(), name, dtype).to_numpy()
+            if name.endswith("_ns"):
+                early = (columns[name] != 0) & (columns[name] < columns["ts_ns"])
+                _refuse(path, name, early, "0 or a time not before the trade's")
+    if "corrected_ns" in columns:
+        price = columns.get("corrected_price", np.zeros(table.height))
+        is_wrong = (columns["corrected_ns"] != 0) & ~((price > 0) & (price < PRICE_BELOW))
+        _refuse(path, "corrected_price", is_wrong, "a price above 0 where corrected_ns is one")
 
 
 def _refuse_values(path: Path, price: Any, size: Any) -> None:

@@ -34,6 +34,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"kills": 1, "freezes": 0},
         {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},
     ),
+    "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
 }
 
 

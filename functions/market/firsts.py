@@ -38,13 +38,13 @@ def settled(upd: Array, row: Array, day: Array, last_day: Array) -> Array:
     return np.where(is_first, upd | LAST, upd).astype(upd.dtype)
 
 
-def trading_days(ts_ns: Array, market: Array) -> Array:
-    """The trading day of times in their markets (codes of sessions.MARKETS); NO_DAY for time 0."""
+def trading_days(ts_ns: Array, market: Array, setup: str = "") -> Array:
+    """The trading day of times in their markets (codes of a calendar setup); NO_DAY for time 0."""
     stretch, place = np.unique(ts_ns // sessions.STRETCH_NS, return_inverse=True)
-    days = [
-        [one.day for one in sessions.moments(number * sessions.STRETCH_NS)]
-        if number
-        else [NO_DAY] * 2
-        for number in stretch.tolist()
+    where = [
+        sessions.moments(one * sessions.STRETCH_NS, setup) for one in stretch[stretch > 0].tolist()
     ]
-    return np.asarray(np.array(days, dtype=np.int64)[place, market])
+    days = np.full((len(stretch), 1 + int(market.max(initial=0))), NO_DAY)
+    for code in range(days.shape[1]):
+        days[stretch > 0, code] = [one[code].day for one in where]
+    return np.asarray(days[place, market])

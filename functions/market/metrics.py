@@ -29,7 +29,7 @@ from functions.market.state import (
     SERIES,
 )
 from functions.market.tape import Moments
-from functions.market.vocabulary import FAMILY_OF, HELPERS, PARTS, table
+from functions.market.vocabulary import named, table, toplists
 
 Array = NDArray[Any]
 Metric = Callable[[Any, Moments], Array]
@@ -39,6 +39,7 @@ HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 
 MULTIPLIER, CANDLES = 3.0, 5  # of through_vwap
+EQUAL_WITHIN = 1e-9  # sums of prices in binary are equal within this
 
 
 def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
@@ -90,20 +91,21 @@ def watch(state: Any, prints: tape.Prints, uses: frozenset[str]) -> None:
 
 
 def listed(names: str) -> str:
-    """The rows of the vocabulary for names separated by blanks or commas, or `all`, as JSON; ValueError."""
-    rows = {str(row["name"]): row for row in table()}
-    wanted = names.replace(",", " ").split()
-    if wanted in (["all"], []):
-        return json.dumps(list(rows.values()))
-    parts = {part: name for name, several in PARTS.items() for part in several}
-    found = []
+    """The rows of the vocabulary for names separated by blanks or commas, as JSON; raises ValueError.
+
+    `all` is every metric; no name at all is the whole vocabulary, toplists included.
+    """
+    rows, wanted = named(), names.replace(",", " ").split()
+    if not wanted:
+        return json.dumps([*table(), *toplists()])
+    if wanted == ["all"]:
+        return json.dumps(table())
     for name in wanted:
-        if name not in NAMES and name not in ALIASES:
-            near = difflib.get_close_matches(name, [*FAMILY_OF, *parts, *HELPERS], 1)
+        if name not in rows:
+            near = difflib.get_close_matches(name, rows, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"no metric {name!r}{hint}")
-        found.append({**rows.get(parts.get(name, name), {}), "name": name})
-    return json.dumps(found)
+    return json.dumps([rows[name] for name in wanted])
 
 
 def _positive(values: Array) -> Array:
@@ -455,8 +457,11 @@ def _bucket(s: Any, m: Moments, minutes: int) -> Array:
 
     def make() -> Array:
         market = m.of(s, "market") - 1
-        midnight = np.array([one.midnight_ns // MINUTE_NS for one in m.where])[market]
-        return m.minute - (m.minute - midnight) % minutes
+        start = np.empty(len(m), dtype=np.int64)
+        for minute in np.unique(m.minute).tolist():
+            mine = m.minute == minute
+            start[mine] = windows.candle_starts(s, minute, minutes)[market[mine]]
+        return start
 
     return np.asarray(_kept(m, ("bucket", minutes), make))
 
@@ -637,7 +642,8 @@ def _through_vwap(sign: int) -> Metric:
         span = _candle("1m", "high")(s, m) - _candle("1m", "low")(s, m)
         vwap = _positive(m.of(s, "vwap_closed"))
         crossed = (sign * (vwap - o) > 0) & (sign * (c - vwap) > 0)
-        return _flag(crossed & (span >= MULTIPLIER * mean), np.where(k >= CANDLES, vwap, np.nan))
+        is_wide = span - MULTIPLIER * mean > -EQUAL_WITHIN
+        return _flag(crossed & is_wide, np.where(k >= CANDLES, vwap, np.nan))
 
     return flag
 
@@ -672,10 +678,7 @@ def _price_60s_ago(s: Any, m: Moments) -> Array:
             low = np.where(is_old & (middle > low), middle, low)
             high = np.where(is_old, high, np.maximum(middle - 1, low))
         price = s["change_price"][m.row, low % CHANGES]
-        is_kept = (low >= 0) & (low >= count - CHANGES) & (count > 0)
-        market = m.of(s, "market") - 1
-        began = np.array([one.midnight_ns for one in m.where])[market]
-        return np.where(is_kept & (s["change_ns"][m.row, low % CHANGES] >= began), price, np.nan)
+        return np.where((low >= 0) & (low >= count - CHANGES) & (count > 0), price, np.nan)
 
     return np.asarray(_kept(m, "price 60 s ago", make))
 
@@ -716,10 +719,14 @@ def _since_news(unit_ns: int, look_back_ns: int) -> Metric:
 
 def _until_earnings(s: Any, m: Moments) -> Array:
     market = m.of(s, "market") - 1
-    today = np.array([one.midnight_ns for one in m.where])[market]
-    date = np.floor(_fact_of(s, m, "earnings_ns") / DAY_NS)
-    days = date - np.floor((today + HOUR_NS) / DAY_NS)
-    return np.where(days >= 0, days, np.nan)
+    dates = np.zeros(len(m), dtype=np.int64)
+    for code in np.unique(market).tolist():
+        mine = market == code
+        hours, place = np.unique(m.ts_ns[mine] // HOUR_NS, return_inverse=True)
+        known = [sessions.date_of(one * HOUR_NS, code, s["setup"]) for one in hours.tolist()]
+        dates[mine] = np.array(known, dtype=np.int64)[place]
+    ahead = np.floor(_fact_of(s, m, "earnings_ns") / DAY_NS) - dates
+    return np.where(ahead >= 0, ahead, np.nan)
 
 
 # -- the table of metrics

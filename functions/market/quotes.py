@@ -60,16 +60,18 @@ def round_lot_of(price: Array, ts_ns: Array) -> Array:
     return np.where(ts_ns >= ROUND_LOTS_SINCE_NS, lots[np.searchsorted(bounds, known)], 100.0)
 
 
-def add_quotes(state: Any, quotes: Any) -> None:
-    """Move the scanner's quotes on: the newest of each symbol, its state and since when it lasts."""
-    runs = runs_of(quotes["row"])
+def add_quotes(state: Any, quotes: Any, runs: Runs) -> None:
+    """Move the scanner's quotes on: the newest of each symbol, its state and since when it lasts.
+
+    runs  of `quotes["row"]`
+    """
     ts_ns = quotes["ts_ns"]
     newest = fold(np.maximum, state["quote_ns"][runs.rows], runs, ts_ns[runs.order])
     in_time = ts_ns[runs.order] >= newest
     if not in_time.all():
         kept = np.sort(runs.order[in_time])
         if len(kept):
-            add_quotes(state, quotes[kept])
+            add_quotes(state, quotes[kept], runs_of(quotes["row"][kept]))
         return
     now = state_of(quotes["bid"], quotes["ask"], quotes.get("condition"))[runs.order]
     since_ns = _since(state, runs, now, newest)

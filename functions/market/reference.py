@@ -76,15 +76,15 @@ def _scale_minutes(state: Any, row: Array, factor: Array, day: Array) -> None:
         state.put(name, row, state[name][row] * factor[:, None])
     state.put("ring_volume", row, state["ring_volume"][row] / factor[:, None])
     state["windows_minute"][row] = 0
-    for name in ("last", "indicators", "bar"):
-        values = state[name][row]
-        state[name][row] = values * (factor[:, None] if values.ndim == 2 else factor)
+    state["last"][row] *= factor
     for place, name in enumerate(INDICATORS):
-        if name.startswith(("rsi", "stoch")):
-            state["indicators"][row, place] /= factor
-        elif name.startswith("volume"):
-            state["indicators"][row, place] /= factor * factor
-    state["bar"][row, BAR.index("volume")] /= factor * factor
+        if not name.startswith(("rsi", "stoch")):
+            values = state["indicators"][row, place]
+            scaled = values / factor if name.startswith("volume") else values * factor
+            state.put("indicators", (row, place), scaled)
+    for place, name in enumerate(BAR):
+        values = state["bar"][row, place]
+        state.put("bar", (row, place), values / factor if name == "volume" else values * factor)
 
 
 def _scale_volumes(state: Any, row: Array, factor: Array, is_quiet: Array) -> None:

@@ -64,6 +64,17 @@ class Series:
             return self.spans
         return {"close": self.closes, "volume": self.volumes}.get(column, FEW)
 
+    def __post_init__(self) -> None:
+        for name, longest in (
+            ("closes", max(self.smas, default=0)),
+            ("spans", max(self.extremes, self.stochastic)),
+            ("volumes", max(self.means, default=0)),
+        ):
+            least = longest + 2 * REVISABLE if longest else FEW
+            if getattr(self, name) < least:
+                found = f"{name}={getattr(self, name)}"
+                raise ValueError(f"series {self.name}: {found}, expected at least {least}")
+
     @property
     def recursions(self) -> tuple[str, ...]:
         """Names of the values that rest on the candle before."""
@@ -75,7 +86,8 @@ class Series:
         names += ["run"] if self.has_run else []
         for n in (self.extremes, self.stochastic):
             names += [f"highest_{n}", f"lowest_{n}"] if n else []
-        return (*names, *(f"mean_{n}" for n in self.means))
+        names += [f"{part}_{n}" for n in self.means for part in ("volume_sum", "volume_rest")]
+        return tuple(names)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -162,43 +174,60 @@ def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
 
 def _step(state: Any, series: Series, row: Array, k: Array) -> None:
     """Compute the recursions at candle k of each row from what they were after candle k - 1."""
-    name = series.name
-    before, after = (row, k % AFTER), (row, (k + 1) % AFTER)
+
+    def ring(name: str) -> Array:
+        return np.asarray(state[f"{series.name}_{name}"].reshape(-1))
+
+    before, after = row * AFTER + k % AFTER, row * AFTER + (k + 1) % AFTER
     close, previous = at(state, series, "close", row, k), at(state, series, "close", row, k - 1)
     for n in series.emas:
-        _ema(state[f"{name}_ema_{n}"], before, after, k, close, n)
+        _ema(ring(f"ema_{n}"), before, after, k, close, n)
     for n in series.smas:
         leaving = np.where(k >= n, at(state, series, "close", row, k - n), 0.0)
-        _move_sum(
-            state[f"{name}_sum_{n}"], state[f"{name}_rest_{n}"], before, after, close, leaving
-        )
+        _move_sum(ring(f"sum_{n}"), ring(f"rest_{n}"), before, after, close, leaving)
     if series.rsis:
         change = np.where(k > 0, close - previous, 0.0)
         gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)
         for n in series.rsis:
-            _smooth(state[f"{name}_gain_{n}"], before, after, k, gain, n, first=1)
-            _smooth(state[f"{name}_loss_{n}"], before, after, k, loss, n, first=1)
+            _smooth(ring(f"gain_{n}"), before, after, k, gain, n, first=1)
+            _smooth(ring(f"loss_{n}"), before, after, k, loss, n, first=1)
     if series.atr:
-        high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
-        wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
-        wide = np.where(k > 0, wide, high - low)
-        _smooth(state[f"{name}_atr_{series.atr}"], before, after, k, wide, series.atr)
+        wide = _true_range(state, series, row, k, previous)
+        _smooth(ring(f"atr_{series.atr}"), before, after, k, wide, series.atr)
     if series.has_signal:
-        line = state[f"{name}_ema_12"][after] - state[f"{name}_ema_26"][after]
-        _signal(state[f"{name}_signal"], before, after, k, line)
+        line = ring("ema_12")[after] - ring("ema_26")[after]
+        _signal(ring("signal"), before, after, k, line)
     if series.has_run:
         colour = np.sign(close - at(state, series, "open", row, k))
-        run = state[f"{name}_run"][before]
+        run = ring("run")[before]
         goes_on = (k > 0) & (np.sign(run) == colour)
-        state[f"{name}_run"][after] = np.where(goes_on, run + colour, colour)
+        ring("run")[after] = np.where(goes_on, run + colour, colour)
     for n in (series.extremes, series.stochastic):
         if n:
-            _extreme(state, series, row, k, "high", np.maximum, n)
-            _extreme(state, series, row, k, "low", np.minimum, n)
+            _extreme(state, series, row, k, ring(f"highest_{n}"), "high", np.maximum, n)
+            _extreme(state, series, row, k, ring(f"lowest_{n}"), "low", np.minimum, n)
     if series.stochastic:
         _raw(state, series, row, k, close)
-    for n in series.means:
-        state[f"{name}_mean_{n}"][after] = _fold(state, series, "volume", row, k, np.add, n) / n
+    _mean_volumes(state, series, row, k, before, after)
+
+
+def _true_range(state: Any, series: Series, row: Array, k: Array, previous: Array) -> Array:
+    high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
+    wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
+    return np.where(k > 0, wide, high - low)
+
+
+def _mean_volumes(
+    state: Any, series: Series, row: Array, k: Array, before: Array, after: Array
+) -> None:
+    if series.means:
+        volume = at(state, series, "volume", row, k)
+        for n in series.means:
+            leaving = np.where(k >= n, at(state, series, "volume", row, k - n), 0.0)
+            sums, rests = (
+                state[f"{series.name}_volume_{part}_{n}"].reshape(-1) for part in ("sum", "rest")
+            )
+            _move_sum(sums, rests, before, after, volume, leaving)
 
 
 def _ema(ring: Array, before: Any, after: Any, k: Array, close: Array, n: int) -> None:
@@ -244,18 +273,24 @@ def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _extreme(
-    state: Any, series: Series, row: Array, k: Array, column: str, ufunc: np.ufunc, n: int
+    state: Any,
+    series: Series,
+    row: Array,
+    k: Array,
+    ring: Array,
+    column: str,
+    ufunc: np.ufunc,
+    n: int,
 ) -> None:
     """The highest high or lowest low of n candles: searched anew only where the extreme left."""
-    ring = state[f"{series.name}_{'highest' if column == 'high' else 'lowest'}_{n}"]
-    known = ring[row, k % AFTER]
+    known = ring[row * AFTER + k % AFTER]
     now = at(state, series, column, row, k)
     value = np.where(k > 0, ufunc(known, now), now)
     leaving = at(state, series, column, row, k - n)
-    searched = np.flatnonzero((k >= n) & (ufunc(leaving, known) == leaving))
+    searched = np.flatnonzero((k >= n) & (leaving == known) & (value != now))
     if len(searched):
         value[searched] = _fold(state, series, column, row[searched], k[searched], ufunc, n)
-    ring[row, (k + 1) % AFTER] = value
+    ring[row * AFTER + (k + 1) % AFTER] = value
 
 
 def _fold(
@@ -291,7 +326,7 @@ def at(state: Any, series: Series, column: str, row: Array, k: Array) -> Array:
 
 
 def _ring(state: Any, series: Series, name: str, row: Array, k: Array) -> Array:
-    return np.asarray(state[f"{series.name}_{name}"][row, (k + 1) % AFTER])
+    return np.asarray(state[f"{series.name}_{name}"].reshape(-1)[row * AFTER + (k + 1) % AFTER])
 
 
 def _known(values: Array, is_known: Array) -> Array:
@@ -306,7 +341,9 @@ def mean_close(state: Any, series: Series, row: Array, k: Array, n: int) -> Arra
 
 def mean_volume(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
     """Mean volume of the n candles up to candle k."""
-    return _known(_ring(state, series, f"mean_{n}", row, k), k >= n - 1)
+    total = _ring(state, series, f"volume_sum_{n}", row, k)
+    total = total + _ring(state, series, f"volume_rest_{n}", row, k)
+    return _known(total / n, k >= n - 1)
 
 
 def highest(state: Any, series: Series, row: Array, k: Array) -> Array:
@@ -388,7 +425,7 @@ def scale(state: Any, series: Series, row: Array, factor: Array) -> None:
     values = state[f"{name}_volume"][row] / factor[:, None]
     state.put(f"{name}_volume", (row, slice(None)), values)
     for column in series.recursions:
-        if column.startswith("mean_"):
+        if column.startswith("volume_"):
             state[f"{name}_{column}"][row] /= factor[:, None]
         elif column != "run":
             state[f"{name}_{column}"][row] *= factor[:, None]

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,6 +275,35 @@ def day_after(day: Array, market: int, setup: str = "") -> Array:
         return day + 1
     calendar = us_calendar(setup) if market == US else _calendars(setup)[market - len(MARKETS)]
     return calendar.day_after(day)
+
+
+@lru_cache(maxsize=1 << 12)
+def _midnights(hour: int, setup: str) -> tuple[int, ...]:
+    ts_ns = hour * HOUR_NS
+    found = []
+    for market, moment in enumerate(moments(ts_ns, setup)):
+        before = moment.day - date_of(ts_ns, market, setup)  # days until the trading day
+        midnight_ns = moment.midnight_ns - before * DAY_NS
+        if market == US and before:  # clocks may change in between
+            day = date.fromordinal(date(1970, 1, 1).toordinal() + moment.day - before)
+            local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("America/New_York"))
+            midnight_ns = int(local.timestamp()) * SECOND_NS
+        found.append(midnight_ns)
+    return tuple(found)
+
+
+def midnights(ts_ns: int, setup: str = "") -> tuple[int, ...]:
+    """When the date of a time began on the clocks of every market, by market code."""
+    return _midnights(int(ts_ns) // HOUR_NS, setup)
+
+
+def date_of(ts_ns: int, market: int, setup: str = "") -> int:
+    """The date on a market's clocks, in days since 1970, whether it trades or not."""
+    if market == US:
+        when = datetime.fromtimestamp(ts_ns // SECOND_NS, ZoneInfo("America/New_York"))
+        return when.date().toordinal() - date(1970, 1, 1).toordinal()
+    moment = moments(ts_ns, setup)[market]
+    return moment.day + (ts_ns - moment.midnight_ns) // DAY_NS
 
 
 @lru_cache(maxsize=1 << 17)

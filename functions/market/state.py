@@ -50,6 +50,7 @@ STATE = {
     "market": "u1",  # code of sessions.MARKETS, plus 1; 0 = not looked up
     "day": "i8",  # trading day the figures of the day are of
     "session": "u1",  # session reached
+    "arriving": "text",  # prints of the next frame that are not taken as they come, as JSON
     # -- prices
     "last": "f8",  # last eligible price; 0 = none yet
     "last_ns": "i8",
@@ -84,8 +85,12 @@ STATE = {
     "split_factor": "f8",  # its factor
     "scaled_day": "i8",  # the same of minutes, indicators and volumes by minute
     "since_day": "i8",  # what is dated before this was another company under the same symbol
-    "half_high": ("f8", 34),  # per half hour since 04:00, regular and extended as the hour says
-    "half_low": ("f8", 34),
+    "half_high": (
+        "f8",
+        34,
+        "put",
+    ),  # per half hour since 04:00, regular and extended as the hour says
+    "half_low": ("f8", 34, "put"),
     "range_high": ("f8", len(OPENING_RANGES)),
     "range_low": ("f8", len(OPENING_RANGES)),
     "range_up": ("i8", len(OPENING_RANGES)),  # first minute above the range; 0 = none yet
@@ -110,9 +115,9 @@ STATE = {
     "change_ns": ("i8", CHANGES, "put"),
     "change_price": ("f8", CHANGES, "put"),
     # -- the last bar and its indicators
-    "bar": ("f8", len(BAR)),
+    "bar": ("f8", len(BAR), "put"),
     "bar_minute": "i8",
-    "indicators": ("f8", len(INDICATORS)),
+    "indicators": ("f8", len(INDICATORS), "put"),
     "indicators_minute": "i8",
     # -- what watches every print: what it holds, and what it said at the last one (see machines)
     "arm.*": "i8",

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import firsts, machines, outliers, reference, series, sessions, windows
+from functions.market import (
+    firsts,
+    machines,
+    outliers,
+    quotes,
+    reference,
+    series,
+    sessions,
+    windows,
+)
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
@@ -27,6 +36,7 @@ from functions.market.state import (
 Array = NDArray[Any]
 
 VOLUME, LAST, EXTREMES, OFFICIAL_OPEN, OFFICIAL_CLOSE = 1, 2, 4, 8, 16  # bits of `upd`
+LATE_MINUTES = 4  # a bar takes prints of the minute before by so many
 CHANGE_NS = 250_000_000  # price changes closer than this are one
 HALF_HOUR = 30
 
@@ -122,6 +132,8 @@ def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
         same = rows[state["day"][rows] == moment.day]
         moved = same[state["session"][same] < moment.session]
         state["session"][moved] = moment.session
+        if moment.session == sessions.MARKET:
+            _forget_bounces(state, moved)  # the VWAP begins anew
 
 
 def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
@@ -133,7 +145,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     for name in (
         *("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market"),
         *("open_pre", "open_market", "close_market", "is_official", "session"),
-        *("day_high", "day_low", "ext_high", "ext_low", "half_high", "half_low"),
+        *("day_high", "day_low", "ext_high", "ext_low", "changes"),
         *(
             "range_high",
             "range_low",
@@ -142,9 +154,11 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "seen",
             "other",
         ),
-        *("vwap_closed", "same_minute", "same_time", "quote_state"),
+        *("same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
+    for name in ("half_high", "half_low"):
+        state.put(name, (row, slice(None)), 0.0)
     slot = state["profile_days"][row] % (DAYS + 1)
     kinds = state["profile_kind"]
     kinds[row, slot] = 2 if sessions.is_half_day(moment) else 1
@@ -153,6 +167,10 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     if dirty.any():
         state.put("profile", (row[dirty][:, None], places[dirty]), 0.0)
     state["day"][row] = moment.day
+    _forget_bounces(state, row)
+
+
+def _forget_bounces(state: Any, row: Array) -> None:
     for name in state.family("arm"):
         if name.startswith("vwap_"):
             state[f"arm.{name}"][row] = 0
@@ -223,6 +241,9 @@ def add_prints(
     if is_late.any():
         sums = {"volume": counted, "notional": notional, "count": trades_in}
         _late(state, row, ts_ns // MINUTE_NS, is_late & counts, sums)
+        moved = is_late & is_today
+        moved = moved if upd is None else moved & ((upd & EXTREMES) > 0)
+        _late_extremes(state, row, ts_ns // MINUTE_NS, price, np.flatnonzero(moved))
     volumes = _sessions(state, runs, session, counted, notional)
     may_fire = is_today & ~is_late
     if upd is not None:
@@ -256,7 +277,8 @@ def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
     """What prints may update, once it is known which are the first eligible last of their day."""
     if not (upd & firsts.LAST_IF_FIRST).any():
         return upd
-    last_day = firsts.trading_days(state["last_ns"][row], state["market"][row] - 1)
+    market = state["market"][row] - 1
+    last_day = firsts.trading_days(state["last_ns"][row], market, state["setup"])
     return firsts.settled(upd, row, day, last_day)
 
 
@@ -332,7 +354,7 @@ def _flows(state: Any, segments: Runs, newest: Array, live: dict[str, Array]) ->
     last = len(minute) - 1 - last
     windows.make_room(state, segments.rows[last], minute[last])
     lasts = segments.lasts
-    sums = {name: live[f"live_{name}"][lasts] for name in windows.SUMS}
+    sums = {name: live[f"live_{name}"][lasts] for name in (*windows.SUMS, "high", "low")}
     windows.keep_flows(state, segments.rows, minute, sums)
 
 
@@ -345,6 +367,18 @@ def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str,
         rows = np.unique(row[minute == one])
         _keep_profile(state, rows, one)
         _rebuild(state, rows, one)
+
+
+def _late_extremes(state: Any, row: Array, minute: Array, price: Array, place: Array) -> None:
+    """Late prints that may set highs and lows; where their minute has a bar its revision does it."""
+    behind = state["minute"][row[place]] - minute[place]
+    for one in place[behind < LATE_MINUTES].tolist():  # few
+        own, at = row[one : one + 1], minute[one : one + 1]
+        high = low = price[one : one + 1]
+        windows.keep_extremes(state, own, at, high, low)
+        if int(at[0]) < int(state["closed_to"] or 0):
+            _keep_day(state, own, int(at[0]), np.zeros(1, dtype=bool))
+            _rebuild(state, own, int(at[0]))
 
 
 def _sessions(
@@ -517,6 +551,16 @@ def ordinals(state: Any, runs: Runs, ts_ns: Array) -> tuple[Array, Array]:
     return runs.unsorted(newest), runs.unsorted(number)
 
 
+# -- quotes
+
+
+def add_quotes(state: Any, frame: Any) -> None:
+    """Move the state on by best bids and offers of one stretch."""
+    runs = runs_of(frame["row"])
+    roll(state, runs.rows, sessions.moments(int(frame["ts_ns"][0]), state["setup"]))
+    quotes.add_quotes(state, frame, runs)
+
+
 # -- bars
 
 
@@ -538,6 +582,8 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
+    # Who computes them hears of a bar before we do: its indicators are there already.
+    machines.at_close(state, "1m", row[state["indicators_minute"][row] == minute])
     if is_late.any():
         _rebuild(state, row[is_late], minute)
     _keep_day(state, row, minute, is_late)
@@ -545,7 +591,7 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     rows, of = row[newest], place[newest]
     state["bar_minute"][rows] = minute
     for column, name in enumerate(BAR):
-        state["bar"][rows, column] = bars[name][of]
+        state.put("bar", (rows, column), bars[name][of])
     state["vwap_closed"][rows] = session_vwap(
         *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
         *(state[name][rows] for name in ("notional_pre", "notional_market")),
@@ -568,7 +614,7 @@ def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -
     closed_to = int(state["closed_to"] or 0)
     kept = minute > state["clean_to"][row] - windows.PRICES
     slot = minute % windows.PRICES
-    is_late = (state["ring_high"][row, slot] > 0) | (minute < closed_to)
+    is_late = (state["ring_open"][row, slot] > 0) | (minute < closed_to)
     rows, of = row[kept], place[kept]
     for name in ("open", "high", "low"):
         state.put(f"ring_{name}", (rows, slot), bars[name][of])
@@ -618,8 +664,9 @@ def _rebuild(state: Any, row: Array, minute: int) -> None:
 
 def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
     """Close candles that end with a minute: per timeframe the rows; those without a bar have none."""
-    every = np.unique(np.concatenate(list(rows.values())))
-    where: Any = slice(None) if len(every) == state.rows else every
+    whole = any(len(mine) == state.rows for mine in rows.values())
+    every = np.arange(state.rows) if whole else np.unique(np.concatenate(list(rows.values())))
+    where: Any = slice(None) if whole else every
     lengths = {MINUTES_OF[name] for name in rows}
     flows = {one for one in lengths if one < windows.FLOWS}
     folds = {name: windows.fold_back(state, where, end, name, lengths) for name in ("high", "low", "open")}  # fmt: skip
@@ -627,8 +674,8 @@ def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
     close = state["closes"][where, (end - 1) % windows.PRICES]
     for name, mine in rows.items():
         minutes = MINUTES_OF[name]
-        place = mine if isinstance(where, slice) else np.searchsorted(every, mine)
-        place = place[folds["high"][minutes][place] > 0]
+        place = mine if whole else np.searchsorted(every, mine)
+        place = place[folds["open"][minutes][place] > 0]
         if len(place):
             row = every[place]
             candle = {one: values[minutes][place] for one, values in folds.items()}
@@ -663,7 +710,7 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
         moment = where[code]
         mine = (market == code) & (state["day"][row] == moment.day)
         rows, late = row[mine], is_late[mine]
-        if not len(rows) or moment.session == sessions.CLOSED or code == sessions.CRYPTO:
+        if not len(rows) or moment.session == sessions.CLOSED:
             continue
         high, low = (
             state[name][rows, minute % windows.PRICES] for name in ("ring_high", "ring_low")
@@ -682,9 +729,9 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
 
 
 def _keep_half_hour(state: Any, row: Array, half: int, high: Array, low: Array) -> None:
-    known = state["half_low"][row, half]
-    state["half_high"][row, half] = np.maximum(state["half_high"][row, half], high)
-    state["half_low"][row, half] = np.where(known > 0, np.minimum(known, low), low)
+    known_high, known_low = state["half_high"][row, half], state["half_low"][row, half]
+    state.put("half_high", (row, half), np.maximum(known_high, high))
+    state.put("half_low", (row, half), np.where(known_low > 0, np.minimum(known_low, low), low))
 
 
 def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
@@ -694,8 +741,8 @@ def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     high = windows.fold_back(state, row, end, "high", {end - first})[end - first]
     low = windows.fold_back(state, row, end, "low", {end - first})[end - first]
     before_high, before_low = state["half_high"][row, half], state["half_low"][row, half]
-    state["half_high"][row, half] = high
-    state["half_low"][row, half] = np.where(np.isfinite(low), low, 0.0)
+    state.put("half_high", (row, half), high)
+    state.put("half_low", (row, half), np.where(np.isfinite(low), low, 0.0))
     changed = row[(before_high > high) | (before_low < low)]
     if len(changed):
         recompute_extremes(state, changed)
@@ -723,6 +770,17 @@ def recompute_extremes(state: Any, row: Array) -> None:
         low = np.where(lows > 0, lows, np.inf).min(axis=1)
         state[names[0]][row] = high
         state[names[1]][row] = np.where(np.isfinite(low), low, 0.0)
+    _with_running(state, row)
+
+
+def _with_running(state: Any, row: Array) -> None:
+    """The running minute's share in the extremes of a New York day."""
+    row = row[state["live_high"][row] > 0]
+    for minute in np.unique(state["minute"][row]).tolist():
+        moment = sessions.moments(minute * MINUTE_NS, state["setup"])[sessions.US]
+        rows = row[(state["minute"][row] == minute) & (state["day"][row] == moment.day)]
+        if len(rows) and moment.session != sessions.CLOSED:
+            raise_extremes(state, rows, state["live_high"][rows], state["live_low"][rows], minute)
 
 
 def _keep_ranges(
@@ -781,8 +839,7 @@ def add_indicators(state: Any, indicators: Any) -> None:
     order = order[minute[order] >= state["indicators_minute"][row[order]]]
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
-        state["indicators"][row[order], column] = indicators[name][order]
-    machines.at_close(state, "1m", np.unique(row))
+        state.put("indicators", (row[order], column), indicators[name][order])
 
 
 # -- the clock
@@ -794,20 +851,33 @@ def tick(state: Any, clock_ns: int) -> None:
     if not len(row):
         return
     outliers.release(state, clock_ns)
-    roll(state, row, sessions.moments(clock_ns, state["setup"]))
+    know_markets(state, row)
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
-    if now <= before:
-        return
-    state["closed_to"] = str(now)
-    first = max(before + 1, now - windows.PRICES + 1) if before else now
-    for minute in range(first, now + 1):
-        _begin_minute(state, row, minute)
+    if now > before:
+        state["closed_to"] = str(now)
+        _begin_minutes(state, row, 1 + (before or _oldest(state, now - 1)), now)
+    roll(state, row, sessions.moments(clock_ns, state["setup"]))
 
 
-def _begin_minute(state: Any, row: Array, minute: int) -> None:
+def _oldest(state: Any, newest: int) -> int:
+    """The oldest minute of which anything is known, at the first clock event of all."""
+    minutes = np.concatenate([state["flows_from"], state["bar_minute"]])
+    return int(minutes[minutes > 0].min(initial=newest))
+
+
+def _begin_minutes(state: Any, row: Array, first: int, last: int) -> None:
+    """Minutes begin; what is over is kept while the figures are still of its day."""
     newest = max(int(state["bar_minute"].max()), int(state["minute"].max()))
-    if newest > minute - 2 * windows.PRICES:  # else the rings are empty
+    for minute in range(first, last + 1):
+        if newest <= minute - 2 * windows.PRICES:  # the rings are empty
+            break
         windows.carry(state, minute - 1)
+        slot = (minute - 1) % windows.PRICES
+        barless = (state["ring_open"][:, slot] == 0) & (state["ring_high"][:, slot] > 0)
+        if barless.any():  # prints that set highs and lows only
+            rows = np.flatnonzero(barless)
+            _keep_day(state, rows, minute - 1, np.zeros(len(rows), dtype=bool))
         _keep_profile(state, row, minute - 1)
         _candles_over(state, minute)
-    windows.make_room(state, row, minute)
+        windows.make_room(state, row, minute)
+    windows.make_room(state, row, last)

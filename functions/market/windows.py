@@ -4,8 +4,9 @@ Slot `m % width` of a ring holds minute m. A slot in which nothing happened hold
 and no extreme, and slots are emptied as their minute begins, so that a window is folded without asking
 slot by slot what lies there.
 
-    ring_open ring_high ring_low closes     prices of closed bars, PRICES minutes; `closes` is carried
-                                            over minutes without a bar, CARRIED of them at most
+    ring_open closes                        of closed bars, PRICES minutes; an open of 0 means no bar;
+                                            closes are carried over minutes without one, CARRIED at most
+    ring_high ring_low                      of bars, and of prints that only set highs and lows
     ring_volume ring_notional ring_count    what prints counted, FLOWS minutes, the running one included
 
 Sums are left folds from the newest minute back.
@@ -128,7 +129,7 @@ def empty(state: Any, rows: Any, minute: int) -> None:
 def carry(state: Any, minute: int) -> None:
     """A minute is over: where it has no bar its close is that of the minute before."""
     slot = minute % PRICES
-    is_there = state["ring_high"][:, slot] > 0
+    is_there = state["ring_open"][:, slot] > 0
     before = state["closes"][:, (minute - 1) % PRICES]
     is_young = minute - state["bar_minute"] <= CARRIED
     close = np.where(is_there, state["closes"][:, slot], np.where(is_young, before, 0.0))
@@ -138,7 +139,7 @@ def carry(state: Any, minute: int) -> None:
 def carry_on(state: Any, row: Array, minute: int, close: Array, last: int) -> None:
     """A bar came late: the minutes after it up to `last` that have no bar carry its close."""
     for later in range(minute + 1, min(last, minute + CARRIED) + 1):
-        goes_on = state["ring_high"][row, later % PRICES] == 0
+        goes_on = state["ring_open"][row, later % PRICES] == 0
         row, close = row[goes_on], close[goes_on]
         if not len(row):
             return
@@ -154,10 +155,23 @@ def keep_flows(state: Any, row: Array, minute: Array, values: dict[str, Array]) 
     at = (row[kept], minute[kept] % FLOWS)
     for name in SUMS:
         state.put(f"ring_{name}", at, values[name][kept])
+    keep_extremes(state, row, minute, values["high"], values["low"])
     unknown = row[state["flows_from"][row] == 0]
     state["flows_from"][unknown[::-1]] = minute[state["flows_from"][row] == 0][::-1]
     is_past = minute < state["windows_minute"][row]
     state["windows_minute"][row[is_past]] = 0
+
+
+def keep_extremes(state: Any, row: Array, minute: Array, high: Array, low: Array) -> None:
+    """Highs and lows of minutes that have no bar yet, or never will."""
+    kept = np.flatnonzero(
+        (minute > state["clean_to"][row] - PRICES)
+        & (high > 0)
+        & (state["ring_open"][row, minute % PRICES] == 0)
+    )
+    at = (row[kept], minute[kept] % PRICES)
+    state.put("ring_high", at, np.maximum(state["ring_high"][at], high[kept]))
+    state.put("ring_low", at, np.minimum(state["ring_low"][at], low[kept]))
 
 
 def add_late(state: Any, row: Array, minute: Array, values: dict[str, Array]) -> None:
@@ -230,6 +244,6 @@ def _longer(state: Any, rows: Any, minute: int, name: str) -> Array:
 
 def candle_starts(state: Any, minute: int, minutes: int) -> Array:
     """By market code: the minute at which the candle of a timeframe began that holds `minute`."""
-    where = sessions.moments(minute * sessions.MINUTE_NS, state["setup"])
-    midnight = np.array([one.midnight_ns // sessions.MINUTE_NS for one in where])
+    began = sessions.midnights(minute * sessions.MINUTE_NS, state["setup"])
+    midnight = np.array(began) // sessions.MINUTE_NS
     return np.asarray(minute - (minute - midnight) % minutes)

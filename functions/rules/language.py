@@ -32,6 +32,7 @@ NAME_MAX = 200
 CONDITIONS_MAX = 32
 RULES_MAX = 1_000
 COOLDOWN_MAX_S = 7 * 86_400
+NOISE = 1e-9  # of binary fractions: a ratio of 2 in cents is not more than 2
 EQUAL_WITHIN = 1e-4  # of the wire contract: == means |a - b| < 0.0001
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SESSIONS = ("all", *sessions.SESSIONS[1:])  # closed cannot be asked for
@@ -55,10 +56,10 @@ CONDITION_KEYS = {
     "value_type",
 }
 OPERATORS: dict[str, Callable[[Array, float], Array]] = {
-    ">": lambda a, b: a > b,
-    "<": lambda a, b: a < b,
-    ">=": lambda a, b: a >= b,
-    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b + NOISE * max(1.0, abs(b)),
+    "<": lambda a, b: a < b - NOISE * max(1.0, abs(b)),
+    ">=": lambda a, b: a >= b - NOISE * max(1.0, abs(b)),
+    "<=": lambda a, b: a <= b + NOISE * max(1.0, abs(b)),
     "==": lambda a, b: np.abs(a - b) < EQUAL_WITHIN,
     "!=": lambda a, b: np.abs(a - b) >= EQUAL_WITHIN,
 }

@@ -32,10 +32,11 @@ class Batch:
     neither; each of its rows is one clock event.
     """
 
-    kind: str  # trades, quotes, status, clock, daily or reference
+    kind: str  # trades, corrections, quotes, status, clock, daily or reference
     columns: dict[str, Array]
     symbols: list[str]
     index: Array | None
+    at_ns: Array | None = None  # event time of each where that is not `ts_ns`: of a correction
 
     def __len__(self) -> int:
         return len(self.columns["ts_ns"])
@@ -46,9 +47,14 @@ class Batch:
         return f"ticks.{self.kind}"
 
     @property
+    def times(self) -> Array:
+        """Event time at which each is published."""
+        return self.columns["ts_ns"] if self.at_ns is None else self.at_ns
+
+    @property
     def newest_ns(self) -> int:
         """The newest event time in the batch."""
-        return int(self.columns["ts_ns"].max())
+        return int(self.times.max())
 
 
 class Provider(Protocol):
@@ -113,7 +119,7 @@ def clocked(trades: Iterable[Batch], after_ns: int = 0) -> Iterator[Batch]:
 
 def _event_times(batch: Batch, newest_ns: int, watermark: Watermark) -> Array:
     """Event time at each event; one that lies ahead of its receipt does not move it on."""
-    times, received = batch.columns["ts_ns"], batch.columns.get("recv_ns")
+    times, received = batch.times, batch.columns.get("recv_ns")
     if received is None:
         return np.asarray(np.maximum.accumulate(np.maximum(times, newest_ns)))
     return watermark.advance(times, received)
@@ -129,17 +135,21 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
         return batch
     rows = slice(start, stop)
     columns = {name: values[rows] for name, values in batch.columns.items()}
-    return Batch(
-        batch.kind, columns, batch.symbols, None if batch.index is None else batch.index[rows]
-    )
+    index, at_ns = (None if one is None else one[rows] for one in (batch.index, batch.at_ns))
+    return Batch(batch.kind, columns, batch.symbols, index, at_ns)
 
 
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
     from runtime.providers import file, sim
+    from runtime.providers.labelled import provider as labelled
 
     parts = urlsplit(url)
-    openers: dict[str, Callable[..., Provider]] = {"sim": sim.open_sim, "file": file.open_file}
+    openers: dict[str, Callable[..., Provider]] = {
+        "sim": sim.open_sim,
+        "file": file.open_file,
+        "labelled": labelled.open_labelled,
+    }
     if parts.scheme not in openers:
         raise ProviderError(f"{url}: expected one of {', '.join(f'{s}://' for s in openers)}")
     try:

@@ -2,8 +2,9 @@
 
 Columns: symbol, ts_ns, price, size; `upd` (what a print may update), `id` and `count` where there are.
 Without `upd` sale conditions (`conditions`, and `tape` or A) are mapped to it; without both every print
-is eligible. Trades whose TAQ `correction` says that they were cancelled are left out. Conditions
-nobody knows leave the volume and are counted in `unknown_conditions`.
+is eligible. Trades whose TAQ `correction` says that they were cancelled are left out. Those with
+`cancelled_ns`, or with `corrected_ns`, `corrected_price` and `corrected_size`, are published as first
+reported, and put right when event time gets there, as a live feed does. Conditions nobody knows leave the volume and are counted in `unknown_conditions`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from runtime import telemetry
+from runtime.frames import Array
 from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
 from runtime.providers.conditions import ODD_LOTS, flags_of
 from runtime.providers.symbols import normal_table
-from runtime.tables import TableError, read_trades
+from runtime.tables import CORRECTED, TableError, read_trades
 
 log = telemetry.get_logger(__name__)
 
@@ -51,6 +53,9 @@ class FileProvider:
         parts = [self._eligible(read_trades(path)) for path in paths]
         if not parts:
             raise ProviderError("file: expected at least one file")
+        for name in (one for one in CORRECTED if any(one in part for part in parts)):
+            for part in parts:
+                part.setdefault(name, np.zeros(len(part["ts_ns"]), dtype=np.int64))
         names = [name for name in parts[0] if all(name in part for part in parts)]
         if order == "time" and "recv_ns" in names:
             names.remove("recv_ns")  # event time is in order: nothing to check against receipt
@@ -63,7 +68,8 @@ class FileProvider:
             rows = np.argsort(columns["ts_ns"], kind="stable")
             columns = {name: values[rows] for name, values in columns.items()}
         self._index = columns.pop("symbol")
-        self._columns = columns
+        self._corrections = corrections_of(columns, self._index)
+        self._columns = {name: v for name, v in columns.items() if name not in CORRECTED}
 
     def _eligible(self, part: dict[str, Any]) -> dict[str, Any]:
         conditions, tape = part.pop("conditions", None), part.pop("tape", [])
@@ -95,15 +101,57 @@ class FileProvider:
         return len(self._index)
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
-        """Trades with their clock events; after `after_ns` only the trades at or past it."""
+        """Trades and corrections with their clock events; after `after_ns` only those at or past it."""
         start = int(np.searchsorted(self._columns["ts_ns"], after_ns)) if after_ns else 0
-        return clocked(self._trades(start), after_ns)
+        return clocked(self._events(start, after_ns), after_ns)
 
-    def _trades(self, start: int) -> Iterator[Batch]:
-        for first in range(start, self.trades, BATCH_ROWS):
-            rows = slice(first, first + BATCH_ROWS)
+    def _events(self, start: int, after_ns: int) -> Iterator[Batch]:
+        """Trades, and each correction after the trades up to its time."""
+        columns, index, at_ns = self._corrections
+        newest_ns = np.maximum.accumulate(self._columns["ts_ns"])
+        place = np.searchsorted(newest_ns, at_ns, side="right")
+        place[at_ns < after_ns] = -1
+        for one in np.unique(place[place >= 0]).tolist():
+            yield from self._trades(start, one)
+            start = max(start, one)
+            rows = np.flatnonzero(place == one)
+            some = {name: values[rows] for name, values in columns.items()}
+            yield Batch("corrections", some, self._symbols, index[rows], at_ns[rows])
+        yield from self._trades(start, self.trades)
+
+    def _trades(self, start: int, stop: int) -> Iterator[Batch]:
+        for first in range(start, stop, BATCH_ROWS):
+            rows = slice(first, min(first + BATCH_ROWS, stop))
             columns = {name: values[rows] for name, values in self._columns.items()}
             yield Batch("trades", columns, self._symbols, self._index[rows])
+
+
+def corrections_of(trades: dict[str, Array], index: Array) -> tuple[dict[str, Array], Array, Array]:
+    """The corrections of trades: columns of the `corrections` record, symbols, times, in order of time.
+
+    A trade may be corrected and then cancelled; what is corrected after its cancel is not.
+    """
+    never = np.zeros(len(index), dtype=np.int64)
+    cancelled, corrected = (trades.get(f"{how}_ns", never) for how in ("cancelled", "corrected"))
+    corrected = np.where((cancelled > 0) & (corrected > cancelled), 0, corrected)
+    price, size = trades["price"], trades["size"]
+    right_price, right_size = (trades.get(f"corrected_{of}", never) for of in ("price", "size"))
+    right_size = np.where(right_size > 0, right_size, size)
+    first, second = np.flatnonzero(corrected > 0), np.flatnonzero(cancelled > 0)
+    rows = np.concatenate([first, second])
+    is_cancel = np.arange(len(rows)) >= len(first)
+    was_right = is_cancel & (corrected[rows] > 0)
+    columns: dict[str, Array] = {
+        name: trades[name][rows] for name in ("ts_ns", "id", "upd") if name in trades
+    }
+    columns["price"] = np.where(was_right, right_price[rows], price[rows])
+    columns["size"] = np.where(was_right, right_size[rows], size[rows])
+    columns["new_price"] = np.where(is_cancel, np.nan, right_price[rows])
+    columns["new_size"] = np.where(is_cancel, 0.0, right_size[rows])
+    at_ns = np.concatenate([corrected[first], cancelled[second]])
+    order = np.argsort(at_ns, kind="stable")
+    sorted_columns = {name: values[order] for name, values in columns.items()}
+    return sorted_columns, index[rows][order], at_ns[order]
 
 
 def open_file(path: str, given: dict[str, str]) -> FileProvider:

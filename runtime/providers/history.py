@@ -169,7 +169,7 @@ class Informed:
         place = 0
         for batch in self._feed.batches(after_ns):
             start = 0
-            times = batch.columns["ts_ns"]
+            times = batch.times
             while batch.kind == "clock" and place < len(self._known):
                 known_ns = self._known[place][0]
                 if known_ns > times[-1]:

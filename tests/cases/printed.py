@@ -37,6 +37,8 @@ class Day:
             bars, indicators, scanner, settings={"scanner": {"watch": "*", **settings}}
         )
         self.odd_lots = odd_lots
+        self.clock_ns = 0
+        self.closed: list[tuple[str, list[Any]]] = []
 
     def rule(self, name: str, *conditions: tuple[str, str, float]) -> None:
         """Evaluate one rule from here on: (metric, operator, value) each."""
@@ -61,23 +63,37 @@ class Day:
     ) -> list[str]:
         """One print; its conditions are mapped as a provider maps them."""
         at = np.array([ns(clock, date)])
+        self._tick(ns(clock, date) // SECOND_NS * SECOND_NS)
         upd, _ = flags_of([conditions], [tape], at, self.odd_lots)
         out = self.h.send("ticks.trades", symbol=[symbol], ts_ns=at, price=[price], size=[size], upd=upd)  # fmt: skip
         return out["alerts"]["rule_name"].tolist() if "alerts" in out else []
 
     def quote(self, clock: str, bid: float, ask: float, symbol: str = "AAA", **more: Any) -> None:
         """One quote, of 300 and 400 shares unless said otherwise."""
+        self._tick(ns(clock) // SECOND_NS * SECOND_NS)
         columns = {"bid_size": 300.0, "ask_size": 400.0, **more}
         self.h.send("ticks.quotes", symbol=[symbol], ts_ns=[ns(clock)], bid=[bid], ask=[ask], **{name: [value] for name, value in columns.items()})  # fmt: skip
 
     def until(self, clock: str, date: tuple[int, int, int] = DATE) -> dict[str, list[Any]]:
-        """Event time reaches a time; the bars closed by it, as columns."""
-        out = self.h.clock(ns(clock, date)).get("bars.final")
-        return {name: out[name].tolist() for name in out.columns} if out is not None else {}
+        """Event time reaches a time; the bars closed since the last call, as columns."""
+        self._tick(ns(clock, date))
+        found: dict[str, list[Any]] = {}
+        for name, values in self.closed:
+            found.setdefault(name, []).extend(values)
+        self.closed.clear()
+        return found
+
+    def _tick(self, at_ns: int) -> None:
+        """The clock events of a feed: event time has reached this."""
+        if at_ns > self.clock_ns:
+            self.clock_ns = at_ns
+            out = self.h.clock(at_ns).get("bars.final")
+            if out is not None:
+                self.closed += [(name, out[name].tolist()) for name in out.columns]
 
     def ask(self, clock: str, *names: str, symbol: str = "AAA", date: tuple[int, int, int] = DATE) -> list[float | None]:  # fmt: skip
         """The values of metrics of a symbol as of a time; None where one is absent."""
-        self.until(clock, date)
+        self._tick(ns(clock, date))
         out = self.h.send("ask.metrics", ts_ns=[ns(clock, date)], names=[" ".join(names)])
         told = out.get("metrics.values")
         rows = (

@@ -224,9 +224,12 @@ def test_case_11_volume_is_compared_with_the_past_of_the_same_feed() -> None:
     for share in (1.0, 0.03):
         day = Day()
         for date in ((2026, 1, 6), (2026, 1, 7)):
+            day.until("09:30", date)
             day.trade("09:30:01", 10.0, 10_000 * share, date=date)
+            day.until("09:31", date)
             day.until("20:00", date)
         today = (2026, 1, 8)
+        day.until("09:30", today)
         day.trade("09:30:01", 10.0, 20_000 * share, date=today)
         relative = day.ask("09:31", "relative_volume_same_time", date=today)
         assert relative == [pytest.approx(200.0)]

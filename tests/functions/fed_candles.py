@@ -47,12 +47,12 @@ def after_each(
     return found
 
 
-def averages(kept: Series, bars: Sequence[Bar], smas: Sequence[int] = ()) -> dict[str, Values]:
-    """Every EMA, RSI and ATR that a series keeps, and some means: ema_9, rsi_14, atr_14, sma_20."""
+def averages(kept: Series, bars: Sequence[Bar]) -> dict[str, Values]:
+    """Every average that a series keeps: ema_9, sma_20, rsi_14, atr_14."""
 
     def values_at(state: Any, row: Any, k: Any) -> dict[str, Any]:
         values = {f"ema_{n}": series.ema(state, kept, row, k, n) for n in kept.emas}
-        values |= {f"sma_{n}": series.mean_close(state, kept, row, k, n) for n in smas}
+        values |= {f"sma_{n}": series.mean_close(state, kept, row, k, n) for n in kept.smas}
         values |= {f"rsi_{n}": series.rsi(state, kept, row, k, n) for n in kept.rsis}
         if kept.atr:
             values[f"atr_{kept.atr}"] = series.atr(state, kept, row, k, kept.atr)

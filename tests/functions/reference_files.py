@@ -95,7 +95,16 @@ def ours(
     bars: tuple[Bar, ...], n: int = 14, band: int = 20, slow: int = 3, smooth: int = 3
 ) -> dict[str, Values]:
     """Everything a series of candles can say, with n for RSI, ATR and stochastic and `band` for means."""
-    kept = Series("c", width=64, emas=(5, 12, 14, 20, 26), rsis=(n,), atr=n, has_signal=True)
+    kept = Series(
+        "c",
+        closes=32,
+        emas=(5, 12, 14, 20, 26),
+        smas=(band,),
+        rsis=(n,),
+        atr=n,
+        has_signal=True,
+        stochastic=n,
+    )
     ranges = Series("t", atr=1)
 
     def values_at_candle(state: Any, row: Any, k: Any) -> dict[str, Any]:
@@ -109,12 +118,10 @@ def ours(
         values["mid"], values["upper"], values["lower"] = series.bollinger(
             state, kept, row, k, band
         )
-        values["slowed"], values["smoothed"] = series.stochastic(
-            state, kept, row, k, n, slow, smooth
-        )
-        values["raw"], _ = series.stochastic(state, kept, row, k, n, 1, 1)
-        values["recent_high"] = state["c_recent_high"][row].copy()
-        values["recent_low"] = state["c_recent_low"][row].copy()
+        values["slowed"], values["smoothed"] = series.stochastic(state, kept, row, k, slow, smooth)
+        values["raw"], _ = series.stochastic(state, kept, row, k, 1, 1)
+        values["recent_high"] = series.highest(state, kept, row, k)
+        values["recent_low"] = series.lowest(state, kept, row, k)
         return values
 
     found = after_each(kept, bars, values_at_candle)

@@ -18,7 +18,7 @@ DAY = 24 * HOUR
 EPOCH = date(1970, 1, 1)
 VOLUME, LAST, HIGH_LOW = 1, 2, 4
 LATE_MINUTES = 3
-OLDEST_CHANGE_MINUTES = 250
+CARRIED_MINUTES = 240
 LOOKBACK = 20
 CRYPTO = ("*.SPOT", "*.USDM", "*-USD", "*USDT")
 
@@ -266,23 +266,29 @@ def minute_bars(prints: list[Seen]) -> list[Candle]:
     return [bar for bar in bars if bar is not None]
 
 
-def merged(span: tuple[int, int], bars: list[Candle]) -> Candle:
+def merged(span: tuple[int, int], bars: list[Candle], prints: list[Seen]) -> Candle:
+    ends = [p.price for p in prints if p.upd & HIGH_LOW]
     return Candle(
         *span,
         bars[0].open,
-        max(bar.high for bar in bars),
-        min(bar.low for bar in bars),
+        max([bar.high for bar in bars] + ends),
+        min([bar.low for bar in bars] + ends),
         bars[-1].close,
-        sum(bar.volume for bar in bars),
-        sum(bar.dollars for bar in bars),
+        volume_of(prints),
+        dollars_of(prints),
     )
 
 
-def candles_of(bars: list[Candle], tf: int, crypto: bool) -> list[Candle]:
+def candles_of(prints: list[Seen], tf: int, crypto: bool) -> list[Candle]:
+    """Candles where there is a bar; their volume and extremes are of every print that may set them."""
     groups: dict[tuple[int, int], list[Candle]] = {}
-    for bar in bars:
+    for bar in minute_bars(prints):
         groups.setdefault(bucket(bar.start, tf, crypto), []).append(bar)
-    return [merged(span, groups[span]) for span in sorted(groups)]
+    inside: dict[tuple[int, int], list[Seen]] = {}
+    for p in prints:
+        if p.in_bar:
+            inside.setdefault(bucket(p.minute, tf, crypto), []).append(p)
+    return [merged(span, groups[span], inside[span]) for span in sorted(groups)]
 
 
 def newest_late(tape: Tape, index: int) -> int:
@@ -297,7 +303,7 @@ def known_candles(tape: Tape, tf: int, index: int) -> list[Candle]:
     key = ("candles", tf, newest_late(tape, index))
     if key not in tape.cache:
         known = [p for p in tape.prints if p.in_time or p.index <= key[2]]
-        tape.cache[key] = candles_of(minute_bars(known), tf, tape.crypto)
+        tape.cache[key] = candles_of(known, tf, tape.crypto)
     return tape.cache[key]
 
 
@@ -318,8 +324,26 @@ def all_bars(tape: Tape) -> list[Candle]:
     return known_candles(tape, 1, len(tape.prints))
 
 
+def traded_days(tape: Tape) -> dict[int, Day]:
+    """Days whose regular session had a price, from their prints."""
+    if "traded" not in tape.cache:
+        days = {}
+        for day in {p.day for p in tape.prints if p.session == "market"}:
+            ends = extremes_of(day_prints(tape, day, "market"))
+            regular = day_ticks(tape, day, len(tape.prints), "market")
+            opened = open_of(tape, day, len(tape.prints))
+            if ends and regular and opened is not None:
+                prices = (opened, *ends, regular[-1].price)
+                volume = volume_of(day_prints(tape, day))
+                days[day] = Day("", day, *prices, volume)
+        tape.cache["traded"] = days
+    return tape.cache["traded"]
+
+
 def completed_days(tape: Tape, day: int) -> list[Day]:
-    return [d for d in tape.days if d.day < day]
+    """Days before a day: as told, else as traded."""
+    days = traded_days(tape) | {d.day: d for d in tape.days}
+    return [days[one] for one in sorted(days) if one < day]
 
 
 def closed_or_days(tape: Tape, timeframe: str) -> list[Candle] | list[Day]:
@@ -493,7 +517,7 @@ def window_values(tape: Tape) -> Values:
 
 def close_minutes_ago(tape: Tape, n: int) -> float | None:
     older = [bar for bar in all_bars(tape) if bar.start <= tape.minute_now - n]
-    if not older or tape.minute_now - older[-1].start > OLDEST_CHANGE_MINUTES:
+    if not older or tape.minute_now - n - older[-1].start > CARRIED_MINUTES:
         return None
     return older[-1].close
 
@@ -578,7 +602,7 @@ def open_of(tape: Tape, day: int, before: int) -> float | None:
 
 
 def previous_close(tape: Tape, day: int, before: int) -> float | None:
-    days = completed_days(tape, day)
+    days = [d for d in tape.days if d.day < day]
     traded = {
         p.day for p in ticks(tape) if p.index < before and p.day < day and p.session != "closed"
     }
@@ -624,7 +648,7 @@ def extreme_values(tape: Tape) -> Values:
 def running_candle(tape: Tape, tf: int) -> tuple[int, float, list[Candle]]:
     start, _ = bucket(tape.minute_now, tf, tape.crypto)
     candles = known_candles(tape, tf, len(tape.prints))
-    volume = sum(c.volume for c in candles if c.start == start)
+    volume = volume_of([p for p in tape.prints if p.in_bar and p.minute >= start])
     return start, volume, [c for c in candles if c.start < start]
 
 
@@ -655,7 +679,7 @@ def same_time_values(tape: Tape) -> Values:
     half = is_half_day(tape.today, tape.crypto)
     traded = {p.day for p in tape.prints if p.session != "closed" and p.day < tape.today}
     alike = sorted(day for day in traded if is_half_day(day, tape.crypto) == half)[-10:]
-    if not alike:
+    if not alike or tape.crypto:  # a day around the clock is not kept by minute
         return {}
     offset = tape.minute_now - hours_of(tape.today, tape.crypto)[0] // MINUTE
     usual = mean([volume_until(tape, day, offset) for day in alike])
@@ -956,13 +980,23 @@ def crossing_values(tape: Tape) -> Values:
     return values
 
 
-def running_values(tape: Tape) -> Values:
+def price_until(tape: Tape, until: int) -> float | None:
+    """The price in order of event time: a print older than the newest one before it is no news."""
     p = last_tick(tape)
-    if p is None:
+    newest, price = -1, None
+    for q in [*same_day_before(tape, p), p]:
+        if q.day == tape.today and q.ts >= newest:
+            newest = q.ts
+            price = q.price if q.ts <= until else price
+    return price
+
+
+def running_values(tape: Tape) -> Values:
+    if last_tick(tape) is None:
         return {}
-    older = [q for q in same_day_before(tape, p) if q.ts <= p.ts - 60 * SECOND]
-    then = older[-1].price if older else None
-    return both("running_up_60s", p.price, then) | both("running_down_60s", p.price, then)
+    then = price_until(tape, tape.at - 60 * SECOND)
+    price = last_price(tape)
+    return both("running_up_60s", price, then) | both("running_down_60s", price, then)
 
 
 def opening_range(tape: Tape, tf: int, up: bool) -> float | None:
@@ -1021,7 +1055,7 @@ def clock_values(tape: Tape) -> Values:
             values["hours_since_news"] = age / HOUR
     earnings = tape.facts.get("earnings_ns")
     if earnings is not None:
-        then = calendar_day(int(earnings) // MINUTE, tape.crypto)
+        then = int(earnings) // DAY
         ahead = then - calendar_day(tape.at // MINUTE, tape.crypto)
         values["days_until_earnings"] = float(ahead) if ahead >= 0 else None
     for name in FACTS.split():

@@ -33,7 +33,7 @@ RULES = {
 
 
 def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
-    """Seconds of trades with late prints, odd lots and a clock event after each."""
+    """Seconds of trades with late prints, odd lots, duplicates and corrections, a clock event after each."""
     draw = np.random.default_rng(seed)
     events: list[tuple[str, dict[str, Any]]] = []
     price = np.full(len(SYMBOLS), 10.0)
@@ -43,20 +43,23 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
         for one in row:
             price[one] = max(1.0, round(price[one] + draw.choice([-0.02, 0.0, 0.01, 0.02]), 2))
         late_s = draw.choice([0, 0, 0, 3, 70], count)
-        events.append(
-            (
-                "ticks.trades",
-                {
-                    "ts_ns": START_NS
-                    + (second - late_s) * 10**9
-                    + np.sort(draw.integers(0, 10**9, count)),
-                    "price": price[row] + draw.choice([0.0, 0.01], count),
-                    "size": draw.integers(1, 200, count) / 7,
-                    "upd": draw.choice(np.array([7, 7, 7, 1, 37], dtype=np.uint8), count),
-                    "index": row,
-                },
-            )
-        )
+        trades = {
+            "ts_ns": START_NS + (second - late_s) * 10**9 + np.sort(draw.integers(0, 10**9, count)),
+            "price": price[row] + draw.choice([0.0, 0.01], count),
+            "size": draw.integers(1, 200, count) / 7,
+            "upd": draw.choice(np.array([7, 7, 7, 1, 37], dtype=np.uint8), count),
+            "id": second * 100 + np.arange(count),
+            "index": row,
+        }
+        if draw.random() < 0.2:  # the feed repeats itself
+            twice = draw.integers(0, count, 2)
+            trades = {name: np.append(values, values[twice]) for name, values in trades.items()}
+        events.append(("ticks.trades", trades))
+        if (
+            draw.random() < 0.5
+        ):  # of these prints; or of others, and then before or without their trade
+            events.append(("ticks.corrections", corrections(draw, trades)))
+            events.insert(-draw.choice([1, 1, 1, 3]) % len(events), events.pop())
         events.append(("ticks.quotes", quotes(draw, START_NS + second * 10**9)))
         events.append(("ticks.clock", {"ts_ns": np.array([START_NS + (second + 4) * 10**9])}))
     names = np.empty(1, dtype=object)
@@ -64,6 +67,15 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
     clock_ns = np.array([START_NS + 364 * 10**9])
     events.append(("ask.metrics", {"ts_ns": clock_ns, "names": names}))
     return events
+
+
+def corrections(draw: np.random.Generator, trades: dict[str, Any]) -> dict[str, Any]:
+    """Cancels and corrections of a few trades."""
+    some = draw.integers(0, len(trades["ts_ns"]), 3)
+    named = {name: trades[name][some] for name in ("ts_ns", "price", "size", "upd", "id", "index")}
+    right = draw.choice([np.nan, 0.0, 0.05, -0.05], 3) + named["price"]
+    new_size = np.where(np.isnan(right), 0.0, named["size"] + 1)
+    return {**named, "new_price": right, "new_size": new_size}
 
 
 def quotes(draw: np.random.Generator, ts_ns: int) -> dict[str, Any]:
@@ -131,7 +143,7 @@ def test_one_by_one_says_what_whole_frames_say(hosted: str) -> None:
 @given(st.integers(0, 50), st.integers(1, 6))
 def test_any_cut_says_the_same(seed: int, width: int) -> None:
     events = market(seed)
-    cuts = [slice(k, k + width) for k in range(0, 12, width)]
+    cuts = [slice(k, k + width) for k in range(0, 14, width)]
     assert answers(events, lambda count: [c for c in cuts if c.start < count]) == answers(
         events, whole
     )

@@ -99,12 +99,42 @@ def test_a_late_print_revises_its_bar_and_never_rewinds_the_running_one() -> Non
     assert (running["open"].tolist(), running["close"].tolist()) == ([11.0], [11.0])
 
 
-def test_a_print_later_than_the_window_is_counted_and_changes_nothing() -> None:
+def test_a_print_of_the_last_hour_revises_its_bar_at_the_next_clock() -> None:
     h = Harness(bars)
-    send(h, T0 + 10 * MINUTE_NS, 10.0)
+    send(h, T0, 10.0)
+    h.clock(T0 + MINUTE_NS)
+    for minute in range(1, 60):
+        send(h, T0 + minute * MINUTE_NS, 20.0)
+        h.clock(T0 + (minute + 1) * MINUTE_NS)
+    assert "bars.final" not in send(h, T0 + 1, 99.0)
+    out = h.clock(T0 + 60 * MINUTE_NS + 1)["bars.final"]
+    assert (out["ts_ns"].tolist(), out["revision"].tolist()) == ([T0], [1])
+    assert (out["open"].tolist(), out["high"].tolist(), out["close"].tolist()) == ([10], [99], [99])
+
+
+def test_a_print_of_a_minute_of_the_last_hour_without_a_bar_makes_one() -> None:
+    h = Harness(bars)
+    send(h, T0 + 30 * MINUTE_NS, 10.0)
+    send(h, T0, 99.0)
+    out = h.clock(T0 + 31 * MINUTE_NS)["bars.final"]
+    assert out["ts_ns"].tolist() == [T0, T0 + 30 * MINUTE_NS]
+    assert (out["close"].tolist(), out["revision"].tolist()) == ([99.0, 10.0], [0, 0])
+
+
+def test_a_print_later_than_an_hour_is_counted_and_changes_nothing() -> None:
+    h = Harness(bars)
+    send(h, T0 + 60 * MINUTE_NS, 10.0)
     send(h, T0, 99.0)
     assert h.state("bars")["late"].tolist() == [1]
-    assert h.clock(T0 + 11 * MINUTE_NS)["bars.final"]["high"].tolist() == [10.0]
+    assert h.clock(T0 + 61 * MINUTE_NS)["bars.final"]["high"].tolist() == [10.0]
+
+
+def test_bars_are_said_in_order_when_event_time_leaps_and_none_is_lost() -> None:
+    h = Harness(bars)
+    for minute in (0, 1, 9, 30, 200):
+        send(h, T0 + minute * MINUTE_NS, 10.0 + minute)
+    out = h.clock(T0 + 201 * MINUTE_NS)["bars.final"]
+    assert (out["close"] - 10.0).tolist() == [0.0, 1.0, 9.0, 30.0, 200.0]
 
 
 def test_an_odd_lot_adds_volume_and_no_price() -> None:

@@ -156,15 +156,17 @@ TIMEFRAMES = [name for name, kept in SERIES.items() if kept.emas or kept.rsis or
 def test_candles_of_every_timeframe_have_the_averages_talipp_says(name: str, kind: str) -> None:
     kept = SERIES[name]
     bars = random_bars(np.random.default_rng(len(name)), kind, 270 if name == "daily" else 120)
-    found = averages(kept, bars, (10, 20, 200) if name == "daily" else ())
+    found = averages(kept, bars)
     assert found
     for one, values in found.items():
         assert differences(f"{one} of {name}", values, expected_of(one, bars))[:5] == []
 
 
-def test_a_series_too_narrow_for_its_longest_mean_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected at least 58"):
-        Series("c", width=57, emas=(9, 50))
+def test_a_series_too_narrow_for_its_windows_is_refused() -> None:
+    with pytest.raises(ValueError, match="closes=27, expected at least 28"):
+        Series("c", closes=27, smas=(10, 20))
+    with pytest.raises(ValueError, match="spans=28, expected at least 38"):
+        Series("c", stochastic=30)
 
 
 # -- printed examples
@@ -214,7 +216,7 @@ def test_rsi_is_that_of_the_printed_example() -> None:
 
 
 def test_moving_averages_are_those_of_the_printed_example() -> None:
-    found = averages(Series("c", emas=(10,)), of_closes(MEAN_CLOSES), (10,))
+    found = averages(Series("c", closes=18, emas=(10,), smas=(10,)), of_closes(MEAN_CLOSES))
     assert np.isnan(found["ema_10"][:9]).all()
     assert found["ema_10"][9:] == pytest.approx(EMA_OF_10, abs=0.0071)
     assert found["sma_10"][9:18] == pytest.approx(SMA_OF_10, abs=0.0071)

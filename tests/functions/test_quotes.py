@@ -8,8 +8,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.bars import bars
-from functions.indicators import indicators
 from functions.market.quotes import (
     CROSSED,
     LOCKED,
@@ -18,16 +16,18 @@ from functions.market.quotes import (
     NOT_FIRM,
     ONE_SIDED,
     ROUND_LOTS_SINCE_NS,
+    STATE,
+    add_quotes,
     round_lot_of,
 )
-from functions.scanner import scanner
-from runtime.testing import Harness
+from functions.market.running import runs_of
+from runtime.frames import Frame
 
 T0 = 1_767_623_400_000_000_000
 QUOTES = st.lists(
     st.tuples(
         st.sampled_from("ABC"),
-        st.integers(0, 50),
+        st.sampled_from([-30, 0, 1, 2, 3]),  # ns after the quote before it in the list
         st.sampled_from([0.0, 9.0, 10.0, 11.0]),
         st.sampled_from([0.0, 9.0, 10.0, 11.0]),
         st.sampled_from([0, 0, 0, 1, 8]),
@@ -62,20 +62,29 @@ def slow_quotes(quotes: list[Quote]) -> dict[str, list[Any]]:
     return kept
 
 
-@settings(deadline=None)
+@settings(max_examples=300)
 @given(QUOTES, st.integers(1, 40))
 def test_the_newest_quote_and_its_state_are_those_of_the_obvious_loop_on_any_cut(
-    quotes: list[Quote], width: int
+    steps: list[Quote], width: int
 ) -> None:
-    h = Harness(bars, indicators, scanner)
+    times = np.cumsum([step for _, step, *_ in steps]).tolist()
+    quotes = [(one[0], at, *one[2:]) for one, at in zip(steps, times, strict=True)]
+    state: dict[str, Any] = {"quote": np.zeros((3, 4)), "prev_close": np.zeros(3)}
+    state |= {name: np.zeros(3, STATE[name]) for name in STATE if name != "quote"}
     for start in range(0, len(quotes), width):
         symbol, at, bid, ask, condition, lots = zip(*quotes[start : start + width], strict=True)
-        size = [3.0] * len(symbol)
-        times = [T0 + one for one in at]
-        h.send("ticks.quotes", symbol=symbol, ts_ns=times, bid=bid, ask=ask, bid_size=size, ask_size=size, condition=condition, lots=lots)  # fmt: skip
-    state = h.state("scanner")
+        row = np.array(["ABC".index(one) for one in symbol])
+        columns = {
+            "row": row,
+            "ts_ns": T0 + np.array(at),
+            "bid": np.array(bid),
+            "ask": np.array(ask),
+        }
+        columns |= {"bid_size": np.full(len(row), 3.0), "ask_size": np.full(len(row), 4.0)}
+        columns |= {"condition": np.array(condition), "lots": np.array(lots)}
+        add_quotes(state, Frame(columns), runs_of(row))
     for symbol, expected in slow_quotes(quotes).items():
-        row = state.row_of(symbol)
+        row = "ABC".index(symbol)
         found = [state["quote_ns"][row], state["quote_state"][row], state["quote_since_ns"][row]]
         assert [*found, *state["quote"][row, :3].tolist()] == expected
 

@@ -73,6 +73,7 @@ def test_a_batch_that_raised_leaves_no_trace_and_is_a_dead_letter(error: Excepti
 
     h = Harness(adding(fail), expect_dead=True)
     h.send("ticks.trades", **trades())
+    assert h.state("adder")._changes is None, "what a handler that succeeded changed is not kept"
     before = {name: np.copy(values) for name, values in h.state("adder").columns().items()}
     assert h.send("ticks.trades", **trades(666.0)) == {}
     after = h.state("adder").columns()
