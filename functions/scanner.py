@@ -275,6 +275,8 @@ def rank(clock, state, settings):
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"
+    if not state.rows:
+        return None
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
     if not len(row):
         return None

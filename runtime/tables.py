@@ -161,8 +161,7 @@ def read_bars(path: Path) -> dict[str, Any]:
     """
     table = _read(path)
     if "ts_ns" not in table.columns and "date" in table.columns:
-        days = table["date"].cast(pl.Date).cast(pl.Int64)
-        table = table.with_columns((days * 86_400_000_000_000).alias("ts_ns"))
+        table = table.with_columns(_midnights(path, table["date"]).alias("ts_ns"))
     needed = ("symbol", "ts_ns", *OHLC, "volume")
     missing = [name for name in needed if name not in table.columns]
     if missing:
@@ -187,6 +186,15 @@ def read_bars(path: Path) -> dict[str, Any]:
     _refuse(path, "high", columns["high"] < columns["low"], "a high not below the low")
     _refuse(path, "volume", ~(columns["volume"] >= 0), "a volume from 0")
     return columns
+
+
+def _midnights(path: Path, dates: pl.Series) -> pl.Series:
+    """00:00 UTC of dates, as ns."""
+    try:
+        days = dates.str.to_date("%Y-%m-%d") if dates.dtype == pl.String else dates.cast(pl.Date)
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{path}: column date: expected dates such as 2026-01-05") from error
+    return days.cast(pl.Int64) * 86_400_000_000_000
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
 def add_factors(state: Any, row: Array, factor: Array, day: Array) -> None:
     """Splits with the dates they come with: they wait for the first bar after them, and count once."""
     for one, value, date in zip(row.tolist(), factor.tolist(), day.tolist(), strict=True):
-        newest = state["bar_start"][one, (state["bar_n"][one] - 1) % BARS.width]
+        newest = state["bar_start"][one, (state["bar_n"][one] - 1) % series.FEW]
         is_late = newest >= date * DAY_NS // MINUTE_NS + SPLIT_MINUTE
         if value > 0 and value != 1.0 and date > state["split_day"][one] and not is_late:
             state["factor"][one], state["factor_day"][one] = value, date

@@ -10,7 +10,6 @@ import pytest
 
 from functions.market import sessions
 from functions.market.sessions import CRYPTO, US, moments
-from functions.market.state import SERIES
 from runtime.loader import load_plan
 from tests.cases.exchange import DAY_NS, MINUTE_NS, SECOND_NS, SUBJECTS, Exchange, at, day_of
 from tests.conftest import ROOT
@@ -363,4 +362,3 @@ def test_every_day_of_the_years_to_come_lies_in_one_day_of_each_market() -> None
             calendar.day[place],
             sum(ts_ns >= b for b in bounds),
         )
-    assert SERIES["daily"].width >= 252

@@ -292,7 +292,8 @@ def test_a_handler_that_is_given_up_leaves_the_state_as_it_was() -> None:
         table.mark(None)
         with pytest.raises(Retry):
             later = chain.clock_ns + 16 * 3600 * SECOND_NS  # a new day: most columns change
-            handlers["ticks.clock"](later, Tripwire(table, int(draw.integers(0, 150))))
+            tripwire = Tripwire(table, int(draw.integers(0, 150)))
+            handlers["ticks.clock"](later, tripwire, scanner.settings)
             raise Retry("at the end", 0.0)
         table.undo()
         after = table.columns()
