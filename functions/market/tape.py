@@ -356,6 +356,9 @@ def _flows(state: Any, segments: Runs, newest: Array, live: dict[str, Array]) ->
     lasts = segments.lasts
     sums = {name: live[f"live_{name}"][lasts] for name in (*windows.SUMS, "high", "low")}
     windows.keep_flows(state, segments.rows, minute, sums)
+    over = minute < int(state["closed_to"] or 0)
+    if over.any():  # a quiet symbol's print that came late
+        _fill_in(state, segments.rows[over], minute[over])
 
 
 def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str, Array]) -> None:
@@ -363,9 +366,19 @@ def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str,
     place = np.flatnonzero(is_late)
     row, minute = row[place], minute[place]
     windows.add_late(state, row, minute, {name: values[place] for name, values in sums.items()})
+    _fill_in(state, row, minute)
+
+
+def _fill_in(state: Any, row: Array, minute: Array) -> None:
+    """Minutes that are over changed: the day's volume by minute, highs and lows, and closed candles."""
     for one in np.unique(minute).tolist():
         rows = np.unique(row[minute == one])
         _keep_profile(state, rows, one)
+        slot = one % windows.PRICES
+        is_barless = (state["ring_open"][rows, slot] == 0) & (state["ring_high"][rows, slot] > 0)
+        if is_barless.any():
+            mine = rows[is_barless]
+            _keep_day(state, mine, one, np.zeros(len(mine), dtype=bool))
         _rebuild(state, rows, one)
 
 
@@ -377,8 +390,7 @@ def _late_extremes(state: Any, row: Array, minute: Array, price: Array, place: A
         high = low = price[one : one + 1]
         windows.keep_extremes(state, own, at, high, low)
         if int(at[0]) < int(state["closed_to"] or 0):
-            _keep_day(state, own, int(at[0]), np.zeros(1, dtype=bool))
-            _rebuild(state, own, int(at[0]))
+            _fill_in(state, own, at)
 
 
 def _sessions(

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from functions.market import metrics
 from functions.market.sessions import DAY_NS
@@ -27,6 +29,7 @@ PLAN = load_plan(ROOT / "functions", SUBJECTS, {"scanner": {"watch": "*"}})
 MARKET = next(chain for chain in PLAN.chains if chain.stream == "MARKET")
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
 SYMBOLS = ["AAA", "BBB", "CCC", "BTC-USD"]
 NAMES = sorted(
     {*FAMILY_OF, *(part for parts in PARTS.values() for part in parts), "vwap_dist_5m_pct"}
@@ -177,11 +180,8 @@ MARKETS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("market", MARKETS)
-def test_every_metric_is_what_its_slow_twin_says(market: str, seed: int) -> None:
-    moment, seconds, gap_s = MARKETS[market]
-    begins = ns(*moment)
+def wrong_values(begins: int, seconds: int, gap_s: float, seed: int, width: int) -> list[str]:
+    """Where the chain and the twin differ at four times of a random market, cut into frames of `width`."""
     prints = random_prints(seed, begins, seconds, gap_s)
     days = history(seed, begins // DAY_NS, 260)
     facts = {"AAA": {"float": 5e6, "news_ns": float(begins - 3600 * SECOND_NS), "earnings_ns": float(begins + 3 * DAY_NS)}}  # fmt: skip
@@ -190,16 +190,41 @@ def test_every_metric_is_what_its_slow_twin_says(market: str, seed: int) -> None
     replay.facts(facts)
     draw = np.random.default_rng(seed + 99)
     at = sorted(begins + int(s) * SECOND_NS // 2 for s in draw.integers(0, 2 * seconds, 3))
-    at.append(begins + seconds * SECOND_NS // 60_000_000_000 * 60_000_000_000)
+    at.append(begins + seconds * SECOND_NS // MINUTE_NS * MINUTE_NS)
     done = 0
     for at_ns in at:
-        until = next((k for k in range(done, len(prints)) if max(p.ts_ns for p in prints[done : k + 1]) > at_ns), len(prints))  # fmt: skip
-        replay.send(prints[done:until], width=1 + 3 * seed)
+        newest = np.maximum.accumulate([one.ts_ns for one in prints])
+        until = int(np.searchsorted(newest, at_ns, side="right"))
+        replay.send(prints[done:until], width)
         done = until
-        wrong = difference(
-            replay.ask(at_ns), slow_metrics(prints[:done], days, at_ns, NAMES, facts)
-        )
-        assert not wrong, f"{len(wrong)} differ at {at_ns}:\n" + "\n".join(wrong[:40])
+        expected = slow_metrics(prints[:done], days, at_ns, NAMES, facts)
+        wrong = difference(replay.ask(at_ns), expected)
+        if wrong:
+            return [f"{len(wrong)} differ at {at_ns}", *wrong[:40]]
+    return []
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("market", MARKETS)
+def test_every_metric_is_what_its_slow_twin_says(market: str, seed: int) -> None:
+    moment, seconds, gap_s = MARKETS[market]
+    assert wrong_values(ns(*moment), seconds, gap_s, seed, 1 + 3 * seed) == []
+
+
+# The minutes around which sessions and days change, also of a half day and after the clocks changed.
+BORDERS = [
+    (*date, *clock)
+    for date in ((2026, 3, 5), (2026, 3, 9), (2026, 11, 27))
+    for clock in ((4, 0), (9, 30), (13, 0), (16, 0), (17, 0), (20, 0))
+]
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(st.sampled_from(BORDERS), st.integers(0, 10_000), st.integers(1, 40))
+def test_any_cut_around_any_border_is_what_the_twin_says(
+    border: tuple[int, ...], seed: int, width: int
+) -> None:
+    assert wrong_values(ns(*border) - 10 * MINUTE_NS, 1_500, 3.0, seed, width) == []
 
 
 def test_the_vocabulary_is_complete() -> None:
