@@ -500,7 +500,7 @@ def _spike(name: str, n: int) -> Metric:
 
 
 def _relative_volume_daily(s: Any, m: Moments) -> Array:
-    return 100.0 * m["volume_daily"] / _positive(_mean_volume(10)(s, m))
+    return _traded(s, m, 100.0 * m["volume_daily"] / _positive(_mean_volume(10)(s, m)))
 
 
 def _same_time(s: Any, m: Moments) -> Array:
@@ -625,7 +625,8 @@ def _opening_range(minutes: int, sign: int) -> Metric:
         broke = np.where(now, m.minute, broke)
         bucket = (m.minute - opened) // minutes
         hit = (broke > 0) & ((broke - opened) // minutes == bucket)
-        return np.where(m.minute >= opened + minutes, _flag(hit, at), np.nan)
+        is_over = m.ts_ns >= (opened + minutes) * MINUTE_NS
+        return np.where(is_over, _flag(hit, at), np.nan)
 
     return flag
 

@@ -112,6 +112,7 @@ STATE = {
     "same_minute": "i8",  # minute of the day the sums have reached, plus 1
     # -- price changes of the last minute
     "changes": "i8",  # how many
+    "changes_ns": "i8",  # newest time of a print: what comes later and is older is no news
     "change_ns": ("i8", CHANGES, "put"),
     "change_price": ("f8", CHANGES, "put"),
     # -- the last bar and its indicators

@@ -131,6 +131,9 @@ def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
             _begin_day(state, fresh, moment)
         same = rows[state["day"][rows] == moment.day]
         moved = same[state["session"][same] < moment.session]
+        begins = moved[state["session"][moved] == sessions.CLOSED]
+        for name in ("seen", "other"):  # the first value after a day's start is no cross
+            state[name][begins] = 0
         state["session"][moved] = moment.session
         if moment.session == sessions.MARKET:
             _forget_bounces(state, moved)  # the VWAP begins anew
@@ -216,7 +219,7 @@ def add_prints(
     holds_outliers  prints far from the market count in the volume only, until they are confirmed
 
     Prints of a minute behind the symbol's newest are late: they count in the volumes and fire
-    nothing. Prints of an earlier trading day change nothing but bars.
+    nothing. Prints of an earlier trading day count in their minutes only.
     """
     row, ts_ns, price, size = trades["row"], trades["ts_ns"], trades["price"], trades["size"]
     upd = trades.get("upd")
@@ -227,7 +230,7 @@ def add_prints(
     days = np.array([one.day for one in where])[market]
     session = np.array([one.session for one in where], dtype=np.uint8)[market]
     is_today = state["day"][row] == days
-    counts = is_today if upd is None else is_today & ((upd & VOLUME) > 0)
+    counts = np.ones(len(row), dtype=bool) if upd is None else (upd & VOLUME) > 0
     counted = np.where(counts, size, 0.0)
     notional = counted * price
     minute, is_late, segments = _minutes(state, runs, ts_ns // MINUTE_NS)
@@ -244,7 +247,8 @@ def add_prints(
         moved = is_late & is_today
         moved = moved if upd is None else moved & ((upd & EXTREMES) > 0)
         _late_extremes(state, row, ts_ns // MINUTE_NS, price, np.flatnonzero(moved))
-    volumes = _sessions(state, runs, session, counted, notional)
+    today, money = np.where(is_today, counted, 0.0), np.where(is_today, notional, 0.0)
+    volumes = _sessions(state, runs, session, today, money)
     may_fire = is_today & ~is_late
     if upd is not None:
         _official(state, row, price, upd, is_today)
@@ -485,8 +489,10 @@ def _changes(state: Any, runs: Runs, events: Moments) -> None:
     row, ts_ns = runs.rows[runs.of], events.ts_ns[runs.order]
     price, count = events.price[runs.order], state["changes"][runs.rows]
     last = (runs.rows, (count - 1) % CHANGES)
-    carry_ns = np.where(count > 0, state["change_ns"][last], -1)
-    newest = shifted(carry_ns, runs, fold(np.maximum, carry_ns, runs, ts_ns))
+    carry_ns = state["changes_ns"][runs.rows]
+    after = fold(np.maximum, carry_ns, runs, ts_ns)
+    newest = shifted(carry_ns, runs, after)
+    state["changes_ns"][runs.rows] = after[runs.lasts]
     kept = np.flatnonzero(ts_ns >= newest)  # what is older than the newest is no news
     before = np.where(count > 0, state["change_price"][last], np.nan)[runs.of[kept]]
     goes_on = np.flatnonzero(row[kept][1:] == row[kept][:-1]) + 1
@@ -590,7 +596,8 @@ def add_bars(state: Any, bars: Any) -> None:
 
 def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     row = bars["row"][place]
-    roll(state, row, sessions.moments(minute * MINUTE_NS, state["setup"]))
+    where = sessions.moments(minute * MINUTE_NS, state["setup"])
+    roll(state, row, where)
     is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
@@ -607,17 +614,17 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     state["vwap_closed"][rows] = session_vwap(
         *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
         *(state[name][rows] for name in ("notional_pre", "notional_market")),
-        state["session"][rows],
+        np.array([one.session for one in where], dtype=np.uint8)[state["market"][rows] - 1],
     )
 
 
 def session_vwap(
     pre: Array, market: Array, post: Array, money_pre: Array, money: Array, session: Array
 ) -> Array:
-    """VWAP since the open, before it since 04:00; NaN where nothing traded."""
-    before = session <= sessions.PREMARKET
+    """VWAP since the open, before it since 04:00; NaN where nothing traded, or the market is closed."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(before, money_pre / pre, money / (market + post))
+        vwap = np.where(session == sessions.PREMARKET, money_pre / pre, money / (market + post))
+    return np.where(session == sessions.CLOSED, np.nan, vwap)
 
 
 def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -> Array:

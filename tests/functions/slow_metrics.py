@@ -1,12 +1,12 @@
 """The slow, obvious twin of every metric: plain loops over the prints of one symbol."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import isfinite, sqrt
 from zoneinfo import ZoneInfo
 
@@ -80,6 +80,12 @@ class Seen:
     in_bar: bool
     session: str
     day: int
+    clock: int  # event time had reached this whole second, of the whole market
+    is_today: bool  # its trading day was not over when it came
+
+    @property
+    def is_behind(self) -> bool:
+        return self.minute < self.clock // MINUTE
 
 
 @dataclass(frozen=True)
@@ -182,20 +188,23 @@ def bucket(minute: int, tf: int, crypto: bool) -> tuple[int, int]:
     return start, min(start + tf, tomorrow)
 
 
-def seen_prints(prints: list[Print], crypto: bool) -> list[Seen]:
+def seen_prints(prints: list[Print], clocks: list[int], crypto: bool) -> list[Seen]:
     seen, newest = [], None
-    for index, p in enumerate(prints):
+    for index, (p, clock) in enumerate(zip(prints, clocks, strict=True)):
         minute = p.ts_ns // MINUTE
         newest = minute if newest is None else max(newest, minute)
         behind = newest - minute
         spot = (behind == 0, behind <= LATE_MINUTES, *place(minute, crypto))
-        seen.append(Seen(index, p.ts_ns, minute, p.price, p.size, p.upd, *spot))
+        is_today = place(clock // MINUTE, crypto)[1] <= spot[3]
+        seen.append(Seen(index, p.ts_ns, minute, p.price, p.size, p.upd, *spot, clock, is_today))
     return seen
 
 
-def tape_of(symbol: str, prints: list[Print], days: list[Day], at: int, facts: dict) -> Tape:
+def tape_of(
+    symbol: str, prints: list[Print], clocks: list[int], days: list[Day], at: int, facts: dict
+) -> Tape:
     crypto = any(fnmatchcase(symbol, pattern) for pattern in CRYPTO)
-    seen = seen_prints(prints, crypto)
+    seen = seen_prints(prints, clocks, crypto)
     session, today = place(at // MINUTE, crypto)
     newest = max((p.minute for p in seen), default=0)
     minute_now = max(newest, (at - 1) // MINUTE)
@@ -205,7 +214,7 @@ def tape_of(symbol: str, prints: list[Print], days: list[Day], at: int, facts: d
 
 def ticks(tape: Tape) -> list[Seen]:
     if "ticks" not in tape.cache:
-        tape.cache["ticks"] = [p for p in tape.prints if p.in_time and p.upd & LAST]
+        tape.cache["ticks"] = [p for p in tape.prints if p.in_time and p.is_today and p.upd & LAST]
     return tape.cache["ticks"]
 
 
@@ -292,17 +301,21 @@ def candles_of(prints: list[Seen], tf: int, crypto: bool) -> list[Candle]:
 
 
 def newest_late(tape: Tape, index: int) -> int:
+    """The newest late print whose bar was said, at a clock event, before a print arrived."""
     if "late" not in tape.cache:
-        tape.cache["late"] = [p.index for p in tape.prints if not p.in_time]
-    late = tape.cache["late"]
-    position = bisect_right(late, index)
-    return late[position - 1] if position else -1
+        late = [p for p in tape.prints if not p.in_time or p.is_behind]
+        tape.cache["late"] = [p.index for p in late]
+        tape.cache["late clocks"] = [p.clock for p in late]
+    if index >= len(tape.prints):
+        return tape.cache["late"][-1] if tape.cache["late"] else -1
+    position = bisect_left(tape.cache["late clocks"], tape.prints[index].clock)
+    return tape.cache["late"][position - 1] if position else -1
 
 
 def known_candles(tape: Tape, tf: int, index: int) -> list[Candle]:
     key = ("candles", tf, newest_late(tape, index))
     if key not in tape.cache:
-        known = [p for p in tape.prints if p.in_time or p.index <= key[2]]
+        known = [p for p in tape.prints if (p.in_time and not p.is_behind) or p.index <= key[2]]
         tape.cache[key] = candles_of(known, tf, tape.crypto)
     return tape.cache[key]
 
@@ -312,7 +325,8 @@ def closed_count(tape: Tape, tf: int, index: int, ts: int) -> int:
 
 
 def closed_at(tape: Tape, tf: int, p: Seen) -> list[Candle]:
-    return known_candles(tape, tf, p.index)[: closed_count(tape, tf, p.index, p.ts)]
+    now = max(p.ts, p.clock)
+    return known_candles(tape, tf, p.index)[: closed_count(tape, tf, p.index, now)]
 
 
 def closed(tape: Tape, tf: int) -> list[Candle]:
@@ -460,7 +474,7 @@ def window_prints(tape: Tape, n: int) -> list[Seen]:
 
 def day_prints(tape: Tape, day: int, *sessions: str) -> list[Seen]:
     wanted = sessions or ("premarket", "market", "postmarket")
-    return [p for p in tape.prints if p.day == day and p.session in wanted]
+    return [p for p in tape.prints if p.day == day and p.is_today and p.session in wanted]
 
 
 def volume_of(prints: list[Seen]) -> float:
@@ -845,10 +859,10 @@ def broke(tape: Tape, tf: int, high: bool) -> float | None:
         return None
     span = bucket(p.minute, tf, tape.crypto)
     earlier = [q for q in tape.prints[: p.index] if span[0] <= q.minute < span[1]]
-    running = minute_bars(earlier)
+    running = [q.price for q in earlier if q.in_bar and q.upd & HIGH_LOW]
     if high:
-        return flag(p.price > max([level, *(bar.high for bar in running)]))
-    return flag(p.price < min([level, *(bar.low for bar in running)]))
+        return flag(p.price > max([level, *running]))
+    return flag(p.price < min([level, *running]))
 
 
 def rejected(tape: Tape, tf: int, high: bool) -> float | None:
@@ -912,7 +926,7 @@ def back_to_ema(tape: Tape, n: int, tf: int) -> float | None:
             continue
         candles, emas = closed_at(tape, tf, p), known_emas(tape, tf, p.index, n)
         fresh = [i for i, c in enumerate(candles) if c.end > clock]
-        clock = p.ts // MINUTE
+        clock = max(p.ts, p.clock) // MINUTE
         for i in fresh:
             if emas[i] is not None and abs(candles[i].close - emas[i]) / emas[i] > 0.02:
                 armed = True
@@ -982,9 +996,8 @@ def crossing_values(tape: Tape) -> Values:
 
 def price_until(tape: Tape, until: int) -> float | None:
     """The price in order of event time: a print older than the newest one before it is no news."""
-    p = last_tick(tape)
     newest, price = -1, None
-    for q in [*same_day_before(tape, p), p]:
+    for q in ticks(tape):
         if q.day == tape.today and q.ts >= newest:
             newest = q.ts
             price = q.price if q.ts <= until else price
@@ -1027,7 +1040,10 @@ def through_values(tape: Tape) -> Values:
     if len(bars) < 6:
         return {}
     bar = bars[-1]
-    later = [p.index for p in tape.prints if p.minute > bar.start]
+    # The VWAP is that of the clock event that said the bar, for the last time.
+    newest = max(p.index for p in tape.prints if p.minute == bar.start and p.in_bar)
+    said = max(bar.end * MINUTE, tape.prints[newest].clock + 1)
+    later = [p.index for p in tape.prints if p.index > newest and p.clock >= said]
     before = later[0] if later else len(tape.prints)
     anchor = session_anchor(*place(bar.start, tape.crypto))
     vwap = session_vwap(tape, anchor, before)
@@ -1111,9 +1127,12 @@ def slow_metrics(
     happened = [p for p in prints if p.ts_ns <= at_ns]
     symbols = {p.symbol for p in happened} | {d.symbol for d in days} | set(known)
     answer = {}
+    seconds = [p.ts_ns // SECOND * SECOND for p in happened]
+    reached = list(accumulate(seconds, max))
     for symbol in sorted(symbols):
         own_prints = [p for p in happened if p.symbol == symbol]
+        clocks = [clock for p, clock in zip(happened, reached, strict=True) if p.symbol == symbol]
         own_days = [d for d in days if d.symbol == symbol]
-        tape = tape_of(symbol, own_prints, own_days, at_ns, known.get(symbol, {}))
+        tape = tape_of(symbol, own_prints, clocks, own_days, at_ns, known.get(symbol, {}))
         answer[symbol] = symbol_values(tape, wanted)
     return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,6 +30,7 @@ MARKET = next(chain for chain in PLAN.chains if chain.stream == "MARKET")
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
+EPOCH = date(1970, 1, 1).toordinal()
 SYMBOLS = ["AAA", "BBB", "CCC", "BTC-USD"]
 NAMES = sorted(
     {*FAMILY_OF, *(part for parts in PARTS.values() for part in parts), "vwap_dist_5m_pct"}
@@ -159,8 +160,8 @@ def difference(
     found: dict[str, dict[str, float]], expected: dict[str, dict[str, float]]
 ) -> list[str]:
     wrong = []
-    for symbol in SYMBOLS:
-        mine, theirs = found.get(symbol, {}), expected.get(symbol, {})
+    for symbol, theirs in expected.items():
+        mine = found.get(symbol, {})
         for name in NAMES:
             a, b = mine.get(name), theirs.get(name)
             if (a is None) != (b is None) or (
@@ -183,7 +184,8 @@ MARKETS = {
 def wrong_values(begins: int, seconds: int, gap_s: float, seed: int, width: int) -> list[str]:
     """Where the chain and the twin differ at four times of a random market, cut into frames of `width`."""
     prints = random_prints(seed, begins, seconds, gap_s)
-    days = history(seed, begins // DAY_NS, 260)
+    today = datetime.fromtimestamp(begins / SECOND_NS, NEW_YORK).date().toordinal() - EPOCH
+    days = history(seed, today, 260)
     facts = {"AAA": {"float": 5e6, "news_ns": float(begins - 3600 * SECOND_NS), "earnings_ns": float(begins + 3 * DAY_NS)}}  # fmt: skip
     replay = Replay()
     replay.days(days)
