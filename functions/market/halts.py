@@ -51,7 +51,7 @@ REASONS = {
 }
 BREAKER_NS = 15 * sessions.MINUTE_NS
 LIMIT_STATE_S = 15  # then the listing exchange declares a pause
-CROSSINGS = ("seen", "other", "changes")  # the first print after a status is no cross, nor a run
+CROSSINGS = ("seen", "other")  # the first print after a status is no cross
 
 STATE = {
     "halted": "u1",  # one of MEANINGS

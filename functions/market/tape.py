@@ -157,7 +157,7 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
             "seen",
             "other",
         ),
-        *("same_minute", "same_time", "quote_state"),
+        *("vwap_closed", "same_minute", "same_time", "quote_state"),
     ):
         state[name][row] = 0
     for name in ("half_high", "half_low"):

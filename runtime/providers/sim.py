@@ -292,7 +292,9 @@ class SimProvider:
             following = trading_days_from(drawn.bounds.date + timedelta(days=1), 1)[0]
             who, factor = self._past.splits(drawn.bounds.date, following.date)
             if len(who):
-                yield facts_batch(self.symbols, who, now_ns, ["split"] * len(who), factor)
+                yield facts_batch(
+                    self.symbols, who, following.stamp_ns, ["split"] * len(who), factor
+                )
 
     # -- a day
 

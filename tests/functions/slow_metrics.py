@@ -1040,6 +1040,8 @@ def through_values(tape: Tape) -> Values:
     if len(bars) < 6:
         return {}
     bar = bars[-1]
+    if place(bar.start, tape.crypto)[1] != tape.today:
+        return {}  # the VWAP of another day
     # The VWAP is that of the clock event that said the bar, for the last time.
     newest = max(p.index for p in tape.prints if p.minute == bar.start and p.in_bar)
     said = max(bar.end * MINUTE, tape.prints[newest].clock + 1)

@@ -16,23 +16,6 @@ from runtime.providers.labelled.provider import LabelledProvider
 from runtime.subjects import load_subjects
 from tests.conftest import ROOT
 
-SHADOWS = [f"{side}_shadow_ratio_{name}" for side in ("lower", "upper") for name in ("1m", "2m", "5m", "15m")]  # fmt: skip
-BOUNCES = [f"vwap_{kind}_{name}" for kind in ("support", "resistance") for name in ("1m", "2m", "5m", "15m")]  # fmt: skip
-FLOATS = (
-    "compared in floating point: what is exactly at the threshold in cents falls on either side"
-)
-# Where functions/market still differs from the truth, and why. A name whose difference is gone must go.
-KNOWN = {
-    **dict.fromkeys(SHADOWS, FLOATS),
-    **dict.fromkeys(("dist_to_high_of_day_extended_pct", "through_vwap_below", "running_down_60s"), FLOATS),
-    **dict.fromkeys(BOUNCES, "a side or touch of the premarket VWAP is carried over to the one that begins at 09:30"),
-    **dict.fromkeys(
-        [f"back_to_ema_ema{n}_1m" for n in (9, 20, 200)],
-        "armed with the close of the bar before: the chain hands indicators over before bars; and the "
-        "means of the indicators function know no splits",
-    ),
-}  # fmt: skip
-
 
 @dataclass
 class Measured:
@@ -61,17 +44,10 @@ def difference(name: str, measured: Measured) -> str:
     return f"{name}: {len(missed)} missed {missed[:3]}, {len(extra)} said but not true {extra[:3]}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in KNOWN])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_alert_of_a_clean_feed_is_found_and_nothing_else(name: str, clean: Measured) -> None:
     found = clean.scores[name]
     assert (found.recall, found.precision) == (1.0, 1.0), difference(name, clean)
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_known_difference_is_one_and_small(name: str, clean: Measured) -> None:
-    found = clean.scores[name]
-    assert found.matched < max(found.true, found.said), f"{name}: agrees now; take it out of KNOWN"
-    assert min(found.recall, found.precision) > 0.5
 
 
 def test_every_alert_metric_becomes_true_at_least_twice(clean: Measured) -> None:

@@ -149,7 +149,7 @@ def test_a_split_is_told_the_day_before_and_halves_or_doubles_the_price() -> Non
     told_ns = day.close_ns + 30 * MINUTE_NS
     for batch in SimProvider(300, 7, rate=0.5, parts=Parts(quotes=False)).batches(told_ns - SECOND_NS):  # fmt: skip
         if batch.kind == "reference":
-            assert batch.columns["ts_ns"][0] == told_ns
+            assert batch.columns["ts_ns"][0] == following.stamp_ns  # dated with its day
             assert batch.columns["value"].tolist() == factor.tolist()
             break
     (last,) = past.days(following, 1)

@@ -257,7 +257,7 @@ def _history(draw: np.random.Generator, base: float, who: int) -> tuple[Columns,
 def _reference(
     draw: np.random.Generator, days: list[TradingDay], splits: list[tuple[int, int, float]]
 ) -> Columns:
-    """Facts known before the first day, and splits, told after the close of the day before."""
+    """Facts known before the first day, and splits, dated with their day and told as it begins in UTC."""
     rows: list[tuple[int, int, str, float]] = []
     known = days[0].start_ns - 60 * MINUTE_NS
     for who, (price, _) in enumerate(STORIES.values()):
@@ -267,7 +267,7 @@ def _reference(
         facts["earnings_ns"] = float(days[int(draw.integers(0, DAYS))].stamp_ns)
         rows += [(known, who, name, value) for name, value in facts.items()]
     for who, place, factor in splits:
-        rows.append((days[place - 1].close_ns + 30 * MINUTE_NS, who, "split", factor))
+        rows.append((days[place].stamp_ns, who, "split", factor))
     rows.sort(key=lambda row: row[:2])
     return {
         "ts_ns": np.array([row[0] for row in rows], dtype=np.int64),
