@@ -35,6 +35,8 @@ MINUTE_NS = 60_000_000_000
 START_NS = 1_767_623_400_000_000_000  # a Monday, 09:30 in New York
 EVENT_NS_PER_FRAME = 1_500_000_000  # time runs fast: bars close every second of the test
 
+SETTLED_TRIES = 3_000  # of 0.1 s: what the chaos leaves behind is a minute of work or two
+
 
 @dataclass
 class Gate:
@@ -282,7 +284,7 @@ class Chaos:
         self, bus: Bus, subjects: Subjects, chains: list[ChainPlan], port: int
     ) -> None:
         """Wait until workers have answered everything and saved it."""
-        for _ in range(600):
+        for _ in range(SETTLED_TRIES):
             self._reap()
             while len(self._awake()) < 2:
                 self._start(port)

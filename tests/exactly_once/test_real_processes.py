@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
 from runtime.embedded import binary
 from tests.exactly_once.chaos import ROOT, Chaos, Server
 
@@ -19,6 +21,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.timeout(600)
 async def test_outputs_are_byte_identical_in_order_and_once_whatever_fails(tmp_path: Path) -> None:
     server = Server(binary(), tmp_path, free_port())
     chaos = Chaos(server, ROOT / "functions", CHAOS_SEED, log=tmp_path / "workers.log")
