@@ -324,11 +324,6 @@ def _candle(name: str, column: str, back: int = 0) -> Metric:
     return lambda s, m: _kept(m, ("candle", name, column, back), lambda: value(s, m))
 
 
-def _body(name: str, back: int = 0) -> Metric:
-    opened, closed = _candle(name, "open", back), _candle(name, "close", back)
-    return lambda s, m: np.abs(closed(s, m) - opened(s, m))
-
-
 def _flag(condition: Array, *rests_on: Array) -> Array:
     """1 or 0; NaN where something it rests on is not known."""
     known = np.isfinite(rests_on[0])
