@@ -94,6 +94,7 @@ class Message:
     reply: str = ""
     consumer_sequence: int = 0
     pending: int = 0
+    delivered: int = 1  # times a consumer has delivered it, this one included
 
 
 @dataclass(frozen=True)
@@ -497,15 +498,24 @@ class Bus:
     # -- owned consumers
 
     async def ensure_consumer(
-        self, stream: str, name: str, subjects: list[str], pinned: bool, ack_wait_s: float = 3600
+        self,
+        stream: str,
+        name: str,
+        subjects: list[str],
+        pinned: bool,
+        ack_wait_s: float = 3600,
+        waiting_max: int = 1000,
     ) -> None:
-        """Create or update a durable consumer; `pinned` delivers to one client at a time."""
+        """Create or update a durable consumer; `pinned` delivers to one client at a time.
+
+        waiting_max  messages delivered or handed back and not acknowledged; then none is delivered
+        """
         config: dict[str, Any] = {
             "durable_name": name,
             "filter_subjects": subjects,
             "ack_policy": "all" if pinned else "explicit",
             "deliver_policy": "all",
-            "max_ack_pending": -1 if pinned else 1000,
+            "max_ack_pending": -1 if pinned else waiting_max,
             "max_deliver": -1,
             "ack_wait": int(ack_wait_s * 1e9),
         }
@@ -823,6 +833,7 @@ def _delivered_message(raw: Msg) -> Message:
         raw.reply,
         int(tokens[-3]),
         int(tokens[-1]),
+        int(tokens[-5]),
     )
 
 

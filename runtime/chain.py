@@ -222,9 +222,10 @@ class Chain:
                 f"{', '.join(writes)} to a frame or columns"
             )
         frames = [
-            (base, self._framed(hosted.name, base, answer[base]))
+            (base, self._framed(hosted.name, base, one))
             for base in writes
             if answer.get(base) is not None
+            for one in _listed(answer[base])
         ]
         return [(base, frame) for base, frame in frames if len(frame)]
 
@@ -395,6 +396,11 @@ def newest_of(frames: Iterable[Frame], subjects: Subjects, base: str) -> Frame |
     """The newest frame of every partition as one, in partition order, for a merge."""
     present = list(frames)
     return concatenate(present, subjects.record_of(base)) if present else None
+
+
+def _listed(answer: Any) -> list[Any]:
+    """A list of frames is a message each; anything else is one frame."""
+    return answer if isinstance(answer, list) else [answer]
 
 
 def _finished(step: Generator[float, None, list[Output]]) -> list[Output]:

@@ -65,6 +65,15 @@ class Settings(BaseSettings):
     )
     workers_min: int = Field(1, ge=1, le=64, description="worker processes that always run")
     workers_max: int = Field(2, ge=1, le=64, description="most worker processes, added on lag")
+    delivery_private: bool = Field(
+        False,
+        description="true: webhooks may go to private addresses and over plain HTTP",
+    )
+    smtp_url: str = Field(
+        "",
+        description="mail server: smtp://USER:PASSWORD@HOST:587, smtps:// for TLS from the start",
+    )
+    smtp_from: str = Field("jetscan@localhost", description="who mail of alerts comes from")
     functions: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description='settings of functions as JSON: {"bars": {"grace_ms": 500}}',

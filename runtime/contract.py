@@ -33,20 +33,28 @@ CARRY_WORDS = ("keep", "clean")
 
 
 class Retry(Exception):
-    """The function asks to see this frame again, after `delay_s` seconds, before any later one."""
+    """The function asks to see this frame again, after `delay_s` seconds, before any later one.
 
-    def __init__(self, reason: str, delay_s: float = 1.0) -> None:
+    `said`: what a sink publishes about this try, as what it returns.
+    """
+
+    def __init__(self, reason: str, delay_s: float = 1.0, said: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.delay_s = delay_s
+        self.said = said
 
 
 class Drop(Exception):
-    """The function refuses this frame for good: it goes to the dead letters at once."""
+    """The function refuses this frame for good: it goes to the dead letters at once.
 
-    def __init__(self, reason: str) -> None:
+    `said`: what a sink publishes about this try, as what it returns.
+    """
+
+    def __init__(self, reason: str, said: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.said = said
 
 
 class ContractError(ValueError):
@@ -81,6 +89,7 @@ class Declaration:
     carry: Carry | None
     accepts: Mapping[str, Callable[[str], str]]
     checks: Callable[[Mapping[str, Any]], None] | None = None
+    at_once: int = 1
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
 
@@ -126,6 +135,7 @@ def function(
     carry: Carry | None = None,
     accepts: Mapping[str, Callable[[str], str]] | None = None,
     checks: Callable[[Mapping[str, Any]], None] | None = None,
+    at_once: int = 1,
 ) -> Declaration:
     """Declare a function.
 
@@ -140,6 +150,7 @@ def function(
               same name, start "clean", or a callable (columns, old version) -> columns
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
     checks    called with all settings at load; a ValueError refuses the function
+    at_once   frames that one replica of a sink works on side by side
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -152,6 +163,7 @@ def function(
         carry=carry,
         accepts=dict(accepts or {}),
         checks=checks,
+        at_once=at_once,
         reads_declared=_names(reads),
     )
 

@@ -19,7 +19,7 @@ from runtime.state import shapes_of
 from runtime.subjects import Subjects
 
 CHAIN_ARGUMENTS = ("state", "settings", "clock")
-SINK_ARGUMENTS = ("settings", "kv", "http")
+SINK_ARGUMENTS = ("settings", "kv", "http", "channels", "outbound", "attempt")
 CLOCK = "ticks.clock"
 
 # What a function could only want in order to act or to look around; it gets what it needs by name.

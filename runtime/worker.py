@@ -21,6 +21,7 @@ from runtime.config import Settings
 from runtime.host import Fenced, Limits, PartitionHost, saved_cursor
 from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan, merge_plan
 from runtime.merge import Latest, MergeHost
+from runtime.outbound import Outbound
 from runtime.ownership import Owner, Owners, Roll, Unit, shares, unit_key
 from runtime.sinks import SinkHost
 from runtime.subjects import Subjects
@@ -83,6 +84,7 @@ class Worker:
         self._latest = Latest(bus, subjects)
         self._watchdog = Watchdog(settings.handler_timeout_s)
         self._limits = Limits(settings.snapshot_interval_s, settings.tries_max)
+        self._outbound = Outbound(settings)
 
     # -- what is hosted
 
@@ -159,6 +161,7 @@ class Worker:
                     task.cancel()
         finally:
             self._watchdog.stop()
+            await self._outbound.close()
             for listener in self._listeners:
                 await listener.stop()
             await self._roll.close()
@@ -322,7 +325,12 @@ class Worker:
         for name, one in wanted.items():
             if name not in self._sinks:
                 host = SinkHost(
-                    self._bus, self._subjects, one, self._limits.tries_max, self._is_sink_paused
+                    self._bus,
+                    self._subjects,
+                    one,
+                    self._limits.tries_max,
+                    self._is_sink_paused,
+                    self._outbound,
                 )
                 self._sinks[name] = _SinkRunning(host, group.create_task(host.run()))
 

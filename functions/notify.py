@@ -1,0 +1,109 @@
+"""Notify: deliveries of the outbox, each to one channel: webhook, mail, Discord or Telegram.
+
+Where a channel leads to, and its secrets, stand in the bucket `channels` under `<user>.<channel>`;
+messages, receipts and dead letters hold its name only.
+
+    {"kind": "webhook", "url": "https://example.com/alerts", "secret": "..."}
+    {"kind": "email", "to": "me@example.com"}
+    {"kind": "discord", "url": "https://discord.com/api/webhooks/..."}
+    {"kind": "telegram", "token": "...", "chat_id": "42"}
+"""
+
+import json
+
+from runtime import Drop, Retry, function
+
+KINDS = {
+    "webhook": {"url", "secret"},
+    "email": {"to"},
+    "discord": {"url"},
+    "telegram": {"token", "chat_id"},
+}
+OPTIONAL = {"secret", "api"}
+TELEGRAM = "https://api.telegram.org"
+DISCORD_LETTERS_MAX, TELEGRAM_LETTERS_MAX = 2000, 4096  # their limits of a message
+SHOWN = 20  # alerts of a digest
+OUTCOMES = {"ok": "delivered", "later": "later", "never": "failed"}
+
+
+# give_up_s: a delivery that could not be made for this long is a dead letter
+@function(
+    reads="alerts.outbox", writes="alerts.receipts", settings={"give_up_s": 21_600}, at_once=64
+)
+async def notify(outbox, settings, channels, outbound, attempt):
+    for place in range(len(outbox)):  # one: the outbox has a message for each channel
+        user, name = outbox["user"][place], outbox["channel"][place]
+        entry = await channels.get(f"{user}.{name}")
+        if entry is None:
+            raise Drop(f"user {user} has no channel {name}; set it and redrive")
+        channel = channel_of(entry.value)
+        answer = await sent(outbound, f"{user}.{name}", channel, outbox, place)
+        wait_s = answer.wait_s + outbound.pause_s(1 if answer.wait_s else attempt.number)
+        if answer.outcome == "busy":
+            raise Retry(f"{user}.{name}: {answer.reason}", wait_s)
+        is_over = answer.outcome == "later" and attempt.age_s >= settings["give_up_s"]
+        outcome = "failed" if is_over else OUTCOMES[answer.outcome]
+        said = {"alerts.receipts": receipt(outbox, place, outcome, answer, attempt)}
+        reason = f"{user}.{name} try {attempt.number}: {answer.reason}"
+        if outcome == "failed":
+            raise Drop(reason, said)
+        if outcome == "later":
+            raise Retry(reason, wait_s, said)
+        return said
+    return None
+
+
+def channel_of(text):
+    """A channel as it is kept; raises Drop without showing what it holds."""
+    try:
+        channel = json.loads(text)
+        fields = KINDS[channel["kind"]]
+        given = {field for field, value in channel.items() if value and isinstance(value, str)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Drop(f"channel: expected an object with a kind of {', '.join(KINDS)}") from error
+    if not fields - OPTIONAL <= given:
+        raise Drop(f"channel: a {channel['kind']} wants texts for {', '.join(sorted(fields))}")
+    return channel
+
+
+async def sent(outbound, lane, channel, outbox, place):
+    """Send one delivery; what came back."""
+    kind, identity, body = channel["kind"], outbox["id"][place], outbox["body"][place]
+    if kind == "webhook":
+        headers = {"Idempotency-Key": identity, "X-Jetscan-Kind": outbox["kind"][place]}
+        secret = channel.get("secret", "")
+        return await outbound.post(lane, channel["url"], body.encode(), headers, secret)
+    told = json.loads(body)
+    if kind == "email":
+        return await outbound.mail(lane, channel["to"], told["message"], text_of(told), identity)
+    if kind == "discord":
+        text = text_of(told)[:DISCORD_LETTERS_MAX]
+        message = {"content": text, "allowed_mentions": {"parse": []}}
+        return await outbound.post(lane, channel["url"], json.dumps(message).encode())
+    message = {"chat_id": channel["chat_id"], "text": text_of(told)[:TELEGRAM_LETTERS_MAX]}
+    url = f"{channel.get('api', TELEGRAM)}/bot{channel['token']}/sendMessage"
+    return await outbound.post(lane, url, json.dumps(message).encode())
+
+
+def text_of(told):
+    """An alert or a digest for people to read."""
+    if told["kind"] != "digest":
+        return f"{told['message']}\n{told['price']:g} at {told['timestamp'][:19]}Z"
+    lines = [told["message"]]
+    lines += [f"{one['symbol']} {one['price']:g} {one['rule_name']}" for one in told["top"][:SHOWN]]
+    lines.append(f"All of them: alerts {told['seq_from']} to {told['seq_to']}")
+    return "\n".join(lines)
+
+
+def receipt(outbox, place, outcome, answer, attempt):
+    """What became of one try."""
+    return {
+        "ts_ns": [answer.at_ns],
+        "user": [outbox["user"][place]],
+        "channel": [outbox["channel"][place]],
+        "id": [outbox["id"][place]],
+        "outcome": [outcome],
+        "status": [answer.status],
+        "tries": [attempt.number],
+        "reason": [answer.reason],
+    }

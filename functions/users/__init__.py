@@ -1,0 +1,1 @@
+"""What users ask for, and how often they may be told: profiles, quiet hours, cooldowns, digests."""
