@@ -42,6 +42,7 @@ LINGER_S = 0.01  # a frame that is not full waits no longer
 REPORT_S = 10.0
 CLOCK_ROWS_MAX = 4096
 STOP_S = 5.0
+ALERTS_CLOCK_NS = 5 * SECOND_NS  # a digest waits no longer; a month of them is 100 MB of ALERTS
 BYTES_PER_TRADE = 2 + 8 + 8 + 8  # index, time, price, size
 
 
@@ -145,6 +146,8 @@ class Ingest:
         self._numbers = [0] * subjects.partitions
         self._stopping = asyncio.Event()
         self._epoch_ns = 0
+        self._told_ns = 0  # event time that ALERTS knows
+        self._ticked = asyncio.Event()
         self.published = 0
 
     def stop(self) -> None:
@@ -158,11 +161,12 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             senders = [group.create_task(self._send(queue)) for queue in self._queues]
             reporting = group.create_task(self._report())
+            telling = group.create_task(self._keep_alerts_told())
             await self._feed(after_ns)
             with contextlib.suppress(TimeoutError):
                 limit_s = STOP_S if self._stopping.is_set() else None
                 await asyncio.wait_for(self._drained(), limit_s)
-            for task in (*senders, reporting):
+            for task in (*senders, reporting, telling):
                 task.cancel()
 
     async def _feed(self, after_ns: int) -> None:
@@ -177,6 +181,8 @@ class Ingest:
                     await asyncio.wait_for(self._stopping.wait(), wait_s)
             for outgoing in self._splitter.split(batch):
                 await self._queues[outgoing.partition].put(outgoing)
+            if batch.kind == "clock":
+                self._ticked.set()
             telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
             self.published += len(batch) if batch.kind != "clock" and not is_known else 0
             if self._stopping.is_set() and batch.kind == "clock":
@@ -194,6 +200,23 @@ class Ingest:
     async def _drained(self) -> None:
         for queue in self._queues:
             await queue.join()
+
+    async def _keep_alerts_told(self) -> None:
+        """Tell ALERTS the event time: what is due there is said although no alert comes.
+
+        It may be ahead of alerts that are still being found; nothing but digests follows it.
+        """
+        while True:
+            await self._ticked.wait()
+            self._ticked.clear()
+            now_ns = self._splitter.clock_ns
+            if now_ns // ALERTS_CLOCK_NS > self._told_ns // ALERTS_CLOCK_NS:
+                self._told_ns = now_ns
+                frame = Frame({"ts_ns": np.array([now_ns])}, source=self._provider.name)
+                base = "alerts.clock"
+                data = encode(frame, self._subjects.record_of(base))
+                identity = f"{base}/{now_ns}"
+                await self._bus.put(self._subjects.wire(base, 0), data, message_id=identity)
 
     async def _send(self, queue: asyncio.Queue[Outgoing]) -> None:
         while True:

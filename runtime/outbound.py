@@ -22,6 +22,7 @@ import hashlib
 import hmac
 import json
 import logging
+import math
 import random
 import time
 from collections import OrderedDict
@@ -45,6 +46,7 @@ LANE_AT_ONCE = 4
 LANES_MAX = 20_000  # remembered; beyond it the longest unused is forgotten
 BUSY_S = 1.0
 PAUSE_S, PAUSE_MAX_S = 1.0, 300.0
+WAIT_MAX_S = 3600.0  # however long the other side asks for
 LATER = frozenset({408, 425, 429})
 SIGNATURE = "X-Jetscan-Signature"
 
@@ -258,7 +260,7 @@ def _wait_s(response: httpx.Response, text: bytes) -> float:
         wait_s = float(told)
     except (ValueError, TypeError):
         wait_s = _until_s(str(told))
-    return min(max(wait_s, 0.0), 3600.0) if wait_s == wait_s else 0.0  # noqa: PLR0124 -- NaN
+    return min(max(wait_s, 0.0), WAIT_MAX_S) if math.isfinite(wait_s) else 0.0
 
 
 def _until_s(text: str) -> float:

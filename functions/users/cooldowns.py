@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,9 +94,7 @@ def rounds(place: Array) -> list[Array]:
     turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
     by_turn = np.argsort(turn, kind="stable")
     bounds = np.searchsorted(turn[by_turn], np.arange(turn.max(initial=-1) + 2))
-    return [
-        np.sort(order[by_turn[low:high]]) for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [np.sort(order[by_turn[low:high]]) for low, high in pairwise(bounds)]
 
 
 def keys_of(user: NDArray, rule: NDArray, symbol: NDArray) -> NDArray:
