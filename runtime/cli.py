@@ -17,7 +17,7 @@ import click
 
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
-from runtime.config import ConfigError, Settings, load_settings
+from runtime.config import SECRETS, ConfigError, Settings, load_settings
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.subjects import Subjects, SubjectsError, load_subjects
@@ -162,7 +162,7 @@ def settings(as_json: bool) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
-    return "(set)" if "secret" in name and value else value
+    return "(set)" if name in SECRETS and value else value
 
 
 # -- functions
@@ -469,6 +469,59 @@ def dead_drop(letters: tuple[int, ...]) -> None:
     run(work())
 
 
+@main.group()
+def users() -> None:
+    """Who is told of which alerts, and where."""
+
+
+@users.command("set")
+@click.argument("user")
+@click.argument("profile", type=click.File())
+def users_set(user: str, profile: Any) -> None:
+    """Take over a user's profile from a JSON file (- is the standard input)."""
+    _tell_profile(user, profile.read())
+
+
+@users.command("remove")
+@click.argument("user")
+def users_remove(user: str) -> None:
+    """Tell a user nothing any more."""
+    _tell_profile(user, "")
+
+
+def _tell_profile(user: str, body: str) -> None:
+    from runtime.users import tell_profile
+
+    found, subjects = settings_and_subjects()
+    accepts = _accepts(plan_of(found, subjects))
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            await tell_profile(bus, subjects, accepts, user, body)
+
+    run(work())
+    click.echo(f"{user} {'set' if body else 'removed'}")
+
+
+@users.command("channel")
+@click.argument("user")
+@click.argument("name")
+@click.argument("channel", type=click.File(), required=False)
+def users_channel(user: str, name: str, channel: Any) -> None:
+    """Keep a channel of a user from a JSON file (- is the standard input); without one, remove it."""
+    from runtime.users import keep_channel
+
+    found, _ = settings_and_subjects()
+    value = channel.read().encode() if channel else b""
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            await keep_channel(bus, user, name, value)
+
+    run(work())
+    click.echo(f"{user}.{name} {'kept' if value else 'removed'}")
+
+
 # -- feeds, gateway, everything
 
 
@@ -527,11 +580,15 @@ def gateway(seed_rules: str | None) -> None:
     from runtime.gateway.app import serve
 
     found, subjects = settings_and_subjects()
-    plan = plan_of(found, subjects)
-    accepts = {
+    accepts = _accepts(plan_of(found, subjects))
+    run(serve(found, subjects, nats_url(found), accepts, seed_rules))
+
+
+def _accepts(plan: Plan) -> dict[str, Callable[[str], str]]:
+    """The checks of texts that people write, by subject."""
+    return {
         base: accept for one in plan.functions for base, accept in one.declaration.accepts.items()
     }
-    run(serve(found, subjects, nats_url(found), accepts, seed_rules))
 
 
 @main.command()

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "JETSCAN_"
+SECRETS = frozenset({"jwt_secret", "smtp_url"})  # never shown
 
 
 class ConfigError(ValueError):
@@ -126,5 +127,5 @@ def _explained(fault: Any) -> str:
             + ": "
             + message.partition(": ")[2]
         )
-    found = "" if "secret" in name.lower() else f", found {fault['input']!r}"
+    found = "" if fault["loc"][0] in SECRETS else f", found {fault['input']!r}"
     return f"{name}: {message}{found}"

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,9 @@ from runtime.chain import Chain
 from runtime.cli import main
 from runtime.config import PREFIX, Settings
 from runtime.contract import Declaration
-from runtime.frames import decode
+from runtime.frames import Frame, decode
 from runtime.loader import load_plan
+from runtime.outbound import signature
 from runtime.state import StateChanged
 from runtime.subjects import load_subjects
 from runtime.testing import Harness
@@ -440,3 +442,47 @@ def shown_files() -> set[str]:
 def anchors_of(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+# -- being told of alerts
+
+
+def alerts_block(label: str) -> str:
+    return next(b.text for b in blocks_of(ROOT / "docs" / "alerts.md") if b.label == label)
+
+
+def test_the_profile_and_the_channel_of_the_alerts_guide_are_taken() -> None:
+    plan = load_plan(ROOT / "functions", SUBJECTS)
+    check = next(one for one in plan.functions if one.name == "deliveries").declaration.accepts
+    assert check["alerts.control"](alerts_block("profile"))
+    notify = importlib.import_module("functions.notify")
+    assert notify.channel_of(alerts_block("channel"))["kind"] == "webhook"
+
+
+def test_the_digest_of_the_alerts_guide_has_the_fields_of_one() -> None:
+    digests = importlib.import_module("functions.users.digests")
+    matches = importlib.import_module("functions.users.matches")
+    columns = {
+        name: np.array([text], dtype=object)
+        for name, text in {"id": "i", "rule_id": "r", "rule_name": "R", "values": "{}"}.items()
+    }
+    columns |= {"ts_ns": np.array([1]), "price": np.array([1.0]), "number": np.array([1])}
+    frame = Frame(columns, ["A"], np.zeros(1, dtype=np.int64))
+    digest = digests.new_digest("budget")
+    digests.add(digest, 2, matches.Matches(frame, columns["ts_ns"]), np.array([0]))
+    said = json.loads(digests.said(digest, "u", 2)["body"])
+    shown = json.loads(alerts_block("digest"))
+    assert list(said) == list(shown)
+    assert list(said["top"][0]) != []
+    assert set(said["top"][0]) == set(shown["top"][0])
+
+
+def test_the_python_of_the_alerts_guide_tells_a_genuine_webhook_from_a_forged_one() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(alerts_block("verify"), "alerts.md", "exec"), scope)
+    is_genuine, now_s = scope["is_genuine"], int(time.time())
+    header = signature("secret", b"{}", now_s)
+    assert is_genuine("secret", header, b"{}")
+    assert not is_genuine("secret", header, b"{ }")
+    assert not is_genuine("other", header, b"{}")
+    assert not is_genuine("secret", signature("secret", b"{}", now_s - 301), b"{}")
