@@ -200,23 +200,26 @@ class Ingest:
     async def _drained(self) -> None:
         for queue in self._queues:
             await queue.join()
+        await self._tell_alerts()
 
     async def _keep_alerts_told(self) -> None:
+        while True:
+            await self._ticked.wait()
+            self._ticked.clear()
+            await self._tell_alerts()
+
+    async def _tell_alerts(self) -> None:
         """Tell ALERTS the event time: what is due there is said although no alert comes.
 
         It may be ahead of alerts that are still being found; nothing but digests follows it.
         """
-        while True:
-            await self._ticked.wait()
-            self._ticked.clear()
-            now_ns = self._splitter.clock_ns
-            if now_ns // ALERTS_CLOCK_NS > self._told_ns // ALERTS_CLOCK_NS:
-                self._told_ns = now_ns
-                frame = Frame({"ts_ns": np.array([now_ns])}, source=self._provider.name)
-                base = "alerts.clock"
-                data = encode(frame, self._subjects.record_of(base))
-                identity = f"{base}/{now_ns}"
-                await self._bus.put(self._subjects.wire(base, 0), data, message_id=identity)
+        now_ns = self._splitter.clock_ns
+        if now_ns // ALERTS_CLOCK_NS > self._told_ns // ALERTS_CLOCK_NS:
+            base, frame = "alerts.clock", Frame({"ts_ns": np.array([now_ns])})
+            data = encode(frame, self._subjects.record_of(base))
+            wire = self._subjects.wire(base, 0)
+            await self._bus.put(wire, data, message_id=f"{base}/{now_ns}")
+            self._told_ns = now_ns
 
     async def _send(self, queue: asyncio.Queue[Outgoing]) -> None:
         while True:

@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from functions.users.quiet import QuietHours, quiet_of
 
@@ -79,9 +80,12 @@ class Profile:
     window_ns: int = WINDOW_S * SECOND_NS
     channels: tuple[str, ...] = ()
 
-    def wants(self, rule: str, symbol: str) -> bool:
-        """Whether a subscription wants alerts of the rule on the symbol."""
-        return any(one.wants(rule, symbol) for one in self.subscriptions)
+    def wants(self, pairs: list[tuple[str, str]]) -> NDArray[np.bool_]:
+        """Whether a subscription wants alerts of each rule and symbol."""
+        if Subscription(None, None) in self.subscriptions:
+            return np.ones(len(pairs), dtype=bool)
+        wants = [any(one.wants(*pair) for one in self.subscriptions) for pair in pairs]
+        return np.array(wants, dtype=bool)
 
     def muted_until_ns(self, rule: str, symbol: str) -> int:
         """Until when alerts of the rule on the symbol are muted; 0 = not at all."""

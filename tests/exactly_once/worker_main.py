@@ -61,7 +61,7 @@ def main() -> None:
     if "suppression" in sys.argv[4:]:
         without_suppression()
     die_before_save(chance)
-    settings = Settings(functions_dir=functions_dir, snapshot_interval_s=0.5)
+    settings = Settings(functions_dir=functions_dir, snapshot_interval_s=0.5, delivery_private=True)
 
     def ready(worker: Worker) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
