@@ -86,6 +86,8 @@ class Settings(BaseSettings):
             raise ValueError("jwt_secret: expected 32 bytes or more outside local mode")
         if self.workers_max < self.workers_min:
             raise ValueError("workers_max: expected at least workers_min")
+        if self.smtp_url and not self.smtp_url.startswith(("smtp://", "smtps://")):
+            raise ValueError("smtp_url: expected smtp://HOST:PORT or smtps://HOST:PORT")
         return self
 
     def described(self) -> list[tuple[str, Any, str]]:

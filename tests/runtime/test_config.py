@@ -17,6 +17,7 @@ from runtime.config import ConfigError, Settings, load_settings
         ("JETSCAN_MODE", "production", "JETSCAN_JWT_SECRET: expected 32 bytes or more"),
         ("JETSCAN_FUNCTIONS", "{", "JETSCAN_FUNCTIONS"),
         ("JETSCAN_WORKERS_MIN", "9", "JETSCAN_WORKERS_MAX: expected at least workers_min"),
+        ("JETSCAN_SMTP_URL", "mail:25", "JETSCAN_SMTP_URL: expected smtp://HOST:PORT"),
     ],
 )
 def test_a_mistake_in_the_environment_says_what_was_expected(
@@ -31,9 +32,14 @@ def test_a_mistake_in_the_environment_says_what_was_expected(
 def test_a_secret_is_not_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JETSCAN_MODE", "production")
     monkeypatch.setenv("JETSCAN_JWT_SECRET", "hunter2")
+    monkeypatch.setenv("JETSCAN_SMTP_URL", "mail://me:hunter3@host")
     with pytest.raises(ConfigError) as caught:
         load_settings()
-    assert "hunter2" not in str(caught.value)
+    assert "hunter" not in str(caught.value)
+    monkeypatch.setenv("JETSCAN_MODE", "local")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "hunter" not in str(caught.value)
 
 
 def test_settings_do_not_change_and_all_have_a_meaning() -> None:
