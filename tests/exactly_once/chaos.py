@@ -39,8 +39,8 @@ START_NS = 1_767_623_400_000_000_000  # a Monday, 09:30 in New York
 EVENT_NS_PER_FRAME = 1_500_000_000  # time runs fast: bars close every second of the test
 
 RULE = {
-    "id": "up", "name": "Up", "cooldown": 0,
-    "conditions": [{"metric": "change_pct_1m", "operator": ">", "value": 0.1}],
+    "id": "above", "name": "Above 100", "cooldown": 0,
+    "conditions": [{"metric": "price", "operator": ">", "value": 100.0}],
 }  # fmt: skip
 PROFILES: dict[str, dict[str, Any]] = {
     "busy": {"subscriptions": [{}], "cooldown_s": 0, "budget": {"alerts": 3}, "channels": ["hook"]},
