@@ -46,9 +46,9 @@ async def notify(outbox, settings, channels, outbound, attempt):
         said = {"alerts.receipts": receipt(outbox, place, outcome, answer, attempt)}
         reason = f"{user}.{name} try {attempt.number}: {answer.reason}"
         if outcome == "failed":
-            raise Drop(reason, said)
+            raise Drop(reason, said=said)
         if outcome == "later":
-            raise Retry(reason, wait_s, said)
+            raise Retry(reason, wait_s, said=said)
         return said
     return None
 

@@ -35,10 +35,10 @@ CARRY_WORDS = ("keep", "clean")
 class Retry(Exception):
     """The function asks to see this frame again, after `delay_s` seconds, before any later one.
 
-    `said`: what a sink publishes about this try, as what it returns.
+    `said`: what a courier publishes about this try, as what it returns.
     """
 
-    def __init__(self, reason: str, delay_s: float = 1.0, said: Any = None) -> None:
+    def __init__(self, reason: str, delay_s: float = 1.0, *, said: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.delay_s = delay_s
@@ -48,10 +48,10 @@ class Retry(Exception):
 class Drop(Exception):
     """The function refuses this frame for good: it goes to the dead letters at once.
 
-    `said`: what a sink publishes about this try, as what it returns.
+    `said`: what a courier publishes about this try, as what it returns.
     """
 
-    def __init__(self, reason: str, said: Any = None) -> None:
+    def __init__(self, reason: str, *, said: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.said = said
@@ -150,7 +150,7 @@ def function(
               same name, start "clean", or a callable (columns, old version) -> columns
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
     checks    called with all settings at load; a ValueError refuses the function
-    at_once   frames that one replica of a sink works on side by side
+    at_once   of a sink: frames that one replica works on side by side, which makes it a courier
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")

@@ -19,7 +19,8 @@ from runtime.state import shapes_of
 from runtime.subjects import Subjects
 
 CHAIN_ARGUMENTS = ("state", "settings", "clock")
-SINK_ARGUMENTS = ("settings", "kv", "http", "channels", "outbound", "attempt")
+SINK_ARGUMENTS = ("settings", "kv", "http")
+COURIER_ARGUMENTS = ("channels", "outbound", "attempt")
 CLOCK = "ticks.clock"
 
 # What a function could only want in order to act or to look around; it gets what it needs by name.
@@ -333,6 +334,8 @@ def _problems(hosted: Hosted, subjects: Subjects) -> Iterator[tuple[int, str]]:
         yield hosted.line, f"function {name} mixes async and plain handlers; make it two functions"
     if True in sinks and declaration.state:
         yield hosted.line, f"sink {name} declares state; a sink keeps what it needs in kv"
+    if declaration.at_once > 1 and not declaration.is_sink:
+        yield hosted.line, f"function {name}: at_once is for sinks; a chain runs frame by frame"
     for base in declaration.writes:
         yield from _write_problems(hosted, base, subjects)
     for binding in declaration.bindings:
@@ -371,7 +374,8 @@ def _binding_problems(
             ),
         )
         return
-    asked = SINK_ARGUMENTS if binding.is_sink else CHAIN_ARGUMENTS
+    asked: tuple[str, ...] = SINK_ARGUMENTS if binding.is_sink else CHAIN_ARGUMENTS
+    asked += COURIER_ARGUMENTS if hosted.declaration.at_once > 1 else ()
     frames = {
         subjects.subjects[base].argument for base in hosted.reads if base in subjects.subjects
     }

@@ -5,31 +5,25 @@ returned               publish what it returned, then acknowledge
 raised Retry           deliver again after the delay it asks for
 raised Drop            dead letter, acknowledge
 raised anything else   deliver again with back-off; dead letter after `tries_max`
-
-A sink that asks for `attempt` knows how often and how long it has been tried: its Retry is always
-granted, and it gives up with Drop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import msgpack
-import numpy as np
 
 from runtime import telemetry
 from runtime.bus import Bus, LostPlace, Message, Pull
 from runtime.contract import Drop, Retry
 from runtime.frames import BadFrame, Frame, decode, encode_parts
 from runtime.loader import Hosted
-from runtime.outbound import Attempt, Outbound
-from runtime.subjects import Record, Subjects
+from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
 
@@ -38,7 +32,6 @@ ACK_WAIT_S = 30.0
 WORKING_S = 10.0  # told to the server this often while an effect takes its time
 BACKOFF_S = (0.5, 2.0, 5.0, 15.0)
 HTTP_TIMEOUT_S = 10.0
-WAITING_MAX = 200_000  # frames that a sink of many targets may have put off: hours of a dead one
 
 
 class SinkHost:
@@ -51,11 +44,8 @@ class SinkHost:
         hosted: Hosted,
         tries_max: int,
         is_paused: Callable[[str], bool],
-        outbound: Outbound,
     ) -> None:
         self.hosted = hosted
-        self._outbound = outbound
-        self._room = asyncio.Semaphore(hosted.declaration.at_once)
         self._bus = bus
         self._subjects = subjects
         self._tries_max = tries_max
@@ -78,51 +68,37 @@ class SinkHost:
         stream = next(iter(streams)) or ""
         wanted = self._subjects.input_subjects(stream, list(self.hosted.reads), None)
         wanted.append(f"redrive.{stream}.{self.hosted.name}.*")
-        at_once = self.hosted.declaration.at_once
-        waiting_max = WAITING_MAX if at_once > 1 else 1000
-        await self._bus.ensure_consumer(
-            stream, self.consumer, wanted, False, ACK_WAIT_S, waiting_max
-        )
-        async with (
-            httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, follow_redirects=False) as http,
-            asyncio.TaskGroup() as group,
-        ):
+        await self._bus.ensure_consumer(stream, self.consumer, wanted, False, ACK_WAIT_S)
+        async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, follow_redirects=False) as http:
             while not self._stopping:
-                pull = await self._bus.share_consumer(stream, self.consumer, max(BATCH, at_once))
+                pull = await self._bus.share_consumer(stream, self.consumer, BATCH)
                 try:
-                    await self._follow(pull, http, group)
+                    await self._follow(pull, http)
                 except LostPlace as error:
                     log.info("sink reopens its pull", sink=self.hosted.name, reason=str(error))
                     await asyncio.sleep(0.1)
                 finally:
                     await pull.stop()
 
-    async def _follow(self, pull: Pull, http: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
+    async def _follow(self, pull: Pull, http: httpx.AsyncClient) -> None:
         while not self._stopping:
             if self._is_paused(self.hosted.name):
                 await asyncio.sleep(0.2)
             elif await pull.ready(0.2):
-                await self._room.acquire()
-                try:
-                    task = group.create_task(self._take(await pull.next(), http))
-                except BaseException:
-                    self._room.release()
-                    raise
-                task.add_done_callback(lambda _: self._room.release())
+                await self._take(await pull.next(), http)
 
     async def _take(self, message: Message, http: httpx.AsyncClient) -> None:
         tried = self._tried[message.sequence] = self._tried.get(message.sequence, 0) + 1
-        trace, said, is_granted = "", None, False
+        trace = ""
         try:
             base, frame = self._decoded(message)
             async with self._kept_busy(message):
-                answer = await self._call(message, base, frame, http)
+                answer = await self._call(base, frame, http)
             await self._publish(message, answer)
         except Retry as retry:
-            reason, delay_s, said = f"Retry: {retry.reason}", retry.delay_s, retry.said
-            is_granted = self._counts_itself(base)
+            reason, delay_s = f"Retry: {retry.reason}", retry.delay_s
         except Drop as drop:
-            reason, delay_s, said = f"Drop: {drop.reason}", -1.0, drop.said
+            reason, delay_s = f"Drop: {drop.reason}", -1.0
         except (BadFrame, KeyError) as error:
             reason, delay_s = f"bad frame: {error}", -1.0
         except Exception as error:  # a stranger's code is called here
@@ -132,11 +108,8 @@ class SinkHost:
             self._tried.pop(message.sequence, None)
             await self._bus.acknowledge(message)
             return
-        await self._publish(message, said, f"/{message.delivered}")
-        if delay_s >= 0 and (tried < self._tries_max or is_granted):
-            if is_granted:
-                self._tried.pop(message.sequence, None)
-            log.info("sink tries again", sink=self.hosted.name, reason=reason, tried=tried)
+        if delay_s >= 0 and tried < self._tries_max:
+            log.warning("sink tries again", sink=self.hosted.name, reason=reason, tried=tried)
             await self._bus.hand_back(message, delay_s)
             return
         self._tried.pop(message.sequence, None)
@@ -151,22 +124,13 @@ class SinkHost:
         base, _, symbol = self._subjects.base_of(message.subject)
         return base, decode(message.data, self._subjects.record_of(base), symbol, message.ts_ns)
 
-    def _counts_itself(self, base: str) -> bool:
-        binding = self.hosted.binding(base)
-        return binding is not None and "attempt" in binding.arguments
-
-    async def _call(
-        self, message: Message, base: str, frame: Frame, http: httpx.AsyncClient
-    ) -> Any:
+    async def _call(self, base: str, frame: Frame, http: httpx.AsyncClient) -> Any:
         binding = self.hosted.binding(base)
         assert binding is not None
         known: dict[str, Any] = {
             self._subjects.subjects[read].argument: None for read in self.hosted.reads
         }
         known |= {"settings": self.hosted.settings, "kv": self._bus.kv("functions"), "http": http}
-        age_s = max(0.0, time.time() - message.ts_ns / 1e9)
-        known |= {"channels": self._bus.kv("channels"), "outbound": self._outbound}
-        known["attempt"] = Attempt(message.delivered, age_s)
         known[self._subjects.subjects[base].argument] = frame
         return await binding.handler(**{name: known[name] for name in binding.arguments})
 
@@ -183,11 +147,8 @@ class SinkHost:
         finally:
             task.cancel()
 
-    async def _publish(self, message: Message, answer: Any, attempt: str = "") -> None:
-        """What the sink returned, under ids that make a second delivery the same message.
-
-        What it says of a try that failed is said for each try: `attempt` tells them apart.
-        """
+    async def _publish(self, message: Message, answer: Any) -> None:
+        """What the sink returned, under ids that make a second delivery the same message."""
         if answer is None:
             return
         writes = self.hosted.writes
@@ -197,43 +158,24 @@ class SinkHost:
             raise TypeError(f"{self.hosted.name}: expected None or a mapping of {writes} to frames")
         for base, frame in answer.items():
             record = self._subjects.record_of(base)
-            for part, data in enumerate(encode_parts(_framed(frame, record), record)):
-                identity = f"{self.hosted.name}/{message.sequence}/{base}/{part}{attempt}"
+            for part, data in enumerate(encode_parts(frame, record)):
+                identity = f"{self.hosted.name}/{message.sequence}/{base}/{part}"
                 await self._bus.put(self._subjects.wire(base, 0), data, message_id=identity)
 
     async def _bury(self, message: Message, reason: str, trace: str) -> None:
-        subject, frame = message.subject, message.data
-        if subject.startswith(
-            "redrive."
-        ):  # put back and failed again: the letter of the first time
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                earlier = msgpack.unpackb(frame)
-                subject, frame = earlier["subject"], earlier["frame"]
         letter = {
             "function": self.hosted.name,
             "version": self.hosted.version,
-            "subject": subject,
+            "subject": message.subject,
             "stream": self._subjects.subjects[self.hosted.reads[0]].stream,
             "position": message.sequence,
             "partition": None,
             "clock_ns": 0,
             "reason": reason[:2000],
             "trace": trace[-8000:],
-            "frame": frame,
+            "frame": message.data,
         }
         identity = f"dead/{self.hosted.name}/{message.sequence}"
         data = msgpack.packb(letter)
         await self._bus.put(f"dead.{self.hosted.name}.all", data, message_id=identity)
         log.error("dead letter", function=self.hosted.name, reason=reason)
-
-
-def _framed(answer: Any, record: Record) -> Frame:
-    """A frame, or columns as a frame without symbols."""
-    if isinstance(answer, Frame):
-        return answer
-    columns = {}
-    for name, column in record.columns.items():
-        if name in answer:
-            dtype = object if column.type == "text" else "<" + column.type
-            columns[name] = np.array(answer[name], dtype=dtype)
-    return Frame(columns)

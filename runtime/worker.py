@@ -18,6 +18,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed, Listener, Message, Silence
 from runtime.chain import Output
 from runtime.config import Settings
+from runtime.couriers import CourierHost
 from runtime.host import Fenced, Limits, PartitionHost, saved_cursor
 from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan, merge_plan
 from runtime.merge import Latest, MergeHost
@@ -324,15 +325,14 @@ class Worker:
                 running.host.drain()
         for name, one in wanted.items():
             if name not in self._sinks:
-                host = SinkHost(
-                    self._bus,
-                    self._subjects,
-                    one,
-                    self._limits.tries_max,
-                    self._is_sink_paused,
-                    self._outbound,
-                )
+                host = self._sink_host(one)
                 self._sinks[name] = _SinkRunning(host, group.create_task(host.run()))
+
+    def _sink_host(self, one: Hosted) -> SinkHost:
+        tries_max, is_paused = self._limits.tries_max, self._is_sink_paused
+        if one.declaration.at_once > 1:
+            return CourierHost(self._bus, self._subjects, one, tries_max, is_paused, self._outbound)
+        return SinkHost(self._bus, self._subjects, one, tries_max, is_paused)
 
     # -- pausing
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+FIRED = "fired"  # what an alert says that does not say what happened to it
 SAFE_INTEGER_MAX = 2**53 - 1  # Number.MAX_SAFE_INTEGER: beyond it JSON has texts
 
 
@@ -53,19 +54,21 @@ class Matches:
 
     def _body(self, place: int) -> str:
         """An alert as docs/wire.md has it, as JSON."""
-        alert = self._common(place)
-        alert["kind"] = str(self.frame["kind"][place]) if "kind" in self.frame else "alert"
+        alert = {**self._common(place), "kind": "alert"}
+        if "strength" in self.frame:
+            alert["strength"] = float(self.strength[place])
         alert["message"] = f"Rule '{alert['rule_name']}' matched for {alert['symbol']}"
         alert["metadata"] = exact(json.loads(self.frame["values"][place]))
         return json.dumps(alert, separators=(",", ":"))
 
     def delivery(self, place: int, user: str) -> dict[str, Any]:
         """The delivery of an alert to a user."""
-        kind = f"|{self.frame['kind'][place]}" if "kind" in self.frame else ""
+        kind = str(self.frame["kind"][place]) if "kind" in self.frame else FIRED
+        cause = f"{user}|{self.frame['id'][place]}" + (f"|{kind}" if kind != FIRED else "")
         return {
             "ts_ns": int(self.ts_ns[place]),
             "user": user,
-            "id": uuid_of(f"{user}|{self.frame['id'][place]}{kind}"),
+            "id": uuid_of(cause),
             "kind": "alert",
             "body": self.body(place),
         }

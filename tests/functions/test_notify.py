@@ -15,11 +15,11 @@ import pytest
 from functions.notify import notify
 from runtime import outbound as outbound_module
 from runtime.config import Settings
+from runtime.couriers import CourierHost
 from runtime.deadletters import letters, redrive
 from runtime.frames import Frame, decode, encode, texts
 from runtime.loader import hosted_of
 from runtime.outbound import Outbound
-from runtime.sinks import SinkHost
 from runtime.subjects import Subjects
 from tests.conftest import Nats
 from tests.runtime.servers import Request, mail, web
@@ -37,11 +37,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def hosted(nats: Nats, subjects: Subjects, **settings: Any) -> AsyncIterator[SinkHost]:
+async def hosted(nats: Nats, subjects: Subjects, **settings: Any) -> AsyncIterator[CourierHost]:
     """The sink, in this process."""
     smtp_url = settings.pop("smtp_url", "")
     way_out = Outbound(Settings(delivery_private=True, smtp_url=smtp_url))
-    host = SinkHost(nats.bus, subjects, hosted_of(notify, settings), 3, lambda _: False, way_out)
+    host = CourierHost(nats.bus, subjects, hosted_of(notify, settings), 3, lambda _: False, way_out)
     running = asyncio.create_task(host.run())
     try:
         yield host

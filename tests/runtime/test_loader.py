@@ -128,3 +128,23 @@ def test_the_projects_own_functions_have_no_fault(subjects: Subjects) -> None:
         "toplists",
         "alerts",
     }
+
+
+COURIER = """'''Courier.'''
+from runtime import function
+
+
+@function(reads="alerts.filtered", at_once=4)
+async def courier(filtered, outbound, attempt):
+    return None
+"""
+
+
+def test_the_way_out_is_for_couriers_and_couriers_are_sinks(
+    tmp_path: Path, subjects: Subjects
+) -> None:
+    assert [one.name for one in planned(tmp_path, subjects, courier=COURIER).sinks] == ["courier"]
+    plain = planned(tmp_path, subjects, courier=COURIER.replace(", at_once=4", ""))
+    assert "asks for 'outbound'" in plain.faults[0].message
+    pure = COURIER.replace("async def", "def").replace(", outbound, attempt", "")
+    assert "at_once is for sinks" in planned(tmp_path, subjects, courier=pure).faults[0].message
