@@ -58,7 +58,7 @@ class Matches:
         if "strength" in self.frame:
             alert["strength"] = float(self.strength[place])
         alert["message"] = f"Rule '{alert['rule_name']}' matched for {alert['symbol']}"
-        alert["metadata"] = exact(json.loads(self.frame["values"][place]))
+        alert["metadata"] = metadata_of(self.frame["values"][place])
         return json.dumps(alert, separators=(",", ":"))
 
     def delivery(self, place: int, user: str) -> dict[str, Any]:
@@ -79,6 +79,14 @@ def numbered(names: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     found = list(dict.fromkeys(names))
     number = {name: place for place, name in enumerate(found)}
     return found, np.array([number[name] for name in names], dtype=np.int64)
+
+
+def metadata_of(values: str) -> Any:
+    """The values of an alert; none where a function wrote what is no JSON."""
+    try:
+        return exact(json.loads(values))
+    except ValueError:
+        return {}
 
 
 def exact(value: Any) -> Any:

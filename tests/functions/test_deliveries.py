@@ -192,6 +192,20 @@ def test_a_digest_shows_the_strongest_first_and_of_equals_the_earliest() -> None
     assert (digest["count"], digest["first"], digest["last"]) == (count, 1, count)
 
 
+def test_values_that_are_no_json_leave_an_alert_without_and_great_numbers_are_texts() -> None:
+    h = hosted({"subscriptions": [{}], "cooldown_s": 0})
+    out = h.send(
+        "alerts",
+        symbol=["A", "B"],
+        ts_ns=[T0, T0],
+        price=[1.0, 1.0],
+        values=["not JSON", '{"trade": 9007199254740993}'],
+    )
+    bodies = [json.loads(text) for text in out["alerts.user"]["body"]]
+    assert [one["metadata"] for one in bodies] == [{}, {"trade": "9007199254740993"}]
+    assert [one["kind"] for one in bodies] == ["alert", "alert"]
+
+
 def test_every_delivery_to_a_channel_is_a_message_of_its_own() -> None:
     h = hosted({"subscriptions": [{}], "cooldown_s": 0, "channels": ["phone", "mail"]})
     frame = h.frame("alerts", symbol=["A", "B"], ts_ns=[T0, T0 + 1], price=[1.0, 2.0])
