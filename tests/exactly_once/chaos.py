@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -17,17 +16,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from runtime.bus import Bus, BusError
 from runtime.chain import Chain
-from runtime.frames import Frame, decode, encode, texts
+from runtime.frames import Frame, encode
 from runtime.loader import ChainPlan, load_plan
 from runtime.provision import provision
 from runtime.subjects import Subjects, load_subjects, partition_of
-from tests.runtime.servers import Answer, Request, web
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker_main.py")
@@ -37,15 +34,6 @@ PUBLISH_S = 0.03
 MINUTE_NS = 60_000_000_000
 START_NS = 1_767_623_400_000_000_000  # a Monday, 09:30 in New York
 EVENT_NS_PER_FRAME = 1_500_000_000  # time runs fast: bars close every second of the test
-
-RULE = {
-    "id": "above", "name": "Above 100", "cooldown": 0,
-    "conditions": [{"metric": "price", "operator": ">", "value": 100.0}],
-}  # fmt: skip
-PROFILES: dict[str, dict[str, Any]] = {
-    "busy": {"subscriptions": [{}], "cooldown_s": 0, "budget": {"alerts": 3}, "channels": ["hook"]},
-    "calm": {"subscriptions": [{"symbols": SYMBOLS[:60]}], "cooldown_s": 60},
-}
 
 SETTLED_TRIES = 3_000  # of 0.1 s: what the chaos leaves behind is a minute of work or two
 
@@ -135,8 +123,6 @@ class Chaos:
     log: Path = Path("workers.log")
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    delivered: set[str] = field(default_factory=set)  # ids that the webhook got
-    told: int = 0  # deliveries that users were to get
     _frozen: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     async def run(self, seconds: float) -> list[str]:
@@ -150,42 +136,18 @@ class Chaos:
         bus = await Bus.connect(self.server.url, "chaos")
         try:
             await provision(bus, subjects)
-            async with web(self._webhook) as hook:
-                await ask_for_alerts(bus, subjects, hook.url)
-                for _ in range(2):
-                    self._start(gate.port)
-                breaking = asyncio.create_task(self._break(gate))
-                await self._feed(bus, subjects, seconds)
-                breaking.cancel()
-                self._thaw()
-                await self._settled(bus, subjects, list(plan.chains), gate.port)
-                missing = await self._undelivered(bus, subjects)
-            return await differences(bus, subjects, list(plan.chains)) + missing
+            for _ in range(2):
+                self._start(gate.port)
+            breaking = asyncio.create_task(self._break(gate))
+            await self._feed(bus, subjects, seconds)
+            breaking.cancel()
+            self._thaw()
+            await self._settled(bus, subjects, list(plan.chains), gate.port)
+            return await differences(bus, subjects, list(plan.chains))
         finally:
             await bus.close()
             await gate.close()
             self._end()
-
-    # -- what users are told
-
-    def _webhook(self, request: Request) -> Answer:
-        self.delivered.add(request.headers["idempotency-key"])
-        return 200, {}, b""
-
-    async def _undelivered(self, bus: Bus, subjects: Subjects) -> list[str]:
-        """What the webhook did not get, after every delivery had time to be put off and sent."""
-        record = subjects.record_of("alerts.outbox")
-        outbox = await bus.history("ALERTS", "alerts.outbox", 10**6)
-        wanted = {decode(one.data, record)["id"][0] for one in outbox}
-        self.told = len(wanted)
-        for _ in range(SETTLED_TRIES):
-            if wanted <= self.delivered:
-                break
-            await asyncio.sleep(0.1)
-        strangers, missing = len(self.delivered - wanted), len(wanted - self.delivered)
-        return (
-            [f"webhook: {missing} missing, {strangers} nobody said"] if missing + strangers else []
-        )
 
     # -- what breaks things
 
@@ -280,10 +242,6 @@ class Chaos:
                 for partition, symbols in enumerate(partitions):
                     frames = self._frames(market, symbols, price, now_ns, number, subjects)
                     group.create_task(_publish(bus, partition, number, frames))
-            if number % 4 == 0:
-                clock = Frame({"ts_ns": np.array([now_ns])}, source="chaos")
-                data = encode(clock, subjects.record_of("alerts.clock"))
-                await bus.put("alerts.clock", data, message_id=f"alerts.clock/{number}")
             number += 1
             await asyncio.sleep(PUBLISH_S)
 
@@ -334,19 +292,6 @@ class Chaos:
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"workers do not finish; see {self.log}")
-
-
-async def ask_for_alerts(bus: Bus, subjects: Subjects, url: str) -> None:
-    """A rule for every partition, two users, and a channel of one of them."""
-    rules = {"version": np.array([1]), "body": texts([json.dumps({"rules": [RULE]})])}
-    data = encode(Frame(rules, source="chaos"), subjects.record_of("control"))
-    for partition in range(subjects.partitions):
-        await bus.put(f"control.{partition}", data)
-    await bus.kv("channels").put("busy.hook", json.dumps({"kind": "webhook", "url": url}).encode())
-    for user, profile in PROFILES.items():
-        columns = {"user": texts([user]), "body": texts([json.dumps(profile)])}
-        frame = Frame({"version": np.array([1]), **columns}, source="chaos")
-        await bus.put("alerts.control", encode(frame, subjects.record_of("alerts.control")))
 
 
 async def _publish(bus: Bus, partition: int, number: int, frames: list[tuple[str, bytes]]) -> None:
