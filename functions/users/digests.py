@@ -24,7 +24,7 @@ def new_digest(reason: str) -> Digest:
 
 def add(digest: Digest, due_ns: int, matches: Matches, places: NDArray[np.int64]) -> None:
     """Count the alerts at some places of a frame, at least one, in; none of them came before."""
-    digest["due_ns"] = max(digest["due_ns"], due_ns)
+    digest["due_ns"] = due_ns  # never earlier than before: the end of what holds now
     rules, firsts, counts = np.unique(matches.rule[places], return_index=True, return_counts=True)
     for rule, first, count in zip(rules, firsts, counts.tolist(), strict=True):
         name = matches.frame["rule_name"][places[first]]

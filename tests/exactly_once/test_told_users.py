@@ -104,7 +104,7 @@ async def test_users_are_told_what_one_calm_run_tells_them_and_their_webhook_get
     for name in ("alerts", "deliveries", "notify"):
         shutil.copy(ROOT / "functions" / f"{name}.py", functions)
     server = Server(binary(), tmp_path, free_port())
-    chaos = ToldUsers(server, functions, 1, log=tmp_path / "workers.log")
+    chaos = ToldUsers(server, functions, 1, die_before_save=0.2, log=tmp_path / "workers.log")
     async with web(chaos.webhook) as hook:
         chaos.url = hook.url
         assert await chaos.run(CHAOS_S) == []

@@ -163,6 +163,23 @@ async def test_a_lane_that_fails_waits_alone(out: Outbound) -> None:
         assert [one.path for one in server.requests] == ["/bad", "/good"]
 
 
+async def test_a_lane_that_failed_has_one_try_at_a_time_until_one_is_taken(
+    out: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "pause_s", lambda tries: 0.0)
+    status = 500
+    async with web(lambda _: (status, {}, b"")) as server:
+        await out.post("a", server.url, b"{}")
+        status, server.pause = 200, asyncio.Event()
+        under_way = asyncio.create_task(out.post("a", server.url, b"{}"))
+        await asyncio.sleep(0)
+        assert (await out.post("a", server.url, b"{}")).outcome == "busy"
+        server.pause.set()
+        assert (await under_way).outcome == "ok"
+        several = await asyncio.gather(*(out.post("a", server.url, b"{}") for _ in range(3)))
+        assert [one.outcome for one in several] == ["ok"] * 3
+
+
 async def test_a_slow_lane_has_a_few_under_way_and_others_do_not_wait_for_it(out: Outbound) -> None:
     async with web(lambda _: (200, {}, b"")) as slow, web(lambda _: (200, {}, b"")) as fast:
         slow.pause = asyncio.Event()
