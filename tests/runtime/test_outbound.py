@@ -86,7 +86,7 @@ async def test_the_connection_is_made_to_the_address_that_was_checked(
         stream = await targets._Checked().connect_tcp("hooks.example", server.port)
         assert stream.get_extra_info("server_addr")[:2] == ("127.0.0.1", server.port)
         await stream.aclose()
-        assert [one for one in looked_up if one == "hooks.example"] == ["hooks.example"]
+        assert [one for one in looked_up if "hooks" in str(one)] == ["hooks.example"]
 
 
 async def test_a_name_with_one_private_address_among_public_ones_is_refused(
