@@ -27,6 +27,7 @@ bars = function(
     # it only when event time got there, and what is later still revises its bar. Larger values give
     # fewer revisions and later bars.
     settings={"grace_ms": 0},
+    by_minute=lambda settings: settings["grace_ms"] % 60_000 == 0,
 )
 
 

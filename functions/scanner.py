@@ -22,8 +22,18 @@ from functions.rules import check_rules, compile_rules
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
+CHOICES = {"hours": ("always", "us"), "outliers": ("take", "hold"), "toplists": ("rank", "none")}
 REFRESH_S = 60  # quiet markets rank this often, so that stale symbols leave
 SECOND_NS = 1_000_000_000
+
+
+def check_settings(settings):
+    """Refuse settings that mean nothing; raises ValueError saying what is expected."""
+    sessions.check_setup(settings)
+    for name, words in CHOICES.items():
+        if settings[name] not in words:
+            raise ValueError(f"{name}: expected {' or '.join(words)}, found {settings[name]!r}")
+
 
 scanner = function(
     "scanner",
@@ -44,6 +54,7 @@ scanner = function(
     # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
     # closures, markets: dates without trading and further exchanges, see functions/market/sessions.py
     # breaker_symbol: the partition of this symbol raises the one alert of a market-wide breaker
+    # toplists: rank, or none where nobody reads them.
     # outliers: take, or hold a print far from the market until another confirms it or a second passed.
     settings={
         "hours": "always",
@@ -52,11 +63,13 @@ scanner = function(
         "closures": "",
         "markets": "",
         "breaker_symbol": "SPY",
+        "toplists": "rank",
     },
     version=2,
     carry="clean",
     accepts={"control": check_rules, "ask.metrics": metrics.listed},
-    checks=sessions.check_setup,
+    checks=check_settings,
+    by_minute=lambda settings: settings["outliers"] == "take",
 )
 
 
@@ -272,6 +285,8 @@ def rank(clock, state, settings):
     know_calendars(state, settings)
     tape.tick(state, clock)
     halts.resume_due(state, clock)
+    if settings["toplists"] == "none":
+        return None
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"

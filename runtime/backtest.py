@@ -16,7 +16,7 @@ from runtime.frames import Frame, texts
 from runtime.loader import ChainPlan, Plan
 from runtime.shapes import alert_shapes
 from runtime.subjects import Subjects
-from runtime.tables import write_parquet
+from runtime.tables import make_folder, write_parquet, write_text
 
 INPUT = "MARKET"
 KEPT = ("bars.final", "indicators", "alerts.filtered")
@@ -56,8 +56,10 @@ def run_backtest(
     """
     first = [chain for chain in plan.chains if chain.stream == INPUT]
     later = [chain for chain in plan.chains if chain.stream != INPUT]
-    chains = {chain.name: Chain(chain, subjects, 0) for chain in first}
-    followers = {chain.name: (chain, Chain(chain, subjects, None)) for chain in later}
+    chains = {chain.name: Chain(chain, subjects, 0, is_published=False) for chain in first}
+    followers = {
+        chain.name: (chain, Chain(chain, subjects, None, is_published=False)) for chain in later
+    }
     result = Result()
     if rules:
         control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
@@ -106,8 +108,8 @@ def _follow(
 
 
 def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[str, int]:
-    """Write bars.parquet, indicators.parquet and alerts.jsonl; returns the rows of each."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write bars.parquet, indicators.parquet and alerts.jsonl; returns the rows of each. Raises TableError."""
+    make_folder(directory)
     rows = {}
     for base, file in (("bars.final", "bars.parquet"), ("indicators", "indicators.parquet")):
         columns = _newest(result.frames.get(base, []), subjects, base)
@@ -117,7 +119,7 @@ def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[st
         alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
     ]
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
-    (directory / "alerts.jsonl").write_text(text, encoding="utf-8")
+    write_text(directory / "alerts.jsonl", text)
     rows["alerts.jsonl"] = len(alerts)
     return rows
 

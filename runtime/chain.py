@@ -75,8 +75,14 @@ class Chain:
     """The functions of a chain with their state in one partition."""
 
     def __init__(
-        self, plan: ChainPlan, subjects: Subjects, partition: int | None, tries_max: int = 3
+        self,
+        plan: ChainPlan,
+        subjects: Subjects,
+        partition: int | None,
+        tries_max: int = 3,
+        is_published: bool = True,
     ) -> None:
+        """`is_published`: else outputs are frames only, without the bytes of their messages."""
         self.plan = plan
         self.partition = partition
         self.counts = Counts()
@@ -84,6 +90,7 @@ class Chain:
         self.clock_ns = 0
         self._subjects = subjects
         self._tries_max = tries_max
+        self._is_published = is_published
         self._rows = Rows()
         self._tables = self._fresh_tables()
         self._outputs: list[Output] = []
@@ -278,7 +285,8 @@ class Chain:
         subject = self._subjects.wire(base, self.partition)
         is_core = self._subjects.subjects[base].core
         self.counts.events_out += len(frame)
-        for data in encode_parts(frame, self._subjects.record_of(base)):
+        record = self._subjects.record_of(base)
+        for data in encode_parts(frame, record) if self._is_published else [b""]:
             self._append(subject, data, base, frame, is_core)
         return frame
 

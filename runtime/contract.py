@@ -81,6 +81,7 @@ class Declaration:
     carry: Carry | None
     accepts: Mapping[str, Callable[[str], str]]
     checks: Callable[[Mapping[str, Any]], None] | None = None
+    by_minute: Callable[[Mapping[str, Any]], bool] | None = None
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
 
@@ -126,6 +127,7 @@ def function(
     carry: Carry | None = None,
     accepts: Mapping[str, Callable[[str], str]] | None = None,
     checks: Callable[[Mapping[str, Any]], None] | None = None,
+    by_minute: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -140,6 +142,9 @@ def function(
               same name, start "clean", or a callable (columns, old version) -> columns
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
     checks    called with all settings at load; a ValueError refuses the function
+    by_minute called with all settings: whether clock events within a minute change nothing that is
+              answered later, while trades come in order of time and nothing else comes. Where every
+              function says so `jetscan metrics` feeds one clock event a minute
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -152,6 +157,7 @@ def function(
         carry=carry,
         accepts=dict(accepts or {}),
         checks=checks,
+        by_minute=by_minute,
         reads_declared=_names(reads),
     )
 

@@ -23,6 +23,7 @@ ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
+PRINTS_OF_BAR = 5
 NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
 
 
@@ -49,15 +50,17 @@ def values_at(
     chain = next((c for c in plan.chains if ASK in c.inputs), None)
     if chain is None:
         raise MetricsError(f"no function reads {ASK}; see jetscan functions")
-    walk = _Walk(Chain(chain, subjects, 0), asked)
+    walk = _Walk(Chain(chain, subjects, 0, is_published=False), asked)
+    total, batches = _batches(asked, MINUTE_NS if chain.is_by_minute else SECOND_NS)
     done = 0
-    for batch in _batches(asked):
-        done += len(batch)
+    for batch in batches:
         walk.feed(batch)
-        progress(done, done)
+        done += len(batch) if batch.kind == "trades" else 0
+        progress(done, total)
         if walk.is_done:
             break
     walk.finish()
+    progress(total, total)
     return walk.columns()
 
 
@@ -164,20 +167,22 @@ class _Walk:
         }
 
 
-def _batches(asked: Asked) -> Iterator[Batch]:
+def _batches(asked: Asked, step_ns: int) -> tuple[int, Iterator[Batch]]:
+    """How many prints the files hold, and these with their clock events."""
     if asked.trades:
-        yield from FileProvider(asked.trades).batches()
-    elif asked.bars:
-        yield from clocked(_prints_of(asked.bars))
+        provider = FileProvider(asked.trades)
+        return provider.trades, provider.batches(step_ns=step_ns)
+    parts = [read_bars(path) for path in asked.bars]
+    total = PRINTS_OF_BAR * sum(len(part["symbol"]) for part in parts)
+    return total, clocked(_prints_of(parts), step_ns=step_ns)
 
 
-def _prints_of(paths: list[Path]) -> Iterator[Batch]:
+def _prints_of(parts: list[dict[str, Any]]) -> Iterator[Batch]:
     """Each minute bar as five prints at the end of its minute: open, two extremes, volume, close.
 
     The extremes may set high and low only; the volume is one print at the bar's VWAP, or its typical
     price, that stands for the bar's number of trades.
     """
-    parts = [read_bars(path) for path in paths]
     symbols = [symbol for part in parts for symbol in part["symbol"]]
     columns = {
         name: np.concatenate([part[name] for part in parts])
@@ -203,13 +208,13 @@ def _prints_of_minute(bars: dict[str, Array], symbols: list[str], index: Array) 
     counts = [nothing, nothing, nothing, count, nothing]
     ends = bars["ts_ns"] // MINUTE_NS * MINUTE_NS + MINUTE_NS
     columns = {
-        "ts_ns": np.concatenate([ends - 5 + k for k in range(5)]),
+        "ts_ns": np.concatenate([ends - PRINTS_OF_BAR + k for k in range(PRINTS_OF_BAR)]),
         "price": np.concatenate(prices),
         "size": np.concatenate(sizes),
         "upd": np.repeat(np.array(flags, dtype=np.uint8), len(o)),
         "count": np.concatenate(counts).astype(np.int64),
     }
-    return Batch("trades", columns, symbols, np.tile(index, 5))
+    return Batch("trades", columns, symbols, np.tile(index, PRINTS_OF_BAR))
 
 
 def write_values(path: Path, values: dict[str, Any]) -> None:
