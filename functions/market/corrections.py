@@ -302,7 +302,7 @@ def _adjust_extremes(state: Any, one: Corrected, moment: sessions.Moment, market
     if market == sessions.US:
         if one.minute != state["minute"][row]:
             _adjust_half_hour(state, one, moment)
-        tape.recompute_extremes(state, rows)
+        tape.recompute_extremes(state, rows, moment)
         return
     for up, down in names:
         first_ns = moment.start_ns if up == "ext_high" else moment.open_ns

@@ -738,7 +738,7 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
             since = minute - moment.start_ns // MINUTE_NS
             _keep_half_hour(state, rows, since // HALF_HOUR, high, low)
             if late.any():
-                _again_half_hour(state, rows[late], minute, since)
+                _again_half_hour(state, rows[late], minute, moment)
         raise_extremes(state, rows, high, low, minute, code)
         if moment.session == sessions.MARKET:
             opened = moment.open_ns // MINUTE_NS
@@ -753,8 +753,9 @@ def _keep_half_hour(state: Any, row: Array, half: int, high: Array, low: Array) 
     state.put("half_low", (row, half), np.where(known_low > 0, np.minimum(known_low, low), low))
 
 
-def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
+def _again_half_hour(state: Any, row: Array, minute: int, moment: sessions.Moment) -> None:
     """The half hour of a bar that changed: a correction may have taken its high or low away."""
+    since = minute - moment.start_ns // MINUTE_NS
     half, first = since // HALF_HOUR, minute - since % HALF_HOUR
     end = min(first + HALF_HOUR, int(state["clean_to"][row].min()) + 1)
     high = windows.fold_back(state, row, end, "high", {end - first})[end - first]
@@ -764,7 +765,7 @@ def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     state.put("half_low", (row, half), np.where(np.isfinite(low), low, 0.0))
     changed = row[(before_high > high) | (before_low < low)]
     if len(changed):
-        recompute_extremes(state, changed)
+        recompute_extremes(state, changed, moment)
 
 
 def raise_extremes(
@@ -781,9 +782,13 @@ def raise_extremes(
         state[down][row] = np.where(known > 0, np.minimum(known, low), low)
 
 
-def recompute_extremes(state: Any, row: Array) -> None:
-    """Highs and lows of the day from its half hours and the running minute."""
-    for names, halves in ((("day_high", "day_low"), slice(11, 24)), (("ext_high", "ext_low"), slice(0, 34))):  # fmt: skip
+def recompute_extremes(state: Any, row: Array, moment: sessions.Moment) -> None:
+    """Highs and lows of the day of a moment from its half hours and the running minute."""
+    half_ns = HALF_HOUR * MINUTE_NS
+    opened, closed = (
+        (one - moment.start_ns) // half_ns for one in (moment.open_ns, moment.close_ns)
+    )
+    for names, halves in ((("day_high", "day_low"), slice(opened, closed)), (("ext_high", "ext_low"), slice(0, 34))):  # fmt: skip
         high = state["half_high"][row, halves].max(axis=1)
         lows = state["half_low"][row, halves]
         low = np.where(lows > 0, lows, np.inf).min(axis=1)
