@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from runtime import telemetry
 from runtime.chain import Chain
 from runtime.frames import Array, Frame, texts
 from runtime.loader import Plan
@@ -19,11 +20,14 @@ from runtime.providers.history import by_time, known_in_time
 from runtime.subjects import Subjects
 from runtime.tables import read_bars, write_parquet
 
+log = telemetry.get_logger(__name__)
+
 ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
 PRINTS_OF_BAR = 5
+NEVER_NS = 1 << 63
 NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
 
 
@@ -73,7 +77,7 @@ class _Walk:
         self._left = sorted(asked.at_ns)
         known = known_in_time(asked.daily, asked.reference)
         self._known = [(when, one.base, frame_of(one, "metrics")) for when, one in known]
-        self._clock_ns, self._has_news = 0, False
+        self._clock_ns, self._has_news, self._is_begun = 0, False, False
         self._found: dict[str, list[Any]] = {"symbol": [], "ts_ns": [], "name": [], "value": []}
 
     @property
@@ -104,8 +108,8 @@ class _Walk:
     def _reach(self, until_ns: int) -> None:
         """Everything known, and everything asked, before a time."""
         while self._left or self._known:
-            told = self._known[0][0] if self._known else 1 << 62
-            at = self._left[0] if self._left else 1 << 62
+            told = self._known[0][0] if self._known else NEVER_NS
+            at = self._left[0] if self._left else NEVER_NS
             if min(told, at) > until_ns:
                 return
             if told <= at:
@@ -139,6 +143,8 @@ class _Walk:
             self._run(CLOCK, Frame({"ts_ns": np.array([ts_ns])}, source="metrics"))
 
     def _ask(self, at_ns: int) -> None:
+        if not self._is_begun:
+            return  # nothing was known yet, in whatever year that was
         self._clock(at_ns)
         for start in range(0, len(self._names), NAMES_AT_ONCE):
             names = texts([" ".join(self._names[start : start + NAMES_AT_ONCE])])
@@ -148,12 +154,15 @@ class _Walk:
                         column.append(output.frame[name])
 
     def _run(self, base: str, frame: Frame) -> Any:
+        self._is_begun = True
         outputs = self._chain.run_frame(base, frame)
         for output in outputs:
             if output.base == "dead":
                 letter = msgpack.unpackb(output.data)
+                log.debug("function failed", function=letter["function"], trace=letter["trace"])
                 raise MetricsError(
-                    f"{letter['function']} failed: {letter['reason']}\n{letter['trace']}"
+                    f"{letter['function']} failed at {base} of {_said(int(frame['ts_ns'][-1]))}: "
+                    f"{letter['reason']} (JETSCAN_LOG_LEVEL=debug shows where)"
                 )
         return outputs
 
@@ -165,6 +174,10 @@ class _Walk:
             "name": [str(one) for one in found["name"]],
             "value": found["value"].astype(float),
         }
+
+
+def _said(ts_ns: int) -> str:
+    return f"{np.datetime64(ts_ns, 'ns')}Z"
 
 
 def _batches(asked: Asked, step_ns: int) -> tuple[int, Iterator[Batch]]:

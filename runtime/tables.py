@@ -203,7 +203,9 @@ def _what_to_do(path: Path, error: Exception) -> str:
     told = re.search(r"os error (\d+)", str(error))  # how polars says it
     code = int(told[1]) if code is None and told else code
     ways = {
-        errno.ENOENT: f"there is no folder {path.parent}; make it first",
+        errno.ENOENT: f"{path.parent} takes no files; write elsewhere"
+        if path.parent.exists()
+        else f"there is no folder {path.parent}; make it first",
         errno.ENOTDIR: f"{path.parent} is no folder; name a file in one",
         errno.EISDIR: "it is there and no file; name another",
         errno.ENOSPC: f"the disk of {path.parent} is full; free some space or write elsewhere",
