@@ -234,6 +234,8 @@ def read_bars(path: Path) -> dict[str, Any]:
         raise TableError(
             f"{path}: column {', '.join(missing)} is missing; expected {', '.join(needed)}"
         )
+    if table.height == 0:
+        raise TableError(f"{path}: holds no bars")
     table = table.sort("ts_ns", maintain_order=True)
     columns: dict[str, Any] = {
         "symbol": _cast(path, table, "symbol", pl.String).to_list(),
@@ -260,6 +262,7 @@ def _midnights(path: Path, dates: pl.Series) -> pl.Series:
         days = dates.str.to_date("%Y-%m-%d") if dates.dtype == pl.String else dates.cast(pl.Date)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}: column date: expected dates such as 2026-01-05") from error
+    _refuse(path, "date", days.is_null().to_numpy(), "a date such as 2026-01-05")
     return days.cast(pl.Int64) * 86_400_000_000_000
 
 
@@ -272,6 +275,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     table = _read(path)
     if "symbol" not in table.columns:
         raise TableError(f"{path}: column symbol is missing; found {', '.join(table.columns)}")
+    if table.height == 0:
+        raise TableError(f"{path}: holds no facts")
     if not {"name", "value"} <= set(table.columns):
         facts = [name for name in table.columns if name not in ("symbol", "ts_ns")]
         if not facts:
@@ -285,11 +290,10 @@ def read_facts(path: Path) -> dict[str, Any]:
         ]
         table = pl.concat(parts)
     table = table.drop_nulls("value")
-    when = (
-        table["ts_ns"].cast(pl.Int64).to_numpy()
-        if "ts_ns" in table.columns
-        else np.zeros(table.height)
-    )
+    when = np.zeros(table.height)
+    if "ts_ns" in table.columns:
+        told = table.select(pl.col("ts_ns").fill_null(0))  # no time: known always
+        when = _cast(path, told, "ts_ns", pl.Int64).to_numpy()
     return {
         "symbol": _cast(path, table, "symbol", pl.String).to_list(),
         "name": [_fact_name(name) for name in _cast(path, table, "name", pl.String).to_list()],

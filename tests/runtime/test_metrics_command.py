@@ -94,3 +94,29 @@ def test_the_list_tells_everything_of_a_name_as_json() -> None:
     kinds = {row["kind"] for row in json.loads(metrics("--list", "--json").stdout)}
     assert kinds == {"base", "indicator", "part", "filter", "alert", "helper", "toplist"}
     assert "gainers_1d" in metrics("--list").stdout
+
+
+HEAD = "symbol,date,open,high,low,close,volume\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--daily", HEAD, "holds no bars"),
+        ("--daily", "", "cannot be read: empty CSV"),
+        ("--daily", HEAD + "A,,1,1,1,1,5\nA,2018-01-02,1,1,1,1,5", "column date, row 1: expected a date"),
+        ("--daily", HEAD + "A,2018-01-02,NaN,1,1,1,5", "column open, row 1: expected a price above 0"),
+        ("--reference", "symbol,float\n", "holds no facts"),
+        ("--reference", "symbol,float\nA,many", "column float: expected numbers or times"),
+        ("--reference", "symbol,float,ts_ns\nA,5,noon", "column ts_ns: expected whole nanoseconds"),
+    ],
+)  # fmt: skip
+def test_a_file_of_what_is_known_that_is_wrong_is_refused_by_column_and_row(
+    bars: str, tmp_path: Path, option: str, text: str, message: str
+) -> None:
+    (tmp_path / "known.csv").write_text(text, encoding="utf-8")
+    words = ("--names", "price", "--at", "2018-04-04T00:03", "--out", str(tmp_path / "out.parquet"))
+    result = metrics("--bars", bars, option, str(tmp_path / "known.csv"), *words)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
