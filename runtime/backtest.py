@@ -87,24 +87,32 @@ def _feed(
         outputs = chains[plan.name].run_frame(base, frame)
         result.note(outputs)
         for output in outputs:
-            _follow(output, followers, result)
+            for back in _follow(output, followers, result):
+                _feed(first, chains, followers, back.base, _again(back), result)
 
 
 def _follow(
     output: Output, followers: Mapping[str, tuple[ChainPlan, Chain]], result: Result
-) -> None:
+) -> list[Output]:
+    """Hand an output to who follows its stream; what comes of it for the first chains."""
+    found: list[Output] = []
     if output.frame is None or output.part:
-        return
+        return found
     for plan, chain in followers.values():
         if output.base in plan.inputs:
-            copy = Frame(
-                {name: column for name, column in output.frame.columns.items() if name != "row"},
-                output.frame.symbols,
-                output.frame.index,
-                output.frame.source,
-                output.frame.sequence,
-            )
-            result.note(chain.run_frame(output.base, copy))
+            said = chain.run_frame(output.base, _again(output))
+            result.note(said)
+            found += said
+    return found
+
+
+def _again(output: Output) -> Frame:
+    """What was said, as a frame that others may read."""
+    frame = output.frame
+    if frame is None:
+        raise BacktestError(f"nothing was said on {output.base}")
+    columns = {name: column for name, column in frame.columns.items() if name != "row"}
+    return Frame(columns, frame.symbols, frame.index, frame.source, frame.sequence)
 
 
 def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[str, int]:
