@@ -193,13 +193,12 @@ def test_case_38_a_forecast_stands_still_in_a_halt() -> None:
 
 
 def test_case_38_windows_outlast_the_minutes_they_were_made_of() -> None:
-    names = ("volume_5m", "volume_60m", "range_15m")
-    exchange = traded().clock(TEN)
-    before = exchange.ask("A", *names)
-    again = traded().clock(TEN)
-    again.status("A", TEN).clock(TEN + 70 * MINUTE_NS)  # nobody asked before
-    assert again.ask("A", *names) == before
-    assert before["volume_60m"] == 1000
+    names = ("volume_15m", "volume_60m", "range_15m")
+    halted_ns = TEN + 10 * MINUTE_NS  # so long after its last print that no list asks for it
+    before = traded().clock(halted_ns).ask("A", *names)
+    exchange = traded().clock(halted_ns).status("A", halted_ns)
+    assert exchange.clock(halted_ns + 70 * MINUTE_NS).ask("A", *names) == before
+    assert before == {"volume_15m": 500.0, "volume_60m": 1000.0, "range_15m": 0.04}
 
 
 # -- 39
