@@ -267,7 +267,10 @@ def _adjust_close(state: Any, one: Corrected, moment: sessions.Moment) -> None:
 
 
 def _adjust_open(state: Any, one: Corrected, moment: sessions.Moment, market: int) -> None:
-    """The first price of its session, if the print had set it."""
+    """The first price of its session, if the print had set it.
+
+    Where a late print made a bar in a minute before it, that bar may be the open's: the open stays.
+    """
     row = one.row
     opened = moment.open_ns // MINUTE_NS
     if moment.session == sessions.MARKET:
