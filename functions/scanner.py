@@ -292,6 +292,7 @@ def as_columns(alerts):
 @scanner.on("ticks.clock")
 def rank(clock, state, settings):
     know_calendars(state, settings)
+    halts.keep_windows(state)
     tape.tick(state, clock)
     halts.resume_due(state, clock)
     if settings["toplists"] == "none":
