@@ -26,16 +26,20 @@ bars = function(
     # Wait this long after a minute before its bars close. 0: the clock is a watermark, ingest sends
     # it only when event time got there, and what is later still revises its bar. Larger values give
     # fewer revisions and later bars.
-    settings={"grace_ms": 0},
+    # closures, markets: as those of the scanner, see functions/market/sessions.py
+    settings={"grace_ms": 0, "closures": "", "markets": ""},
+    checks=sessions.check_setup,
+    by_minute=lambda settings: settings["grace_ms"] % 60_000 == 0,
 )
 
 
 @bars.on("ticks.trades")
-def add(trades, state, clock):
+def add(trades, state, settings, clock):
     taken, order, gone, said = repairs.sift(state, prints.prints_of(in_time(trades, clock)))
     if taken is None:
         return {"bars.corrected": said}
-    taken = taken._replace(upd=settled(state, taken, gone))
+    setup = sessions.setup_of(settings["closures"], settings["markets"])
+    taken = taken._replace(upd=settled(state, taken, gone, setup))
     number = prints.keep(state, taken, order, gone)
     if gone is not None:
         taken, number = taken.pick(~gone), number[~gone]
@@ -43,18 +47,21 @@ def add(trades, state, clock):
     return {"bars.corrected": said, "bars.final": left}
 
 
-def settled(state, taken, gone):
+def settled(state, taken, gone, setup=""):
     """What each print may update; a print that may be the last only if it is the first is settled.
 
     gone    mask of prints that count nowhere, None where there are none
+    setup   the calendars a deployment adds, see sessions
     """
     row, ts_ns, upd = taken.row, taken.ts_ns, taken.upd
     counts = slice(None) if gone is None else ~gone
     if upd is not None and (upd & firsts.LAST_IF_FIRST).any():
-        codes = {one: sessions.market_of(state.symbols[one]) for one in np.unique(row).tolist()}
+        codes = {
+            one: sessions.market_of(state.symbols[one], setup) for one in np.unique(row).tolist()
+        }
         market = np.array([codes[one] for one in row.tolist()])
-        last_day = firsts.trading_days(state["priced_ns"][row], market)
-        days = firsts.trading_days(ts_ns, market)
+        last_day = firsts.trading_days(state["priced_ns"][row], market, setup)
+        days = firsts.trading_days(ts_ns, market, setup)
         upd = upd.copy()
         upd[counts] = firsts.settled(upd[counts], row[counts], days[counts], last_day[counts])
     eligible = counts if upd is None else (upd & LAST) != 0

@@ -12,18 +12,34 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import corrections, halts, metrics, reference, sessions, tape
+from functions.market import corrections, halts, metrics, partials, reference, sessions, tape
 from functions.market.clocks import in_time
+from functions.market.listings import check_toplists, parse_toplists
 from functions.market.outliers import forget
 from functions.market.running import shifted
 from functions.market.state import STATE
-from functions.market.toplists import LISTS, METRICS, ranked
 from functions.rules import check_rules, compile_rules
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
+CHOICES = {"hours": ("always", "us"), "outliers": ("take", "hold"), "toplists": ("rank", "none")}
 REFRESH_S = 60  # quiet markets rank this often, so that stale symbols leave
 SECOND_NS = 1_000_000_000
+ENTERS = 1  # kind of `toplists.changes`
+
+
+def check_control(body):
+    """A control body, its rules and its toplists checked; raises ValueError."""
+    return check_toplists(check_rules(body))
+
+
+def check_settings(settings):
+    """Refuse settings that mean nothing; raises ValueError saying what is expected."""
+    sessions.check_setup(settings)
+    for name, words in CHOICES.items():
+        if settings[name] not in words:
+            raise ValueError(f"{name}: expected {' or '.join(words)}, found {settings[name]!r}")
+
 
 scanner = function(
     "scanner",
@@ -38,12 +54,15 @@ scanner = function(
         "rules": "text",
         "rules_version": "text",
         "ranked": "text",  # "no" = prints came since the last ranking
+        **partials.STATE,
+        "in.*": "u1",  # per toplist: 1 = the symbol is in it
     },
     # us: a rule with calculated_during `all` is silent while the market is closed (20:00-04:00 in
     # New York, weekends); always: it fires at any time, which suits symbols that trade around the clock.
     # watch: metrics kept ready although no rule names them, separated by blanks; * = all of them.
     # closures, markets: dates without trading and further exchanges, see functions/market/sessions.py
     # breaker_symbol: the partition of this symbol raises the one alert of a market-wide breaker
+    # toplists: rank, or none where nobody reads them.
     # outliers: take, or hold a print far from the market until another confirms it or a second passed.
     settings={
         "hours": "always",
@@ -52,11 +71,13 @@ scanner = function(
         "closures": "",
         "markets": "",
         "breaker_symbol": "SPY",
+        "toplists": "rank",
     },
     version=2,
     carry="clean",
-    accepts={"control": check_rules, "ask.metrics": metrics.listed},
-    checks=sessions.check_setup,
+    accepts={"control": check_control, "ask.metrics": metrics.listed},
+    checks=check_settings,
+    by_minute=lambda settings: settings["outliers"] == "take",
 )
 
 
@@ -71,6 +92,7 @@ def change_rules(control, state):
                 del state[f"armed.{name}"]
                 del state[f"fired.{name}"]
         state["rules"], state["rules_version"] = body, str(version)
+        state["ranked"] = "no"
 
 
 def know_calendars(state, settings):
@@ -270,37 +292,31 @@ def as_columns(alerts):
 @scanner.on("ticks.clock")
 def rank(clock, state, settings):
     know_calendars(state, settings)
+    halts.keep_windows(state)
     tape.tick(state, clock)
     halts.resume_due(state, clock)
+    if settings["toplists"] == "none":
+        return None
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"
     if not state.rows:
         return None
+    lists = parse_toplists(state["rules"])
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
-    if not len(row):
-        return None
     events = metrics.at_clock(state, clock, row)
-    values = metrics.compute(METRICS, state, events)
-    names, places, ranks = [], [], []
-    symbols = np.array([state.symbols[one] for one in row.tolist()])
-    for name, (metric, is_falling) in LISTS.items():
-        best = ranked(values[metric], symbols, is_falling)
-        names += [name] * len(best)
-        places.append(best)
-        ranks.append(np.arange(1, len(best) + 1))
-    place = np.concatenate(places)
-    if not len(place):
+    values = metrics.compute(partials.wanted(lists), state, events)
+    best = partials.best_of(state, lists, values, row)
+    if best is None:
         return None
-    chosen = [values[LISTS[name][0]][one] for name, one in zip(names, place.tolist(), strict=True)]
-    return {
-        "toplists.partial": {
-            "row": row[place],
-            "list": names,
-            "ts_ns": np.full(len(place), clock),
-            "value": chosen,
-            "price": events.price[place],
-            "volume": events["volume_daily"][place],
-            "rank": np.concatenate(ranks),
-        }
-    }
+    size = len(best["row"])
+    best["ts_ns"], best["price"] = np.full(size, clock), state["last"][best["row"]]
+    best["configured"] = np.full(size, int(state["rules_version"] or 0))
+    return {"toplists.partial": best}
+
+
+@scanner.on("toplists.changes")
+def change_members(changes, state):
+    for name in dict.fromkeys(changes["list"].tolist()):
+        here = changes["list"] == name
+        state[f"in.{name}"][changes["row"][here]] = changes["kind"][here] == ENTERS

@@ -16,7 +16,7 @@ from runtime.frames import Frame, texts
 from runtime.loader import ChainPlan, Plan
 from runtime.shapes import alert_shapes
 from runtime.subjects import Subjects
-from runtime.tables import write_parquet
+from runtime.tables import make_folder, write_parquet, write_text
 
 INPUT = "MARKET"
 KEPT = ("bars.final", "indicators", "alerts.filtered")
@@ -56,8 +56,10 @@ def run_backtest(
     """
     first = [chain for chain in plan.chains if chain.stream == INPUT]
     later = [chain for chain in plan.chains if chain.stream != INPUT]
-    chains = {chain.name: Chain(chain, subjects, 0) for chain in first}
-    followers = {chain.name: (chain, Chain(chain, subjects, None)) for chain in later}
+    chains = {chain.name: Chain(chain, subjects, 0, is_published=False) for chain in first}
+    followers = {
+        chain.name: (chain, Chain(chain, subjects, None, is_published=False)) for chain in later
+    }
     result = Result()
     if rules:
         control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
@@ -85,29 +87,37 @@ def _feed(
         outputs = chains[plan.name].run_frame(base, frame)
         result.note(outputs)
         for output in outputs:
-            _follow(output, followers, result)
+            for back in _follow(output, followers, result):
+                _feed(first, chains, followers, back.base, _again(back), result)
 
 
 def _follow(
     output: Output, followers: Mapping[str, tuple[ChainPlan, Chain]], result: Result
-) -> None:
+) -> list[Output]:
+    """Hand an output to who follows its stream; what comes of it for the first chains."""
+    found: list[Output] = []
     if output.frame is None or output.part:
-        return
+        return found
     for plan, chain in followers.values():
         if output.base in plan.inputs:
-            copy = Frame(
-                {name: column for name, column in output.frame.columns.items() if name != "row"},
-                output.frame.symbols,
-                output.frame.index,
-                output.frame.source,
-                output.frame.sequence,
-            )
-            result.note(chain.run_frame(output.base, copy))
+            said = chain.run_frame(output.base, _again(output))
+            result.note(said)
+            found += said
+    return found
+
+
+def _again(output: Output) -> Frame:
+    """What was said, as a frame that others may read."""
+    frame = output.frame
+    if frame is None:
+        raise BacktestError(f"nothing was said on {output.base}")
+    columns = {name: column for name, column in frame.columns.items() if name != "row"}
+    return Frame(columns, frame.symbols, frame.index, frame.source, frame.sequence)
 
 
 def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[str, int]:
-    """Write bars.parquet, indicators.parquet and alerts.jsonl; returns the rows of each."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write bars.parquet, indicators.parquet and alerts.jsonl; returns the rows of each. Raises TableError."""
+    make_folder(directory)
     rows = {}
     for base, file in (("bars.final", "bars.parquet"), ("indicators", "indicators.parquet")):
         columns = _newest(result.frames.get(base, []), subjects, base)
@@ -117,7 +127,7 @@ def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[st
         alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
     ]
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
-    (directory / "alerts.jsonl").write_text(text, encoding="utf-8")
+    write_text(directory / "alerts.jsonl", text)
     rows["alerts.jsonl"] = len(alerts)
     return rows
 

@@ -35,6 +35,7 @@ WRONG_LAST = 10071
 ONE_IN_FLIGHT = 10164
 FULL_CODES = frozenset({10077, 10023, 10047})  # stream, server or account has no room
 REQUEST_S = 2.0
+BUSY_S = 0.1  # a timer that comes later than this says that our own event loop stood still
 RETRY_S = (0.05, 0.2, 0.5, 1.0)  # then every second
 GROUP = "owner"
 PULL_MESSAGES = 256
@@ -255,6 +256,7 @@ class Bus:
     ) -> Message:
         """Ask; raises NobodyThere, Silence or Closed."""
         self._refuse_oversize(subject, data, headers)
+        asked = time.monotonic()
         try:
             answer = await self._connection.request(
                 subject, data, timeout=timeout_s, headers=dict(headers) if headers else None
@@ -264,7 +266,11 @@ class Bus:
         except nats.errors.ConnectionClosedError as error:
             raise Closed("the connection to NATS is closed") from error
         except (nats.errors.Error, TimeoutError) as error:
-            raise Silence(f"no answer on {subject} within {timeout_s:g} s") from error
+            late_s = time.monotonic() - asked - timeout_s
+            whose = f"; this process was busy itself, its timer came {late_s:.1f} s late"
+            raise Silence(
+                f"no answer on {subject} within {timeout_s:g} s{whose if late_s > BUSY_S else ''}"
+            ) from error
         return _message(answer)
 
     def _refuse_oversize(

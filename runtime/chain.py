@@ -13,7 +13,7 @@ raised anything else   state undone, again with back-off; dead letter after `tri
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from runtime.frames import (
 from runtime.loader import CLOCK, ChainPlan, Hosted
 from runtime.snapshots import Snapshot, pack, pack_symbols, unpack, unpack_symbols
 from runtime.state import Rows, Stored, Table, carried, schema_of, shapes_of
-from runtime.subjects import Column, Subjects
+from runtime.subjects import Column, Subjects, partition_of
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
 SYMBOLS = "symbols"
@@ -75,8 +75,14 @@ class Chain:
     """The functions of a chain with their state in one partition."""
 
     def __init__(
-        self, plan: ChainPlan, subjects: Subjects, partition: int | None, tries_max: int = 3
+        self,
+        plan: ChainPlan,
+        subjects: Subjects,
+        partition: int | None,
+        tries_max: int = 3,
+        is_published: bool = True,
     ) -> None:
+        """`is_published`: else outputs are frames only, without the bytes of their messages."""
         self.plan = plan
         self.partition = partition
         self.counts = Counts()
@@ -84,6 +90,7 @@ class Chain:
         self.clock_ns = 0
         self._subjects = subjects
         self._tries_max = tries_max
+        self._is_published = is_published
         self._rows = Rows()
         self._tables = self._fresh_tables()
         self._outputs: list[Output] = []
@@ -276,12 +283,27 @@ class Chain:
             raise TypeError(f"{function}: symbols for {base} differ in number from the columns")
 
     def _say(self, base: str, frame: Frame) -> Frame:
-        subject = self._subjects.wire(base, self.partition)
         is_core = self._subjects.subjects[base].core
         self.counts.events_out += len(frame)
-        for data in encode_parts(frame, self._subjects.record_of(base)):
-            self._append(subject, data, base, frame, is_core)
+        if not self._is_published:
+            self._append(self._subjects.wire(base, self.partition), b"", base, frame, is_core)
+            return frame
+        for partition, part in self._shares(base, frame):
+            subject = self._subjects.wire(base, partition)
+            for data in encode_parts(part, self._subjects.record_of(base)):
+                self._append(subject, data, base, frame, is_core)
         return frame
+
+    def _shares(self, base: str, frame: Frame) -> Iterator[tuple[int | None, Frame]]:
+        """The frame by partition: a chain over all partitions writes each symbol to its own."""
+        is_spread = self._subjects.subjects[base].partitioned and self.partition is None
+        if not is_spread or frame.symbols is None:
+            yield self.partition, frame
+            return
+        owners = [partition_of(symbol, self._subjects.partitions) for symbol in frame.symbols]
+        owner = np.array(owners, dtype=np.int64)[frame.index]
+        for partition in np.unique(owner).tolist():
+            yield partition, frame[owner == partition]
 
     def _append(
         self, subject: str, data: bytes, base: str, frame: Frame | None, is_core: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ from runtime.subjects import Subjects, SubjectsError, load_subjects
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
+NS_LEAST, NS_MOST = 10**17, 92 * 10**17  # 1973 and 2261; less is seconds, milliseconds or a year
+NS_DIGITS = re.compile(r"\.(\d{7,9})(?!\d)")
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -635,7 +638,7 @@ def backtest(
     """Run the live functions over recorded trades: bars, indicators and alerts into a directory."""
     from runtime.backtest import BacktestError, run_backtest, write_result
     from runtime.providers import ProviderError, backtest_events
-    from runtime.tables import TableError
+    from runtime.tables import TableError, make_folder
 
     found, subjects = settings_and_subjects()
     plan = plan_of(found, subjects)
@@ -645,6 +648,7 @@ def backtest(
     started = time.monotonic()
     known = [[Path(one) for one in several] for several in (daily, reference)]
     try:
+        make_folder(Path(out))  # rather now than after all the work
         events = backtest_events(list(files), _progress(as_json), *known)
         result = run_backtest(plan, subjects, events, rules)
         rows = write_result(result, subjects, Path(out))
@@ -696,7 +700,7 @@ def metrics(
     """Values of metrics as of event times, from recorded trades or minute bars."""
     from runtime.metrics import Asked, MetricsError, values_at, write_values
     from runtime.providers import ProviderError
-    from runtime.tables import TableError
+    from runtime.tables import TableError, check_writable
 
     found, subjects = settings_and_subjects()
     plan = plan_of(found, subjects)
@@ -704,16 +708,20 @@ def metrics(
         fail("\n".join(map(str, plan.faults)))
     is_whole = is_list and names == "all"
     table, answering = _metric_table(plan, "" if is_whole else names)
-    plan = plan_of(found, subjects, {answering: {"watch": "*"}})
     if is_list:
         _show_metrics(table, markdown, as_json)
         return
+    watch = "*" if names == "all" else " ".join(str(row["name"]) for row in table)
+    plan = plan_of(found, subjects, {answering: {"watch": watch, "toplists": "none"}})
     if times is None or out is None or bool(trades) == bool(bars):
         fail("expected --at TIME, --out FILE and either --trades FILE or --bars FILE; or --list")
     at_ns = sorted({_time_ns(text.strip()) for text in times.split(",") if text.strip()})
+    if not at_ns:
+        fail("--at: expected at least one time, such as 2018-01-02T15:30:00Z")
     files = [[Path(one) for one in several] for several in (trades, bars, daily, reference)]
     started = time.monotonic()
     try:
+        check_writable(Path(out))  # rather now than after all the work
         asked = Asked([str(row["name"]) for row in table], at_ns, *files)
         values = values_at(plan, subjects, asked, _progress(as_json))
         write_values(Path(out), values)
@@ -756,15 +764,23 @@ def _show_metrics(table: list[dict[str, Any]], markdown: bool, as_json: bool) ->
 
 
 def _time_ns(text: str) -> int:
-    if text.isdigit():
+    """A time as ns; ends the command where it is none, or lies outside what ns of 64 bits can say."""
+    expected = "expected nanoseconds or an ISO time such as 2018-01-02T15:30:00Z"
+    if text.isdecimal():
+        if not NS_LEAST <= int(text) <= NS_MOST:
+            fail(f"--at {text}: {expected}; as nanoseconds this is no time from 1973 to 2261")
         return int(text)
+    digits = NS_DIGITS.search(text)  # more than datetime knows
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        fail(f"--at {text}: expected nanoseconds or an ISO time such as 2018-01-02T15:30:00Z")
+        fail(f"--at {text}: {expected}")
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * 1_000_000_000 + moment.microsecond * 1_000
+    whole = int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000
+    found = whole + (int(digits[1].ljust(9, "0")) if digits else moment.microsecond * 1_000)
+    if abs(found) > NS_MOST:
+        fail(f"--at {text}: expected a year from 1678 to 2261")
+    return found
 
 
 def _progress(is_quiet: bool) -> Callable[[int, int], None]:

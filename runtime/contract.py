@@ -90,6 +90,7 @@ class Declaration:
     accepts: Mapping[str, Callable[[str], str]]
     checks: Callable[[Mapping[str, Any]], None] | None = None
     at_once: int = 1
+    by_minute: Callable[[Mapping[str, Any]], bool] | None = None
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
 
@@ -136,6 +137,7 @@ def function(
     accepts: Mapping[str, Callable[[str], str]] | None = None,
     checks: Callable[[Mapping[str, Any]], None] | None = None,
     at_once: int = 1,
+    by_minute: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -151,6 +153,9 @@ def function(
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
     checks    called with all settings at load; a ValueError refuses the function
     at_once   of a sink: frames that one replica works on side by side, which makes it a courier
+    by_minute called with all settings: whether clock events within a minute change nothing that is
+              answered later, while trades come in order of time and nothing else comes. Where every
+              function says so `jetscan metrics` feeds one clock event a minute
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -164,6 +169,7 @@ def function(
         accepts=dict(accepts or {}),
         checks=checks,
         at_once=at_once,
+        by_minute=by_minute,
         reads_declared=_names(reads),
     )
 

@@ -233,7 +233,7 @@ class PartitionHost:
         for base in self.plan.writes:
             stream = self._subjects.subjects[base].stream
             if stream:
-                found.append((stream, self._subjects.wire(base, self.unit[1])))
+                found += [(stream, one) for one in self._subjects.outputs(base, self.unit[1])]
         names = dict.fromkeys([self.plan.name, *(one.name for one in self.plan.functions)])
         ending = "all" if self.unit[1] is None else str(self.unit[1])
         return found + [("DEAD", f"dead.{name}.{ending}") for name in names]

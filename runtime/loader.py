@@ -98,6 +98,15 @@ class ChainPlan:
     def version(self) -> str:
         return _digest(*(f"{hosted.name}:{hosted.version}" for hosted in self.functions))
 
+    @property
+    def is_by_minute(self) -> bool:
+        """Whether every function that knows event time says that only whole minutes of it matter."""
+        return all(
+            one.declaration.by_minute is not None and one.declaration.by_minute(one.settings)
+            for one in self.functions
+            if any(b.subject == CLOCK or "clock" in b.arguments for b in one.declaration.bindings)
+        )
+
     def wire_inputs(self, subjects: Subjects, partition: int | None) -> list[str]:
         """The subjects a consumer of this chain filters on."""
         ending = "*" if partition is None else str(partition)

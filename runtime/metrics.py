@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from runtime import telemetry
 from runtime.chain import Chain
 from runtime.frames import Array, Frame, texts
 from runtime.loader import Plan
@@ -19,10 +20,14 @@ from runtime.providers.history import by_time, known_in_time
 from runtime.subjects import Subjects
 from runtime.tables import read_bars, write_parquet
 
+log = telemetry.get_logger(__name__)
+
 ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
+PRINTS_OF_BAR = 5
+NEVER_NS = 1 << 63
 NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
 
 
@@ -49,15 +54,17 @@ def values_at(
     chain = next((c for c in plan.chains if ASK in c.inputs), None)
     if chain is None:
         raise MetricsError(f"no function reads {ASK}; see jetscan functions")
-    walk = _Walk(Chain(chain, subjects, 0), asked)
+    walk = _Walk(Chain(chain, subjects, 0, is_published=False), asked)
+    total, batches = _batches(asked, MINUTE_NS if chain.is_by_minute else SECOND_NS)
     done = 0
-    for batch in _batches(asked):
-        done += len(batch)
+    for batch in batches:
         walk.feed(batch)
-        progress(done, done)
+        done += len(batch) if batch.kind == "trades" else 0
+        progress(done, total)
         if walk.is_done:
             break
     walk.finish()
+    progress(total, total)
     return walk.columns()
 
 
@@ -70,7 +77,7 @@ class _Walk:
         self._left = sorted(asked.at_ns)
         known = known_in_time(asked.daily, asked.reference)
         self._known = [(when, one.base, frame_of(one, "metrics")) for when, one in known]
-        self._clock_ns, self._has_news = 0, False
+        self._clock_ns, self._has_news, self._is_begun = 0, False, False
         self._found: dict[str, list[Any]] = {"symbol": [], "ts_ns": [], "name": [], "value": []}
 
     @property
@@ -101,8 +108,8 @@ class _Walk:
     def _reach(self, until_ns: int) -> None:
         """Everything known, and everything asked, before a time."""
         while self._left or self._known:
-            told = self._known[0][0] if self._known else 1 << 62
-            at = self._left[0] if self._left else 1 << 62
+            told = self._known[0][0] if self._known else NEVER_NS
+            at = self._left[0] if self._left else NEVER_NS
             if min(told, at) > until_ns:
                 return
             if told <= at:
@@ -136,6 +143,8 @@ class _Walk:
             self._run(CLOCK, Frame({"ts_ns": np.array([ts_ns])}, source="metrics"))
 
     def _ask(self, at_ns: int) -> None:
+        if not self._is_begun:
+            return  # nothing was known yet, in whatever year that was
         self._clock(at_ns)
         for start in range(0, len(self._names), NAMES_AT_ONCE):
             names = texts([" ".join(self._names[start : start + NAMES_AT_ONCE])])
@@ -145,12 +154,15 @@ class _Walk:
                         column.append(output.frame[name])
 
     def _run(self, base: str, frame: Frame) -> Any:
+        self._is_begun = True
         outputs = self._chain.run_frame(base, frame)
         for output in outputs:
             if output.base == "dead":
                 letter = msgpack.unpackb(output.data)
+                log.debug("function failed", function=letter["function"], trace=letter["trace"])
                 raise MetricsError(
-                    f"{letter['function']} failed: {letter['reason']}\n{letter['trace']}"
+                    f"{letter['function']} failed at {base} of {_said(int(frame['ts_ns'][-1]))}: "
+                    f"{letter['reason']} (JETSCAN_LOG_LEVEL=debug shows where)"
                 )
         return outputs
 
@@ -164,20 +176,26 @@ class _Walk:
         }
 
 
-def _batches(asked: Asked) -> Iterator[Batch]:
+def _said(ts_ns: int) -> str:
+    return f"{np.datetime64(ts_ns, 'ns')}Z"
+
+
+def _batches(asked: Asked, step_ns: int) -> tuple[int, Iterator[Batch]]:
+    """How many prints the files hold, and these with their clock events."""
     if asked.trades:
-        yield from FileProvider(asked.trades).batches()
-    elif asked.bars:
-        yield from clocked(_prints_of(asked.bars))
+        provider = FileProvider(asked.trades)
+        return provider.trades, provider.batches(step_ns=step_ns)
+    parts = [read_bars(path) for path in asked.bars]
+    total = PRINTS_OF_BAR * sum(len(part["symbol"]) for part in parts)
+    return total, clocked(_prints_of(parts), step_ns=step_ns)
 
 
-def _prints_of(paths: list[Path]) -> Iterator[Batch]:
+def _prints_of(parts: list[dict[str, Any]]) -> Iterator[Batch]:
     """Each minute bar as five prints at the end of its minute: open, two extremes, volume, close.
 
     The extremes may set high and low only; the volume is one print at the bar's VWAP, or its typical
     price, that stands for the bar's number of trades.
     """
-    parts = [read_bars(path) for path in paths]
     symbols = [symbol for part in parts for symbol in part["symbol"]]
     columns = {
         name: np.concatenate([part[name] for part in parts])
@@ -203,13 +221,13 @@ def _prints_of_minute(bars: dict[str, Array], symbols: list[str], index: Array) 
     counts = [nothing, nothing, nothing, count, nothing]
     ends = bars["ts_ns"] // MINUTE_NS * MINUTE_NS + MINUTE_NS
     columns = {
-        "ts_ns": np.concatenate([ends - 5 + k for k in range(5)]),
+        "ts_ns": np.concatenate([ends - PRINTS_OF_BAR + k for k in range(PRINTS_OF_BAR)]),
         "price": np.concatenate(prices),
         "size": np.concatenate(sizes),
         "upd": np.repeat(np.array(flags, dtype=np.uint8), len(o)),
         "count": np.concatenate(counts).astype(np.int64),
     }
-    return Batch("trades", columns, symbols, np.tile(index, 5))
+    return Batch("trades", columns, symbols, np.tile(index, PRINTS_OF_BAR))
 
 
 def write_values(path: Path, values: dict[str, Any]) -> None:

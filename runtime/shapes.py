@@ -53,11 +53,13 @@ def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
 
 
 def rank_shapes(frame: Frame) -> dict[str, list[dict[str, Any]]]:
-    """The rankings of a `toplists.updated` frame, by list, in rank order."""
-    lists: dict[str, list[dict[str, Any]]] = {}
+    """The rankings of a `toplists.updated` frame, by list, in rank order; rank 0 = shown no more."""
+    lists: dict[str, list[dict[str, Any]]] = {str(name): [] for name in frame["list"]}
     symbols = frame["symbol"]
     for row in np.argsort(frame["rank"], kind="stable").tolist():
-        lists.setdefault(str(frame["list"][row]), []).append(
+        if not frame["rank"][row]:
+            continue
+        lists[str(frame["list"][row])].append(
             {
                 "symbol": str(symbols[row]),
                 "rank": int(frame["rank"][row]),

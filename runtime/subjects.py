@@ -170,6 +170,12 @@ class Subjects(_Strict):
         """The subject on the wire: `ticks.trades` of partition 3 is `ticks.trades.3`."""
         return f"{base}.{partition}" if self.subjects[base].partitioned else base
 
+    def outputs(self, base: str, partition: int | None) -> list[str]:
+        """What a chain in a partition, or (None) over all of them, publishes a base subject on."""
+        if partition is None and self.subjects[base].partitioned:
+            return [self.wire(base, one) for one in range(self.partitions)]
+        return [self.wire(base, partition)]
+
     def base_of(self, wire: str) -> tuple[str, int | None, str | None]:
         """(base subject, partition, symbol of a raw event) of a subject on the wire.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +145,78 @@ def _refuse(path: Path, name: str, wrong: Any, expected: str) -> None:
         )
 
 
+# -- writing
+
+
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
     """Write columns of equal length; the file appears whole or not at all. Raises TableError."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as unfinished:
         pl.DataFrame(dict(columns)).write_parquet(unfinished, compression="zstd")
-        unfinished.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text; the file appears whole or not at all. Raises TableError."""
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Before long work: raises TableError where a file could not be written at its end."""
+    with contextlib.suppress(_Tried), whole(path) as unfinished:
+        unfinished.touch()
+        raise _Tried
+
+
+class _Tried(Exception):
+    """Nothing is wrong, and nothing is to be left."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, that files can be written to. Raises TableError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TableError(f"{folder}: cannot be made: {_what_to_do(folder, error)}") from error
+    check_writable(folder / "_")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes `path` once it is whole; nothing is left of what failed. Raises TableError."""
+    target = Path(os.path.realpath(path))  # a link stays one
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.exists() and not target.is_file():  # /dev/null is not to be replaced
+            raise OSError(errno.EISDIR, "no file")
+        yield unfinished
+        unfinished.replace(target)
     except (OSError, pl.exceptions.PolarsError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise TableError(f"{path}: cannot be written: {error}") from error
+        raise TableError(f"{path}: cannot be written: {_what_to_do(path, error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _what_to_do(path: Path, error: Exception) -> str:
+    """Why a file was not written, and the way out."""
+    code = getattr(error, "errno", None)
+    told = re.search(r"os error (\d+)", str(error))  # how polars says it
+    code = int(told[1]) if code is None and told else code
+    ways = {
+        errno.ENOENT: f"{path.parent} takes no files; write elsewhere"
+        if path.parent.exists()
+        else f"there is no folder {path.parent}; make it first",
+        errno.ENOTDIR: f"{path.parent} is no folder; name a file in one",
+        errno.EISDIR: "it is there and no file; name another",
+        errno.ENOSPC: f"the disk of {path.parent} is full; free some space or write elsewhere",
+        errno.EDQUOT: f"the quota of {path.parent} is used up; free some space or write elsewhere",
+        errno.EFBIG: "it would be larger than this process may write (ulimit -f); write elsewhere",
+        errno.EROFS: f"{path.parent} is read-only; write elsewhere",
+        **dict.fromkeys(
+            (errno.EACCES, errno.EPERM), f"no permission to write in {path.parent}; write elsewhere"
+        ),
+    }
+    return ways.get(code or 0, str(error).splitlines()[0])
 
 
 def read_bars(path: Path) -> dict[str, Any]:
@@ -168,6 +234,8 @@ def read_bars(path: Path) -> dict[str, Any]:
         raise TableError(
             f"{path}: column {', '.join(missing)} is missing; expected {', '.join(needed)}"
         )
+    if table.height == 0:
+        raise TableError(f"{path}: holds no bars")
     table = table.sort("ts_ns", maintain_order=True)
     columns: dict[str, Any] = {
         "symbol": _cast(path, table, "symbol", pl.String).to_list(),
@@ -194,6 +262,7 @@ def _midnights(path: Path, dates: pl.Series) -> pl.Series:
         days = dates.str.to_date("%Y-%m-%d") if dates.dtype == pl.String else dates.cast(pl.Date)
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{path}: column date: expected dates such as 2026-01-05") from error
+    _refuse(path, "date", days.is_null().to_numpy(), "a date such as 2026-01-05")
     return days.cast(pl.Int64) * 86_400_000_000_000
 
 
@@ -206,6 +275,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     table = _read(path)
     if "symbol" not in table.columns:
         raise TableError(f"{path}: column symbol is missing; found {', '.join(table.columns)}")
+    if table.height == 0:
+        raise TableError(f"{path}: holds no facts")
     if not {"name", "value"} <= set(table.columns):
         facts = [name for name in table.columns if name not in ("symbol", "ts_ns")]
         if not facts:
@@ -219,11 +290,10 @@ def read_facts(path: Path) -> dict[str, Any]:
         ]
         table = pl.concat(parts)
     table = table.drop_nulls("value")
-    when = (
-        table["ts_ns"].cast(pl.Int64).to_numpy()
-        if "ts_ns" in table.columns
-        else np.zeros(table.height)
-    )
+    when = np.zeros(table.height)
+    if "ts_ns" in table.columns:
+        told = table.select(pl.col("ts_ns").fill_null(0))  # no time: known always
+        when = _cast(path, told, "ts_ns", pl.Int64).to_numpy()
     return {
         "symbol": _cast(path, table, "symbol", pl.String).to_list(),
         "name": [_fact_name(name) for name in _cast(path, table, "name", pl.String).to_list()],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import telemetry
-from runtime.bus import Bus, BusError, Closed, Listener, Message, Silence
+from runtime.bus import Bus, BusError, Closed, Listener, Message, NobodyThere, Silence
 from runtime.chain import Output
 from runtime.config import Settings
 from runtime.couriers import CourierHost
@@ -293,6 +293,13 @@ class Worker:
             log.warning("fenced by a newer owner", unit=str(error))
         except Closed:
             raise
+        except (
+            Silence,
+            NobodyThere,
+        ) as error:  # no fault of the code: it is taken and loaded again
+            self._failed_at[unit] = time.monotonic()
+            log.warning("unit waits for NATS", unit=unit_key(unit), reason=str(error))
+            is_released = True
         except Exception as error:  # one unit's trouble is not the others'
             self._failed_at[unit] = time.monotonic()
             self.faults.refused[unit_key(unit)] = f"{type(error).__name__}: {error}"

@@ -141,6 +141,9 @@ def _adjust(state: Any, one: Corrected) -> None:
     if one.minute == state["minute"][one.row]:
         _adjust_running(state, one, volume, notional, count)
     take_from_minute(state, one.row, one.minute, -volume, -notional, -count)
+    _set_barless(state, one)
+    if one.minute < int(state["closed_to"] or 0):  # a minute without a bar has no revision
+        tape.fill_in(state, row, np.array([one.minute]))
     if not is_today:
         return
     if market != sessions.CRYPTO and one.minute != state["minute"][one.row]:
@@ -164,6 +167,15 @@ def take_from_minute(
     for name, value in zip(windows.SUMS, (volume, notional, count), strict=True):
         state.put(f"ring_{name}", at, max(float(state[f"ring_{name}"][at]) - value, 0.0))
     state["windows_minute"][row] = 0  # what is folded of it is folded again
+
+
+def _set_barless(state: Any, one: Corrected) -> None:
+    """High and low of a minute without a bar: no revision will put them right."""
+    newest, slot = int(state["clean_to"][one.row]), one.minute % PRICES
+    is_kept = newest - PRICES < one.minute <= newest
+    if is_kept and one.is_exact and not state["ring_open"][one.row, slot] > 0:
+        state.put("ring_high", (one.row, slot), one.high if one.high > 0 else 0.0)
+        state.put("ring_low", (one.row, slot), one.low if one.low > 0 else np.inf)
 
 
 def _add(state: Any, name: str, row: int, value: float) -> None:
@@ -255,7 +267,10 @@ def _adjust_close(state: Any, one: Corrected, moment: sessions.Moment) -> None:
 
 
 def _adjust_open(state: Any, one: Corrected, moment: sessions.Moment, market: int) -> None:
-    """The first price of its session, if the print had set it."""
+    """The first price of its session, if the print had set it.
+
+    Where a late print made a bar in a minute before it, that bar may be the open's: the open stays.
+    """
     row = one.row
     opened = moment.open_ns // MINUTE_NS
     if moment.session == sessions.MARKET:
@@ -302,7 +317,7 @@ def _adjust_extremes(state: Any, one: Corrected, moment: sessions.Moment, market
     if market == sessions.US:
         if one.minute != state["minute"][row]:
             _adjust_half_hour(state, one, moment)
-        tape.recompute_extremes(state, rows)
+        tape.recompute_extremes(state, rows, moment)
         return
     for up, down in names:
         first_ns = moment.start_ns if up == "ext_high" else moment.open_ns

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import sessions
+from functions.market import sessions, windows
 from functions.market.running import Runs, fold, runs_of, shifted
 from functions.market.tape import filled_forward
 
@@ -175,6 +175,27 @@ def suspended(state: Any, row: Array, minute: Array) -> Array:
     began = np.maximum(state["halted_ns"][row] - 1, 0) // sessions.MINUTE_NS
     stands = (state["halted_ns"][row] > 0) & (began < minute)
     return np.where(stands, np.maximum(state["minute"][row], began), minute)
+
+
+def window_ns(state: Any, events: Any) -> Array:
+    """The time that windows end with at each event: in a halt its beginning, however long it lasts.
+
+    Where something was printed in the halt it is the end of that minute.
+    """
+    if not events.is_clock:
+        return np.asarray(events.ts_ns)
+    began_ns = events.of(state, "halted_ns")
+    is_printed = events.minute > (began_ns - 1) // sessions.MINUTE_NS
+    printed_ns = np.where(is_printed, (events.minute + 1) * sessions.MINUTE_NS, 0)
+    stands_ns = np.minimum(events.ts_ns, np.maximum(began_ns, printed_ns))
+    return np.where(began_ns > 0, stands_ns, events.ts_ns)
+
+
+def keep_windows(state: Any) -> None:
+    """Have the windows of halted symbols ready before the minutes they are made of are forgotten."""
+    row = np.flatnonzero((state["halted_ns"] > 0) & (state["clean_to"] > 0))
+    if len(row):
+        windows.refresh(state, row, suspended(state, row, state["clean_to"][row]))
 
 
 # -- price bands

@@ -483,7 +483,8 @@ def _mean_candles(s: Any, m: Moments, name: str, n: int) -> Array:
 def _relative_volume(name: str) -> Metric:
     def relative(s: Any, m: Moments) -> Array:
         tf_ns = MINUTES_OF[name] * MINUTE_NS
-        elapsed = np.minimum(m.ts_ns - _bucket(s, m, MINUTES_OF[name]) * MINUTE_NS, tf_ns)
+        lasted = halts.window_ns(s, m) - _bucket(s, m, MINUTES_OF[name]) * MINUTE_NS
+        elapsed = np.minimum(lasted, tf_ns)
         forecast = _candle_volume(s, m, name) * tf_ns / _positive(elapsed)
         return 100.0 * forecast / _positive(_mean_candles(s, m, name, 10))
 
@@ -665,7 +666,7 @@ def _price_60s_ago(s: Any, m: Moments) -> Array:
     """The newest price at or before 60 s before the event: a search in the ring of price changes."""
 
     def make() -> Array:
-        target = m.ts_ns - MINUTE_NS
+        target = halts.window_ns(s, m) - MINUTE_NS
         count = m.of(s, "changes")
         low, high = np.maximum(count - CHANGES, 0) - 1, count - 1
         for _ in range(CHANGES.bit_length()):

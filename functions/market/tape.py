@@ -362,7 +362,7 @@ def _flows(state: Any, segments: Runs, newest: Array, live: dict[str, Array]) ->
     windows.keep_flows(state, segments.rows, minute, sums)
     over = minute < int(state["closed_to"] or 0)
     if over.any():  # a quiet symbol's print that came late
-        _fill_in(state, segments.rows[over], minute[over])
+        fill_in(state, segments.rows[over], minute[over])
 
 
 def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str, Array]) -> None:
@@ -370,10 +370,10 @@ def _late(state: Any, row: Array, minute: Array, is_late: Array, sums: dict[str,
     place = np.flatnonzero(is_late)
     row, minute = row[place], minute[place]
     windows.add_late(state, row, minute, {name: values[place] for name, values in sums.items()})
-    _fill_in(state, row, minute)
+    fill_in(state, row, minute)
 
 
-def _fill_in(state: Any, row: Array, minute: Array) -> None:
+def fill_in(state: Any, row: Array, minute: Array) -> None:
     """Minutes that are over changed: the day's volume by minute, highs and lows, and closed candles."""
     for one in np.unique(minute).tolist():
         rows = np.unique(row[minute == one])
@@ -394,7 +394,7 @@ def _late_extremes(state: Any, row: Array, minute: Array, price: Array, place: A
         high = low = price[one : one + 1]
         windows.keep_extremes(state, own, at, high, low)
         if int(at[0]) < int(state["closed_to"] or 0):
-            _fill_in(state, own, at)
+            fill_in(state, own, at)
 
 
 def _sessions(
@@ -600,9 +600,10 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     roll(state, row, where)
     is_late = _keep_minute(state, bars, place, row, minute)
     candle = {name: bars[name][place] for name in series.CANDLE}
+    closes = _is_newer(state, "1m", row, minute)
     series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
     # Who computes them hears of a bar before we do: its indicators are there already.
-    machines.at_close(state, "1m", row[state["indicators_minute"][row] == minute])
+    machines.at_close(state, "1m", row[closes & (state["indicators_minute"][row] == minute)])
     if is_late.any():
         _rebuild(state, row[is_late], minute)
     _keep_day(state, row, minute, is_late)
@@ -700,8 +701,16 @@ def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
             candle = {one: values[minutes][place] for one, values in folds.items()}
             candle["close"] = close[place]
             candle["volume"] = volume[minutes][place] if minutes in flows else np.zeros(len(place))
+            is_first = _is_newer(state, name, row, end - minutes)
             series.put_candles(state, SERIES[name], row, np.full(len(row), end - minutes), candle)
-            machines.at_close(state, name, row)
+            machines.at_close(state, name, row[is_first])
+
+
+def _is_newer(state: Any, name: str, row: Array, start: int) -> Array:
+    """Whether a candle that began with a minute closes now: one made again, or late, arms nothing."""
+    kept = SERIES[name]
+    newest = series.last_of(state, kept, row)
+    return (newest < 0) | (series.at(state, kept, "start", row, newest) < start)
 
 
 def _candles_over(state: Any, minute: int) -> None:
@@ -738,7 +747,7 @@ def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
             since = minute - moment.start_ns // MINUTE_NS
             _keep_half_hour(state, rows, since // HALF_HOUR, high, low)
             if late.any():
-                _again_half_hour(state, rows[late], minute, since)
+                _again_half_hour(state, rows[late], minute, moment)
         raise_extremes(state, rows, high, low, minute, code)
         if moment.session == sessions.MARKET:
             opened = moment.open_ns // MINUTE_NS
@@ -753,8 +762,9 @@ def _keep_half_hour(state: Any, row: Array, half: int, high: Array, low: Array) 
     state.put("half_low", (row, half), np.where(known_low > 0, np.minimum(known_low, low), low))
 
 
-def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
+def _again_half_hour(state: Any, row: Array, minute: int, moment: sessions.Moment) -> None:
     """The half hour of a bar that changed: a correction may have taken its high or low away."""
+    since = minute - moment.start_ns // MINUTE_NS
     half, first = since // HALF_HOUR, minute - since % HALF_HOUR
     end = min(first + HALF_HOUR, int(state["clean_to"][row].min()) + 1)
     high = windows.fold_back(state, row, end, "high", {end - first})[end - first]
@@ -764,7 +774,7 @@ def _again_half_hour(state: Any, row: Array, minute: int, since: int) -> None:
     state.put("half_low", (row, half), np.where(np.isfinite(low), low, 0.0))
     changed = row[(before_high > high) | (before_low < low)]
     if len(changed):
-        recompute_extremes(state, changed)
+        recompute_extremes(state, changed, moment)
 
 
 def raise_extremes(
@@ -781,9 +791,13 @@ def raise_extremes(
         state[down][row] = np.where(known > 0, np.minimum(known, low), low)
 
 
-def recompute_extremes(state: Any, row: Array) -> None:
-    """Highs and lows of the day from its half hours and the running minute."""
-    for names, halves in ((("day_high", "day_low"), slice(11, 24)), (("ext_high", "ext_low"), slice(0, 34))):  # fmt: skip
+def recompute_extremes(state: Any, row: Array, moment: sessions.Moment) -> None:
+    """Highs and lows of the day of a moment from its half hours and the running minute."""
+    half_ns = HALF_HOUR * MINUTE_NS
+    opened, closed = (
+        (one - moment.start_ns) // half_ns for one in (moment.open_ns, moment.close_ns)
+    )
+    for names, halves in ((("day_high", "day_low"), slice(opened, closed)), (("ext_high", "ext_low"), slice(0, 34))):  # fmt: skip
         high = state["half_high"][row, halves].max(axis=1)
         lows = state["half_low"][row, halves]
         low = np.where(lows > 0, lows, np.inf).min(axis=1)

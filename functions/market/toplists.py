@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-LENGTH = 50
+LENGTH = 50  # ranks shown
+KEPT = 60  # a member leaves when it falls below this rank: at the edge, two would change places for ever
 FALLING, RISING = True, False
 
 # id -> (metric, highest first).

@@ -86,35 +86,53 @@ def clocks_between(before_ns: int, until_ns: int) -> Array:
     return np.concatenate([seconds, minutes, rest.astype(np.int64)])
 
 
-def clocked(trades: Iterable[Batch], after_ns: int = 0) -> Iterator[Batch]:
+def ticks_between(before_ns: int, until_ns: int, step_ns: int, fine_until_ns: int) -> Array:
+    """Of `clocks_between` those up to `fine_until_ns`, and after it those at whole steps."""
+    if step_ns == SECOND_NS:
+        return clocks_between(before_ns, until_ns)
+    fine = clocks_between(before_ns, min(until_ns, fine_until_ns))
+    first = max(before_ns, fine_until_ns) // step_ns * step_ns + step_ns
+    return np.concatenate([fine, np.arange(first, until_ns + 1, step_ns, dtype=np.int64)])
+
+
+def clocked(
+    trades: Iterable[Batch], after_ns: int = 0, step_ns: int = SECOND_NS
+) -> Iterator[Batch]:
     """Cut batches at whole seconds of event time and put the clock events between them.
 
     A clock event for second s comes after every earlier-arrived trade, before the first trade whose
     time is at or past s. Trades that are older than the clock stay where they arrived, and so do those
     whose time lies ahead of their receipt (column `recv_ns`, see `runtime.providers.clocks`).
+
+    With a `step_ns` of a minute only the clock events at whole minutes come, but all of them for a
+    minute and more after what is no trade: see `by_minute` of `runtime.function`.
     """
+    fine_until_ns = 0
     clock_ns = after_ns // SECOND_NS * SECOND_NS if after_ns else 0
     newest_ns = after_ns
     watermark = Watermark(after_ns)
     for batch in trades:
         times = _event_times(batch, newest_ns, watermark)
         seconds = times // SECOND_NS * SECOND_NS
+        if batch.kind != "trades":
+            fine_until_ns = (int(times[-1]) // MINUTE_NS + 2) * MINUTE_NS
         if not clock_ns:
             clock_ns = int(seconds[0])
             yield clock_batch(np.array([clock_ns], dtype=np.int64))
+        seconds = np.where(times < fine_until_ns, seconds, times // step_ns * step_ns)
         cuts = np.flatnonzero(np.diff(seconds, prepend=max(clock_ns, 0)) > 0)
         start = 0
         for cut in cuts.tolist():
             if cut > start:
                 yield _part(batch, start, cut)
             start = cut
-            yield clock_batch(clocks_between(clock_ns, int(seconds[cut])))
+            yield clock_batch(ticks_between(clock_ns, int(seconds[cut]), step_ns, fine_until_ns))
             clock_ns = int(seconds[cut])
         yield _part(batch, start, len(batch))
         newest_ns = int(times[-1])
     if clock_ns:
         end_ns = (newest_ns // MINUTE_NS + 1) * MINUTE_NS + END_NS
-        yield clock_batch(clocks_between(clock_ns, end_ns))
+        yield clock_batch(ticks_between(clock_ns, end_ns, step_ns, fine_until_ns))
 
 
 def _event_times(batch: Batch, newest_ns: int, watermark: Watermark) -> Array:

@@ -18,7 +18,14 @@ import numpy as np
 
 from runtime import telemetry
 from runtime.frames import Array
-from runtime.providers import Batch, ProviderError, clocked, speed_of, take_parameters
+from runtime.providers import (
+    SECOND_NS,
+    Batch,
+    ProviderError,
+    clocked,
+    speed_of,
+    take_parameters,
+)
 from runtime.providers.conditions import ODD_LOTS, flags_of
 from runtime.providers.symbols import normal_table
 from runtime.tables import CORRECTED, TableError, read_trades
@@ -100,10 +107,13 @@ class FileProvider:
         """How many trades the files hold."""
         return len(self._index)
 
-    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
-        """Trades and corrections with their clock events; after `after_ns` only those at or past it."""
+    def batches(self, after_ns: int = 0, step_ns: int = SECOND_NS) -> Iterator[Batch]:
+        """Trades and corrections with their clock events; after `after_ns` only those at or past it.
+
+        `step_ns` of a minute leaves out clock events within minutes, see `runtime.providers.clocked`.
+        """
         start = int(np.searchsorted(self._columns["ts_ns"], after_ns)) if after_ns else 0
-        return clocked(self._events(start, after_ns), after_ns)
+        return clocked(self._events(start, after_ns), after_ns, step_ns)
 
     def _events(self, start: int, after_ns: int) -> Iterator[Batch]:
         """Trades, and each correction after the trades up to its time."""

@@ -36,7 +36,9 @@ def day_of(*moment: int) -> int:
 
 @cache
 def planned(settings: str) -> ChainPlan:
-    plan = load_plan(ROOT / "functions", SUBJECTS, {"scanner": json.loads(settings)})
+    told = json.loads(settings)
+    shared = {name: told[name] for name in ("closures", "markets") if name in told}
+    plan = load_plan(ROOT / "functions", SUBJECTS, {"scanner": told, "bars": shared})
     assert plan.faults == ()
     return next(chain for chain in plan.chains if chain.stream == "MARKET")
 

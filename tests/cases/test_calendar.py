@@ -362,3 +362,30 @@ def test_every_day_of_the_years_to_come_lies_in_one_day_of_each_market() -> None
             calendar.day[place],
             sum(ts_ns >= b for b in bounds),
         )
+
+
+def test_case_45_bars_know_the_days_of_another_exchange() -> None:
+    exchange = Exchange(markets=XETRA)
+    exchange.trade("SAP.DE", at(2026, 3, 12, 15, 0, zone="Europe/Berlin"), 150.0)
+    evening = at(2026, 3, 12, 22, 30, zone="Europe/Berlin")  # its next day, still today in New York
+    exchange.trade("SAP.DE", evening, 151.0, upd=32 | 4 | 1).clock(evening + MINUTE_NS)
+    assert [bar["close"] for bar in exchange.bars] == [150.0, 151.0]
+
+
+def test_case_44_bars_know_the_closures_that_are_added() -> None:
+    exchange = Exchange(closures="2026-11-24").trade("A", at(2026, 11, 23, 21, 0), 9.0)
+    late = at(2026, 11, 24, 21, 0)  # of the 25th, as are the evening before and all of the 24th
+    exchange.trade("A", late, 10.0, upd=32 | 4 | 1).clock(late + MINUTE_NS)
+    assert [bar["close"] for bar in exchange.bars] == [9.0]
+
+
+def test_case_43_a_cancel_on_a_half_day_leaves_the_evening_out_of_the_days_high() -> None:
+    exchange = Exchange().trade("A", at(2026, 11, 27, 10, 0), 10.0)
+    wrong = at(2026, 11, 27, 10, 1)
+    exchange.trade("A", wrong, 30.0).trade("A", at(2026, 11, 27, 12, 59), 11.0)
+    exchange.trade("A", at(2026, 11, 27, 14, 0), 20.0).clock(at(2026, 11, 27, 14, 1))
+    exchange.send(
+        "ticks.corrections", ["A"], ts_ns=[wrong], price=[30.0], size=[100.0], new_price=[np.nan], new_size=[0.0]
+    )  # fmt: skip
+    exchange.clock(at(2026, 11, 27, 14, 2))
+    assert [exchange.state(name, "A") for name in ("day_high", "ext_high")] == [11.0, 20.0]

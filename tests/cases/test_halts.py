@@ -179,6 +179,28 @@ def test_case_38_windows_stand_still_in_a_halt() -> None:
     assert exchange.ask("A", "volume_5m") == 0
 
 
+def test_case_38_a_forecast_stands_still_in_a_halt() -> None:
+    names = ("relative_volume_1m", "relative_volume_5m", "running_up_60s")
+    exchange = Exchange()
+    for minute in range(60):
+        exchange.trade("A", OPEN + minute * MINUTE_NS, 9.0 + minute / 100)
+    halted_ns = OPEN + 59 * MINUTE_NS + 20 * SECOND_NS
+    exchange.clock(halted_ns)
+    before = exchange.ask("A", *names)
+    exchange.status("A", halted_ns)
+    exchange.clock(*(halted_ns + k * SECOND_NS for k in (1, 39, 60, 600)))
+    assert exchange.ask("A", *names) == before == {"relative_volume_1m": 300.0, "relative_volume_5m": pytest.approx(115.384615), "running_up_60s": 0.01}  # fmt: skip
+
+
+def test_case_38_windows_outlast_the_minutes_they_were_made_of() -> None:
+    names = ("volume_15m", "volume_60m", "range_15m")
+    halted_ns = TEN + 10 * MINUTE_NS  # so long after its last print that no list asks for it
+    before = traded().clock(halted_ns).ask("A", *names)
+    exchange = traded().clock(halted_ns).status("A", halted_ns)
+    assert exchange.clock(halted_ns + 70 * MINUTE_NS).ask("A", *names) == before
+    assert before == {"volume_15m": 500.0, "volume_60m": 1000.0, "range_15m": 0.04}
+
+
 # -- 39
 
 

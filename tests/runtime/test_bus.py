@@ -6,11 +6,22 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from runtime.bus import ApiError, Bus, BusError, Closed, LostPlace, NobodyThere, Refused
+from runtime.bus import (
+    ApiError,
+    Bus,
+    BusError,
+    Closed,
+    LostPlace,
+    Message,
+    NobodyThere,
+    Refused,
+    Silence,
+)
 from runtime.embedded import EmbeddedError, EmbeddedNats
 from runtime.provision import provision
 from runtime.subjects import Subjects, parse_subjects
@@ -175,3 +186,17 @@ async def test_one_data_directory_has_one_server_and_other_directories_have_thei
         contextlib.suppress(FileNotFoundError),
     ):
         await EmbeddedNats.start(tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize(("blocked_s", "is_ours"), [(0.0, False), (0.8, True)])
+async def test_a_silence_says_whether_this_process_was_busy_itself(
+    nats: Nats, blocked_s: float, is_ours: bool
+) -> None:
+    def mute(_: Message) -> None:
+        time.sleep(blocked_s)  # as a function that computes does
+
+    listener = await nats.bus.listen("mute", mute)
+    with pytest.raises(Silence) as silence:
+        await nats.bus.request("mute", b"", 0.3)
+    assert ("busy itself" in str(silence.value)) == is_ours
+    await listener.stop()

@@ -26,7 +26,7 @@ def test_the_hash_is_fnv1a_of_32_bits() -> None:
         ("input: ALERTS", "input: NONE", "chains.alerts.input", "found 'NONE'"),
         ("ticks.quotes.*, ", "", "subjects.ticks.quotes", "does not capture ticks.quotes.0"),
         ("{type: i8, unit: \"\", meaning: newest version wins}", "{type: i8}", "records.control.version", "Field required"),
-        ("    rank: {type", "    row: {type", "records.toplists.row", "the frame itself uses this name"),
+        ("    rank: {type", "    row: {type", "records.partials.row", "the frame itself uses this name"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_line_and_key(before: str, after: str, key: str, says: str) -> None:

@@ -11,7 +11,7 @@ from runtime.providers.labelled import truth_of
 from runtime.providers.labelled.dirt import arrivals
 from runtime.providers.labelled.market import Columns, Market, make_market
 from runtime.providers.labelled.truth import Truth
-from runtime.tables import write_parquet
+from runtime.tables import make_folder, write_parquet
 
 
 def write_market(folder: Path, seed: int, dirt: str) -> dict[str, int]:
@@ -23,6 +23,7 @@ def write_market(folder: Path, seed: int, dirt: str) -> dict[str, int]:
 
     Raises TableError where a file cannot be written.
     """
+    make_folder(folder)
     market = make_market(seed)
     told = arrivals(market.trades, dirt, seed)
     files = {
@@ -34,7 +35,6 @@ def write_market(folder: Path, seed: int, dirt: str) -> dict[str, int]:
         "reference": _named(market, market.reference),
         "truth": _rows(truth_of(market)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, columns in files.items():
         write_parquet(folder / f"{name}.parquet", columns)
     return {name: len(columns["ts_ns"]) for name, columns in files.items()}
