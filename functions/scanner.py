@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import corrections, halts, metrics, reference, sessions, tape
+from functions.market import closed, corrections, halts, metrics, reference, sessions, tape
 from functions.market.clocks import in_time
 from functions.market.outliers import forget
 from functions.market.running import shifted
@@ -133,7 +133,7 @@ def add_facts(facts, state, settings):
 @scanner.on("bars.final")
 def add_bars(bars, state, settings):
     know_calendars(state, settings)
-    tape.add_bars(state, bars)
+    closed.add_bars(state, bars)
 
 
 @scanner.on("bars.corrected")
