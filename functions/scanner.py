@@ -117,9 +117,10 @@ def breaker_alert(state, symbol, level, ts_ns):
 
 
 @scanner.on("ticks.daily")
-def add_days(days, state, settings):
+def add_days(days, state, settings, clock):
     know_calendars(state, settings)
     tape.know_markets(state, days["row"])
+    closed.end_past(state, np.unique(days["row"]), clock)
     reference.add_days(state, days)
 
 
@@ -128,6 +129,13 @@ def add_facts(facts, state, settings):
     know_calendars(state, settings)
     tape.know_markets(state, facts["row"])
     reference.add_facts(state, facts)
+
+
+@scanner.on("ticks.minutes")
+def add_minutes(minutes, state, settings):
+    """Minutes of the past, from files."""
+    know_calendars(state, settings)
+    closed.add_minutes(state, minutes)
 
 
 @scanner.on("bars.final")

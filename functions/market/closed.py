@@ -50,6 +50,21 @@ def add_bars(state: Any, bars: Any) -> None:
         _add_minute(state, bars, first[::-1][only], int(minute[first[0]]))
 
 
+def add_minutes(state: Any, minutes: Any) -> None:
+    """Bars of the past, from files: of symbols without prints, after the newest that is known."""
+    row, minute = minutes["row"], minutes["ts_ns"] // MINUTE_NS
+    is_news = (state["flows_from"][row] == 0) & (minute > state["clean_to"][row])
+    if is_news.any():
+        add_bars(state, minutes[is_news])
+
+
+def end_past(state: Any, row: Array, clock_ns: int) -> None:
+    """Symbols that came as bars of the past: with the day the clock has reached, theirs are over."""
+    row = row[(state["day"][row] > 0) & (state["flows_from"][row] == 0)]
+    if clock_ns and len(row):
+        tape.roll(state, row, sessions.moments(clock_ns, state["setup"]))
+
+
 def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     row = bars["row"][place]
     where = sessions.moments(minute * MINUTE_NS, state["setup"])

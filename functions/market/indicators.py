@@ -86,6 +86,15 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
     return {name: values[order] for name, values in columns.items()}
 
 
+def add_minutes(state: Any, minutes: Any) -> None:
+    """Bars of the past, from files: those after the newest that is known; nothing is said of them."""
+    row, minute = minutes["row"], minutes["ts_ns"] // MINUTE_NS
+    newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
+    is_news = (state["bar_n"][row] == 0) | (minute > newest)
+    if is_news.any():
+        add_bars(state, minutes[is_news])
+
+
 def add_factors(state: Any, row: Array, factor: Array, day: Array) -> None:
     """Splits with the dates they come with: they wait for the first bar after them, and count once."""
     for one, value, date in zip(row.tolist(), factor.tolist(), day.tolist(), strict=True):
