@@ -3,7 +3,7 @@
 from functions.market.indicators import STATE, add_bars, add_daily_factors, add_facts, add_minutes
 from runtime import function
 
-indicators = function("indicators", writes="indicators", state=STATE, version=3, carry="clean")
+indicators = function("indicators", writes="indicators", state=STATE, version=4, carry="clean")
 
 
 @indicators.on("bars.final")
