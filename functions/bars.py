@@ -33,6 +33,12 @@ bars = function(
 )
 
 
+@bars.remembers("bars.final")
+def know_again(bars, state):
+    candles.remember(state, bars)
+    np.maximum.at(state["priced_ns"], bars["row"], bars["ts_ns"])
+
+
 @bars.on("ticks.trades")
 def add(trades, state, settings, clock):
     taken, order, gone, said = repairs.sift(state, prints.prints_of(in_time(trades, clock)))

@@ -12,7 +12,16 @@ from uuid import UUID
 
 import numpy as np
 
-from functions.market import corrections, halts, metrics, partials, reference, sessions, tape
+from functions.market import (
+    closed,
+    corrections,
+    halts,
+    metrics,
+    partials,
+    reference,
+    sessions,
+    tape,
+)
 from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, parse_toplists
 from functions.market.outliers import forget
@@ -139,9 +148,10 @@ def breaker_alert(state, symbol, level, ts_ns):
 
 
 @scanner.on("ticks.daily")
-def add_days(days, state, settings):
+def add_days(days, state, settings, clock):
     know_calendars(state, settings)
     tape.know_markets(state, days["row"])
+    closed.end_past(state, np.unique(days["row"]), clock)
     reference.add_days(state, days)
 
 
@@ -152,10 +162,17 @@ def add_facts(facts, state, settings):
     reference.add_facts(state, facts)
 
 
+@scanner.on("ticks.minutes")
+def add_minutes(minutes, state, settings):
+    """Minutes of the past, from files."""
+    know_calendars(state, settings)
+    closed.add_minutes(state, minutes)
+
+
 @scanner.on("bars.final")
 def add_bars(bars, state, settings):
     know_calendars(state, settings)
-    tape.add_bars(state, bars)
+    closed.add_bars(state, bars)
 
 
 @scanner.on("bars.corrected")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,8 @@ class Chain:
         self._parts: dict[str, int] = {}
         self._position = 0
         self._saved_blocks: list[Any] | None = None  # of the newest snapshot
+        self.begun = self._with_state()  # functions whose state did not come from a snapshot
+        self._is_silent = False
         self._readers: dict[str, list[Reader]] = {}
         for hosted in plan.functions:
             for binding in hosted.declaration.bindings:
@@ -283,6 +286,8 @@ class Chain:
             raise TypeError(f"{function}: symbols for {base} differ in number from the columns")
 
     def _say(self, base: str, frame: Frame) -> Frame:
+        if self._is_silent:
+            return frame
         is_core = self._subjects.subjects[base].core
         self.counts.events_out += len(frame)
         if not self._is_published:
@@ -394,11 +399,18 @@ class Chain:
         }
         return snapshot
 
+    def _with_state(self) -> frozenset[str]:
+        return frozenset(one.name for one in self.plan.functions if one.declaration.state)
+
     def restore(self, meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
-        """Take over a saved state; raises StateChanged or ValueError and then is as it was."""
+        """Take over a saved state; raises StateChanged or ValueError and then is as it was.
+
+        `begun` names the functions of which nothing was saved, or nothing is carried over.
+        """
         columns = unpack(meta, blobs)
         rows = Rows(unpack_symbols(columns.pop(SYMBOLS)))
         tables = {}
+        begun = set(self._with_state())
         for hosted in self.plan.functions:
             table = tables[hosted.name] = Table(rows, shapes_of(hosted.declaration))
             saved = meta["functions"].get(hosted.name)
@@ -409,9 +421,70 @@ class Chain:
                     for name, values in columns.items()
                     if name.startswith(prefix)
                 }
-                table.load(carried(hosted.declaration, saved["schema"], own))
+                loaded = carried(hosted.declaration, saved["schema"], own)
+                table.load(loaded)
+                begun -= {hosted.name} if loaded else set()
         self._rows, self._tables, self._saved_blocks = rows, tables, None
         self.clock_ns = meta["clock_ns"]
+        self.begun = frozenset(begun)
+
+    # -- state from what was said
+
+    @property
+    def rebuilt_from(self) -> tuple[str, ...]:
+        """Subjects that tell functions without saved state what came before their first input."""
+        told = dict.fromkeys(
+            base for base in self.plan.writes if self._subjects.subjects[base].rebuilds
+        )
+        return tuple(base for base in told if self._listeners(base))
+
+    def _listeners(self, base: str) -> bool:
+        """Whether a function without saved state reads a subject, said it, or rests on who reads it."""
+        names = {reader.hosted.name for reader in self._readers.get(base, ())}
+        names |= {one.hosted.name for one in self._recollectors(base)}
+        written = {
+            further
+            for reader in self._readers.get(base, ())
+            for further in reader.hosted.writes
+            if further != base
+        }
+        return bool(names & self.begun) or any(map(self._listeners, sorted(written)))
+
+    def _recollectors(self, base: str) -> list[Reader]:
+        return [
+            Reader(hosted, binding, binding.arguments)
+            for hosted in self.plan.functions
+            for binding in hosted.declaration.recollections
+            if binding.subject == base
+        ]
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[None]:
+        """Within it `recall` may be called; functions whose state was saved have it again afterwards."""
+        saved = self._tables
+        fresh = self._fresh_tables()
+        self._tables = {name: saved[name] if name in self.begun else fresh[name] for name in saved}
+        self._is_silent = True
+        try:
+            yield
+        finally:
+            self._tables, self._is_silent = saved, False
+            self._outputs, self._parts = [], {}
+
+    def recall(self, base: str, data: bytes) -> int:
+        """Hand over what the chain once said on a subject; how many handlers gave it up.
+
+        It goes to those who said it and remember, and to those who read it, whose answers go on to
+        further readers and are not said.
+        """
+        self._outputs, self._parts = [], {}
+        frame = decode(data, self._subjects.record_of(base), None, self.clock_ns)
+        self._rows.bind(frame)
+        for one in self._recollectors(base):
+            if one.hosted.name in self.begun:
+                _run_through(self._call(one, base, frame))
+        _run_through(self._hand_over(base, frame))
+        return len(self._outputs)
 
 
 def newest_of(frames: Iterable[Frame], subjects: Subjects, base: str) -> Frame | None:
@@ -431,6 +504,11 @@ def _finished(step: Generator[float, None, list[Output]]) -> list[Output]:
             next(step)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+def _run_through(step: Generator[float, None, Any]) -> None:
+    for _ in step:
+        pass  # what failed is tried again at once
 
 
 def _cast(function: str, base: str, name: str, values: Any, column: Column) -> Any:

@@ -130,8 +130,9 @@ Command = Callable[..., Any]
 
 
 def known_options(command: Command) -> Command:
-    """Add --daily and --reference: what is known of symbols beside their ticks."""
+    """Add --daily, --reference and --minutes: what is known of symbols beside their ticks."""
     for name, text in (
+        ("--minutes", "Minute bars of the past, oldest file first; may be repeated."),
         ("--reference", "Facts by symbol, splits, renames; may be repeated."),
         ("--daily", "Daily bars of days before; may be repeated."),
     ):
@@ -533,13 +534,17 @@ def users_channel(user: str, name: str, channel: Any) -> None:
 @click.option("--resume", "is_resuming", is_flag=True, help="Continue a file after the last clock.")
 @known_options
 def ingest(
-    urls: tuple[str, ...], is_resuming: bool, daily: tuple[str, ...], reference: tuple[str, ...]
+    urls: tuple[str, ...],
+    is_resuming: bool,
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    minutes: tuple[str, ...],
 ) -> None:
     """Feed market data: sim://?symbols=1000&seed=7, file:///trades.parquet?speed=max ..."""
     from runtime.ingest import run_ingest
 
     found, subjects = settings_and_subjects()
-    files = [[Path(one) for one in several] for several in (daily, reference)]
+    files = [[Path(one) for one in several] for several in (daily, reference, minutes)]
     run(run_ingest(found, subjects, nats_url(found), list(urls), is_resuming, *files))
 
 
@@ -598,12 +603,18 @@ def _accepts(plan: Plan) -> dict[str, Callable[[str], str]]:
 @click.option("--feed", default="sim://?symbols=500&seed=7&warm=10m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")
 @known_options
-def dev(feed: str, workers: int | None, daily: tuple[str, ...], reference: tuple[str, ...]) -> None:
+def dev(
+    feed: str,
+    workers: int | None,
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    minutes: tuple[str, ...],
+) -> None:
     """Everything on this machine: embedded NATS, functions, feed, gateway and page."""
     from runtime.dev import run_dev
 
     found, subjects = settings_and_subjects()
-    options = [("--daily", daily), ("--reference", reference)]
+    options = [("--daily", daily), ("--reference", reference), ("--minutes", minutes)]
     known = [word for name, files in options for file in files for word in (name, file)]
     run(run_dev(found, subjects, [feed, *known], workers or found.workers_min))
 
@@ -633,6 +644,7 @@ def backtest(
     out: str,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
+    minutes: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run the live functions over recorded trades: bars, indicators and alerts into a directory."""
@@ -646,7 +658,7 @@ def backtest(
         fail("\n".join(map(str, plan.faults)))
     rules = _rules_body(plan, rules_file)
     started = time.monotonic()
-    known = [[Path(one) for one in several] for several in (daily, reference)]
+    known = [[Path(one) for one in several] for several in (daily, reference, minutes)]
     try:
         make_folder(Path(out))  # rather now than after all the work
         events = backtest_events(list(files), _progress(as_json), *known)
@@ -690,6 +702,7 @@ def metrics(
     bars: tuple[str, ...],
     daily: tuple[str, ...],
     reference: tuple[str, ...],
+    minutes: tuple[str, ...],
     names: str,
     times: str | None,
     out: str | None,
@@ -718,7 +731,9 @@ def metrics(
     at_ns = sorted({_time_ns(text.strip()) for text in times.split(",") if text.strip()})
     if not at_ns:
         fail("--at: expected at least one time, such as 2018-01-02T15:30:00Z")
-    files = [[Path(one) for one in several] for several in (trades, bars, daily, reference)]
+    files = [
+        [Path(one) for one in several] for several in (trades, bars, daily, reference, minutes)
+    ]
     started = time.monotonic()
     try:
         check_writable(Path(out))  # rather now than after all the work

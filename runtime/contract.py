@@ -93,6 +93,7 @@ class Declaration:
     by_minute: Callable[[Mapping[str, Any]], bool] | None = None
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
+    recollections: list[Binding] = field(default_factory=list)
 
     def __call__(self, handler: Handler) -> Declaration:
         """Make `handler` the one handler of every subject in `reads`."""
@@ -112,6 +113,23 @@ class Declaration:
             if any(binding.subject == subject for binding in self.bindings):
                 raise ContractError(f"function {self.name}: {subject} already has a handler")
             self.bindings.append(Binding(subject, handler))
+            return handler
+
+        return bind
+
+    def remembers(self, subject: str) -> Callable[[Handler], Handler]:
+        """Declare the handler of what the function itself said on a subject; returns it unchanged.
+
+        It is called only where the function begins without saved state, with what a stream still has
+        of it, in order, before any input; what it answers is not said.
+        """
+        if subject not in self.writes:
+            raise ContractError(
+                f"function {self.name}: it can remember only what it writes, found {subject}"
+            )
+
+        def bind(handler: Handler) -> Handler:
+            self.recollections.append(Binding(subject, handler))
             return handler
 
         return bind

@@ -33,13 +33,13 @@ from runtime.bus import Bus, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, unit_key
-from runtime.snapshots import blobs_of, chunks_of
+from runtime.rebuild import POSITION, Position, position_of, rebuild
+from runtime.snapshots import Damaged, blobs_of, chunks_of
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 
 log = telemetry.get_logger(__name__)
 
-POSITION = "Jetscan-Position"  # <input sequence>.<part>
 EPOCH = "Jetscan-Epoch"
 TRACE = "traceparent"
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
@@ -48,7 +48,6 @@ FOREIGN_MAX = 200  # messages without a position looked through behind an output
 QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
 FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
 
-Position = tuple[int, int]
 CoreSink = Callable[[Output], Awaitable[None]]
 
 
@@ -153,6 +152,7 @@ class PartitionHost:
         self._next_plan: ChainPlan | None = None
         self._stopping = asyncio.Event()
         self._is_fenced = False
+        self._is_loaded = False
         self._suspect = Suspect()
 
     @property
@@ -185,6 +185,10 @@ class PartitionHost:
     async def run(self) -> None:
         """Load, run until drained or fenced, save. Raises Fenced, StateChanged, StreamRegressed."""
         await self.load()
+        if self._is_fenced:
+            raise Fenced(unit_key(self.unit))
+        if not self._is_loaded:
+            return  # told to stop in the middle: what was rebuilt so far is nobody's state
         while not self._stopping.is_set():
             pull = await self._open()
             try:
@@ -195,19 +199,16 @@ class PartitionHost:
             finally:
                 await pull.stop()
             await self._confirm_ownership()
-        await self.save()
+        if self._is_loaded:
+            await self.save()
 
     async def load(self) -> None:
-        """State at the snapshot's cursor, and the end of every output subject."""
-        saved = await self._read_saved()
-        if saved is not None:
-            meta, blobs, self._revision = saved
-            self._chain.restore(meta, blobs)
-            self._meta = meta
-            self.progress.position = self.progress.saved_position = meta["cursor"]
-            self.progress.clock_ns = self._chain.clock_ns
-        else:
-            self._revision = await self._kv.revision(unit_key(self.unit))
+        """State at the snapshot's cursor, and the end of every output subject.
+
+        A function of which no state was saved begins with what the chain said of the input before
+        the cursor, or, without a cursor, of the input that is gone.
+        """
+        is_saved = await self._restore()
         state = await self._bus.stream_state(self.plan.stream)
         if self.progress.position > state.last:
             raise StreamRegressed(
@@ -222,10 +223,41 @@ class PartitionHost:
                 saved=self.progress.position,
                 first=state.first,
             )
+        if not is_saved:
+            self.progress.position = max(state.first - 1, 0)
         self._said = {
             subject: await self._end_of(stream, subject) for stream, subject in self._outputs()
         }
         await self._load_suspect()
+        self._is_loaded = await self._rebuild()
+
+    async def _restore(self) -> bool:
+        """Take over the newest snapshot; False without one whose bytes are whole."""
+        try:
+            saved = await self._read_saved()
+            if saved is not None:
+                meta, blobs, self._revision = saved
+                self._chain.restore(meta, blobs)
+                self._meta = meta
+                self.progress.position = self.progress.saved_position = meta["cursor"]
+                self.progress.clock_ns = self._chain.clock_ns
+                return True
+        except Damaged as error:
+            log.error("saved state is lost", unit=unit_key(self.unit), reason=str(error))
+        self._revision = await self._kv.revision(unit_key(self.unit))
+        return False
+
+    async def _rebuild(self) -> bool:
+        """State of functions that have none, from what was said; False if told to stop meanwhile."""
+        done = await rebuild(
+            self._bus,
+            self._subjects,
+            self._chain,
+            self.progress.position,
+            lambda: not (self._stopping.is_set() or self._is_fenced),
+            unit_key(self.unit),
+        )
+        return done.is_whole
 
     def _outputs(self) -> list[tuple[str, str]]:
         """(stream, subject) of everything this partition publishes and fences."""
@@ -244,10 +276,10 @@ class PartitionHost:
         message = await self._bus.last(stream, subject)
         if message is None:
             return Said(0, saved)
-        position = _position_of(message)
+        position = position_of(message)
         if position is None:  # published by hand: look behind it
             for earlier in reversed(await self._bus.history(stream, subject, FOREIGN_MAX)):
-                position = _position_of(earlier)
+                position = position_of(earlier)
                 if position is not None:
                     break
         return Said(message.sequence, max(saved, position or saved))
@@ -265,7 +297,7 @@ class PartitionHost:
                 return meta, blobs, entry.revision
             newer = await self._kv.get(key)
             if newer is not None and newer.revision == entry.revision:
-                raise ValueError(f"{key}: a blob of the saved state is not whole")
+                raise Damaged(f"{key}: a blob of the saved state is not whole")
             entry = newer
         return None
 
@@ -441,7 +473,7 @@ class PartitionHost:
         if int(last.headers.get(EPOCH, 0)) > self.owner.epoch:
             raise Fenced(unit_key(self.unit))
         said.sequence = last.sequence
-        found = _position_of(last)
+        found = position_of(last)
         if found is not None and found >= position:
             said.position = found
             return True
@@ -526,6 +558,9 @@ class PartitionHost:
         snapshot = self._chain.snapshot("reload")
         chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
         self._chain, self.plan = chain, plan
+        if not await self._rebuild():
+            self._is_loaded = False
+            return
         self._meta = None  # other columns: write all of them at the next save
         for stream, subject in self._outputs():
             if subject not in self._said:
@@ -568,8 +603,3 @@ async def saved_cursor(bus: Bus, unit: Unit) -> int:
     """The cursor of a unit's snapshot; 0 without one."""
     entry = await bus.kv("snapshots").get(unit_key(unit))
     return int(msgpack.unpackb(entry.value)["cursor"]) if entry else 0
-
-
-def _position_of(message: Message) -> Position | None:
-    sequence, dot, part = message.headers.get(POSITION, "").partition(".")
-    return (int(sequence), int(part)) if dot and sequence.isdigit() and part.isdigit() else None

@@ -297,6 +297,7 @@ async def run_ingest(
     is_resuming: bool = False,
     daily: Sequence[Path] = (),
     reference: Sequence[Path] = (),
+    minutes: Sequence[Path] = (),
 ) -> None:
     """Publish feeds, and what files know beside them, until they end or the process is told to stop.
 
@@ -309,7 +310,7 @@ async def run_ingest(
             "one feed per process: its clock is the market's clock; start one process each"
         )
     try:
-        provider = informed(open_provider(urls[0]), list(daily), list(reference))
+        provider = informed(open_provider(urls[0]), list(daily), list(reference), minutes)
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
     bus = await Bus.connect(url, "ingest")

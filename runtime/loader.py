@@ -349,6 +349,8 @@ def _problems(hosted: Hosted, subjects: Subjects) -> Iterator[tuple[int, str]]:
         yield from _write_problems(hosted, base, subjects)
     for binding in declaration.bindings:
         yield from _binding_problems(hosted, binding, subjects)
+    for binding in declaration.recollections:
+        yield from _recollection_problems(hosted, binding, subjects)
 
 
 def _write_problems(hosted: Hosted, base: str, subjects: Subjects) -> Iterator[tuple[int, str]]:
@@ -397,6 +399,23 @@ def _binding_problems(
                     f"({', '.join(sorted(frames))}) and for {', '.join(asked)}"
                 ),
             )
+
+
+def _recollection_problems(
+    hosted: Hosted, binding: Binding, subjects: Subjects
+) -> Iterator[tuple[int, str]]:
+    line = binding.handler.__code__.co_firstlineno
+    subject = subjects.subjects.get(binding.subject)
+    if subject is None:
+        return  # said of what it writes
+    if not subject.rebuilds:
+        told = [name for name, one in subjects.subjects.items() if one.rebuilds]
+        text = f"only subjects marked `rebuilds` in subjects.yaml are kept for that: {told}"
+        yield line, f"function {hosted.name} remembers {binding.subject}; {text}"
+    unknown = set(binding.arguments) - {subject.argument, *CHAIN_ARGUMENTS}
+    if unknown:
+        allowed = ", ".join((subject.argument, *CHAIN_ARGUMENTS))
+        yield line, f"function {hosted.name} asks for {sorted(unknown)}; it may ask for {allowed}"
 
 
 # -- planning

@@ -17,6 +17,7 @@ from runtime.loader import Plan
 from runtime.providers import Batch, clocked, frame_of
 from runtime.providers.file import FileProvider
 from runtime.providers.history import by_time, known_in_time
+from runtime.providers.minutes import minutes_until
 from runtime.subjects import Subjects
 from runtime.tables import read_bars, write_parquet
 
@@ -45,6 +46,7 @@ class Asked:
     bars: list[Path] = field(default_factory=list)
     daily: list[Path] = field(default_factory=list)
     reference: list[Path] = field(default_factory=list)
+    minutes: list[Path] = field(default_factory=list)
 
 
 def values_at(
@@ -58,6 +60,8 @@ def values_at(
     total, batches = _batches(asked, MINUTE_NS if chain.is_by_minute else SECOND_NS)
     done = 0
     for batch in batches:
+        if not done:
+            walk.begin(asked.minutes, int(batch.times[0]))
         walk.feed(batch)
         done += len(batch) if batch.kind == "trades" else 0
         progress(done, total)
@@ -83,6 +87,13 @@ class _Walk:
     @property
     def is_done(self) -> bool:
         return not self._left
+
+    def begin(self, minutes: list[Path], until_ns: int) -> None:
+        """Minutes that are over before the first event."""
+        for batch in minutes_until(minutes, until_ns):
+            self._run(batch.base, frame_of(batch, "metrics"))
+        if minutes:
+            self._clock(until_ns // SECOND_NS * SECOND_NS)  # their day is over with it
 
     def feed(self, batch: Batch) -> None:
         times = np.maximum.accumulate(batch.times)

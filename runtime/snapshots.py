@@ -41,6 +41,10 @@ BLOBS_MIN = 4
 BLOB_BYTES_MEAN = 4 * CHUNK_BYTES
 
 
+class Damaged(ValueError):
+    """Saved bytes are missing or are not those that were saved."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A chain's state: an index, and the blob that it adds to those of the snapshot before."""
@@ -245,7 +249,7 @@ def _hash(raw: bytes | memoryview) -> bytes:
 
 
 def unpack(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[str, Any]:
-    """The columns and texts of a snapshot; raises ValueError where bytes are not those saved."""
+    """The columns and texts of a snapshot; raises ValueError where its format is another, Damaged where bytes are not those saved."""
     if meta.get("format") != FORMAT:
         raise ValueError(
             f"saved state: expected an index of format {FORMAT}, found {meta.get('format', 1)}; "
@@ -256,7 +260,7 @@ def unpack(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> dict[str, Any
     for number, (digest, blob, start, size) in enumerate(meta["blocks"]):
         raw = memoryview(blobs[blob])[start : start + size]
         if _hash(raw) != digest:
-            raise ValueError(f"snapshot {_owner_of(meta, number)}: checksum differs")
+            raise Damaged(f"snapshot {_owner_of(meta, number)}: checksum differs")
         blocks.append(raw)
     return {one["name"]: _joined(one, blocks) for one in meta["columns"]}
 

@@ -117,11 +117,14 @@ class Subject(_Strict):
     core: bool = False
     bucket: str | None = None
     partitioned: bool = True
+    rebuilds: bool = False  # tells a chain that begins without saved state what came before
 
     @model_validator(mode="after")
     def _one_carrier(self) -> Subject:
         if (self.stream is None) == (not self.core):
             raise ValueError("expected either `stream: NAME` or `core: true`")
+        if self.rebuilds and (self.core or self.written_by != "functions"):
+            raise ValueError("rebuilds: expected a subject that functions write to a stream")
         return self
 
 

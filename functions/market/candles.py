@@ -176,6 +176,40 @@ def _add_extremes(bars: Mapping[str, Array], at: Array, price: Array, size: Arra
     np.minimum.at(bars["low"], at, price)
 
 
+# -- bars that were said
+
+
+UNKNOWN = -(1 << 40)  # `begun` of a bar whose prints are gone: more than any ring of prints ago
+
+
+def remember(state: Any, bars: Any) -> None:
+    """Have bars again that were said before, as far as a bar tells: what is late revises them."""
+    minute = bars["ts_ns"] // MINUTE_NS
+    for one in np.unique(minute).tolist():
+        place = np.flatnonzero(minute == one)
+        _, last = np.unique(bars["row"][place][::-1], return_index=True)
+        _remember_minute(state, bars, place[::-1][last], one)
+
+
+def _remember_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
+    row, volume = bars["row"][place], bars["volume"][place]
+    is_old = minute <= state["newest"][row] - SLOTS
+    fresh = row[~is_old & (state["start"][row, minute % SLOTS] != minute)]
+    flat = {name: state[name].reshape(-1) for name in SLOT}
+    spread = np.full(len(fresh), minute)
+    _begin_slots(state, flat, fresh, spread, np.full(len(fresh), UNKNOWN))
+    told = {name: bars[name][place] for name in ("open", "high", "low", "close", "count")}
+    with np.errstate(invalid="ignore"):
+        told["notional"] = np.where(volume > 0, bars["vwap"][place] * volume, 0.0)
+    told |= {"volume": volume, "revision": bars["revision"][place] + 1}
+    told["start"] = np.full(len(row), minute)
+    told["begun"] = np.full(len(row), UNKNOWN)
+    told["unsaid"] = np.zeros(len(row), dtype=np.uint8)
+    for kind, width, mine in (("", SLOTS, ~is_old), ("old_", OLD, is_old)):
+        for name, values in told.items():
+            put(state, f"{kind}{name}", (row[mine], minute % width), values[mine])
+
+
 # -- saying bars
 
 

@@ -136,7 +136,8 @@ def _adjust(state: Any, one: Corrected) -> None:
     moment = sessions.moments(one.ts_ns, state["setup"])[market]
     is_today = bool(state["day"][one.row] == moment.day)
     volume, notional, count = one.gained()
-    if is_today:
+    since = int(state["flows_from"][one.row])
+    if is_today and 0 < since <= one.minute:  # else the bar that is said again tells
         _add_to_session(state, one.row, moment.session, volume, notional)
     if one.minute == state["minute"][one.row]:
         _adjust_running(state, one, volume, notional, count)

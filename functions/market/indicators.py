@@ -5,6 +5,9 @@ a bar, where a minute without trades is a gap:
 
     vwap_N          sum(price * size) / sum(size)
     volume_avg_N    mean volume of the bars
+
+A bar of the last 64 minutes that is not among the newest four is put in its place by
+`functions.market.older`, and the newest five bars are said again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.market import series
+from functions.market.older import put_older
 from functions.market.series import AFTER, REVISABLE, Series
 
 Array = NDArray[Any]
@@ -34,7 +38,7 @@ WINDOWS = {"5m": 5, "15m": 15, "1h": 60}
 BARS = Series(
     "bar",
     closes=max(SMAS) + 2 * REVISABLE,
-    spans=14 + 2 * REVISABLE,
+    spans=MINUTES + 2 * REVISABLE,  # of the oldest bar that may be revised, for the true range
     emas=EMAS,
     smas=SMAS,
     rsis=RSIS,
@@ -84,6 +88,15 @@ def add_bars(state: Any, bars: Any) -> Columns | None:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((columns["ts_ns"], columns.pop("cause")))
     return {name: values[order] for name, values in columns.items()}
+
+
+def add_minutes(state: Any, minutes: Any) -> None:
+    """Bars of the past, from files: those after the newest that is known; nothing is said of them."""
+    row, minute = minutes["row"], minutes["ts_ns"] // MINUTE_NS
+    newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
+    is_news = (state["bar_n"][row] == 0) | (minute > newest)
+    if is_news.any():
+        add_bars(state, minutes[is_news])
 
 
 def add_factors(state: Any, row: Array, factor: Array, day: Array) -> None:
@@ -143,11 +156,17 @@ def _add_round(
     """Add bars of different symbols; every part is one step of the replay."""
     _split_due(state, row, minute)
     newest = series.at(state, BARS, "start", row, state["bar_n"][row] - 1)
-    in_time = minute > newest - MINUTES
-    kept, slot = row[in_time], minute[in_time] % MINUTES
-    state.put("minutes", (kept, slot), minute[in_time])
-    state.put("volumes", (kept, slot), bars["volume"][in_time])
-    state.put("notionals", (kept, slot), notional[in_time])
+    older, behind, is_new = _older(state, row, minute)
+    _keep_windows(state, row, minute, newest, bars["volume"], notional)
+    parts: list[Columns] = []
+    if older.any():
+        candle = {name: bars[name][older] for name in series.CANDLE} | {"start": minute[older]}
+        parts = _add_older(state, cause[older], row[older], candle, behind, is_new)
+        rest = ~older
+        cause, row, minute = cause[rest], row[rest], minute[rest]
+        bars = {name: values[rest] for name, values in bars.items()}
+    if not len(row):
+        return parts
     count = state["bar_n"][row]
     said, revision = state["said"], bars["revision"]
     computed = series.put_candles(state, BARS, row, minute, bars)
@@ -155,13 +174,53 @@ def _add_round(
         place, rows, k = computed[0]
         _move_said(said, rows, k, count[place], state["bar_n"][rows])
         said[rows, k % AFTER] = np.maximum(said[rows, k % AFTER], revision[place] - 1)
-    parts = []
+    return parts + _said_again(state, cause, computed)
+
+
+def _said_again(
+    state: Any, cause: Array, computed: list[tuple[Array, Array, Array]]
+) -> list[Columns]:
+    said, parts = state["said"], []
     for place, rows, k in computed:
         said[rows, k % AFTER] += 1
         out = values_at(state, rows, k)
         out["ts_ns"] = series.at(state, BARS, "start", rows, k).astype(np.int64) * MINUTE_NS
         parts.append({"row": rows, "cause": cause[place], **out, "revision": said[rows, k % AFTER]})
     return parts
+
+
+def _keep_windows(
+    state: Any, row: Array, minute: Array, newest: Array, volume: Array, notional: Array
+) -> None:
+    """Volume and money of minutes, those of the last hour."""
+    in_time = minute > newest - MINUTES
+    kept, slot = row[in_time], minute[in_time] % MINUTES
+    state.put("minutes", (kept, slot), minute[in_time])
+    state.put("volumes", (kept, slot), volume[in_time])
+    state.put("notionals", (kept, slot), notional[in_time])
+
+
+def _older(state: Any, row: Array, minute: Array) -> tuple[Array, Array, Array]:
+    """(which bars lie behind the newest few, within the hour; how many are newer; which were never there)."""
+    count, starts = state["bar_n"][row], state["bar_start"]
+    newest = starts[row, (count - 1) % series.FEW].astype(np.int64)
+    older = (count > REVISABLE) & (minute < starts[row, (count - REVISABLE) % series.FEW])
+    older &= minute > newest - MINUTES
+    row, minute, newest = row[older], minute[older], newest[older]
+    later = minute[:, None] + np.arange(1, MINUTES)
+    is_there = state["minutes"][row[:, None], later % MINUTES] == later
+    behind = (is_there & (later <= newest[:, None])).sum(axis=1)
+    return older, behind, state["minutes"][row, minute % MINUTES] != minute
+
+
+def _add_older(
+    state: Any, cause: Array, row: Array, candle: Columns, behind: Array, is_new: Array
+) -> list[Columns]:
+    """Bars behind the newest few; the indicators of the newest few are said again."""
+    computed = put_older(state, BARS, row, behind, is_new, candle)
+    moved = row[is_new]
+    _said_move_up(state["said"], moved, state["bar_n"][moved] - 1, behind[is_new])
+    return _said_again(state, cause, computed)
 
 
 def _move_said(said: Array, row: Array, k: Array, before: Array, after: Array) -> None:
@@ -172,6 +231,14 @@ def _move_said(said: Array, row: Array, k: Array, before: Array, after: Array) -
         moves = fresh & (source >= k)
         said[row[moves], (source[moves] + 1) % AFTER] = said[row[moves], source[moves] % AFTER]
     said[row[fresh], k[fresh] % AFTER] = -1
+
+
+def _said_move_up(said: Array, row: Array, newest: Array, behind: Array) -> None:
+    """A bar came before the newest few: their revisions move up with them."""
+    before = [said[row, (newest - 1 - back) % AFTER] for back in range(AFTER)]
+    for back, revision in enumerate(before):
+        fresh = behind == back  # the bar itself was never said
+        said[row, (newest - back) % AFTER] = np.where(fresh, -1, revision)
 
 
 def values_at(state: Any, row: Array, k: Array) -> Columns:

@@ -9,7 +9,8 @@ counts once as well, so that a feed may tell all it knows at every start.
     a day before the symbol's running   a candle of daily history, replaced if told again; the newest
                                         sets the previous close
     the running day or a later one      ignored: it is not over
-    days before the first known         the history begins anew with them
+    days before the first known         the history begins anew with them; at the next clock event the
+                                        newest days that were known come after them
     a split of a day to come            waits; takes effect when that day begins, before its first print
     a split of a day that has begun     takes effect at once: on daily history and the previous close; on
                                         minutes and indicators only if nothing printed since
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from functions.market import series, sessions, windows
 from functions.market.indicators import NAMES as INDICATORS
-from functions.market.state import BAR, DAYS, PROFILE_MINUTES, SERIES
+from functions.market.state import ASIDE, BAR, DAYS, PROFILE_MINUTES, SERIES
 
 Array = NDArray[Any]
 
@@ -146,10 +147,36 @@ def keep_day(state: Any, row: Array, day: Array, candle: Any) -> None:
 
 def _begin_history(state: Any, row: Array) -> None:
     """Forget the daily candles of some rows: history that reaches further back is about to come."""
+    _set_aside(state, row)
     for name in DAILY.state:
         if not name.endswith(("_start", *series.CANDLE)):
             state[name][row] = 0
     state["split_day"][row] = 0
+
+
+def _set_aside(state: Any, row: Array) -> None:
+    """The newest candles of some rows, the oldest first, for when the history before them is told."""
+    newest = series.last_of(state, DAILY, row)
+    for place in range(ASIDE):
+        k = newest - ASIDE + 1 + place
+        start = series.at(state, DAILY, "start", row, k)
+        state["aside_day"][row, place] = np.where(k >= 0, start, 0)
+        for name in series.CANDLE:
+            state[f"aside_{name}"][row, place] = series.at(state, DAILY, name, row, k)
+
+
+def join_history(state: Any) -> None:
+    """Days that were set aside come after those told meanwhile."""
+    row = np.flatnonzero(state["aside_day"][:, -1])
+    for place in range(ASIDE if len(row) else 0):
+        day = state["aside_day"][row, place]
+        newest = series.last_of(state, DAILY, row)
+        is_next = (day > 0) & (day > series.at(state, DAILY, "start", row, newest))
+        rows = row[is_next]
+        candle = {name: state[f"aside_{name}"][rows, place] for name in series.CANDLE}
+        keep_day(state, rows, day[is_next], candle)
+        state["prev_close"][rows] = candle["close"]
+    state["aside_day"][row] = 0
 
 
 def _add_factors(state: Any, days: Any, place: Array, day: int) -> None:

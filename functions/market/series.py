@@ -15,7 +15,7 @@ G. Appel for the MACD; J. Bollinger; G. Lane for the stochastic):
 A value is absent (NaN) until there are enough candles. Candles are numbered k = 0, 1, ... by symbol;
 gaps are no candles. A recursion keeps its value after each of the last five, at `(k + 1) % 5`, so a
 candle among the last REVISABLE can be replaced or put in between, and what came after it is computed
-again. What leaves a window is taken out of it, not the whole window added again: sums carry what
+again; for older ones see `functions.market.older`. What leaves a window is taken out of it, not the whole window added again: sums carry what
 rounding took away beside them (T. J. Dekker, 1971), extremes are searched anew only where the extreme
 itself left.
 """
@@ -118,7 +118,7 @@ def put_candles(
     newest = state[f"{name}_start"][row, (count - 1) % FEW]
     if ((count == 0) | (newest < start)).all():
         k = _append(state, series, row, count, start, candle)
-        _step(state, series, row, k)
+        step(state, series, row, k)
         return [(place, row, k)]
     oldest = state[f"{name}_start"][row, (count - REVISABLE) % FEW]
     is_late = (count > REVISABLE) & (start < oldest)
@@ -131,7 +131,7 @@ def put_candles(
         state.put(f"{name}_{column}", at_k, candle[column][place])
     computed = []
     while len(row):
-        _step(state, series, row, k)
+        step(state, series, row, k)
         computed.append((place, row, k))
         more = k + 1 < state[f"{name}_n"][row]
         place, row, k = place[more], row[more], k[more] + 1
@@ -172,7 +172,7 @@ def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
     return k
 
 
-def _step(state: Any, series: Series, row: Array, k: Array) -> None:
+def step(state: Any, series: Series, row: Array, k: Array) -> None:
     """Compute the recursions at candle k of each row from what they were after candle k - 1."""
 
     def ring(name: str) -> Array:
@@ -192,7 +192,7 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
             _smooth(ring(f"gain_{n}"), before, after, k, gain, n, first=1)
             _smooth(ring(f"loss_{n}"), before, after, k, loss, n, first=1)
     if series.atr:
-        wide = _true_range(state, series, row, k, previous)
+        wide = true_range(state, series, row, k, previous)
         _smooth(ring(f"atr_{series.atr}"), before, after, k, wide, series.atr)
     if series.has_signal:
         line = ring("ema_12")[after] - ring("ema_26")[after]
@@ -207,11 +207,12 @@ def _step(state: Any, series: Series, row: Array, k: Array) -> None:
             _extreme(state, series, row, k, ring(f"highest_{n}"), "high", np.maximum, n)
             _extreme(state, series, row, k, ring(f"lowest_{n}"), "low", np.minimum, n)
     if series.stochastic:
-        _raw(state, series, row, k, close)
+        raw(state, series, row, k)
     _mean_volumes(state, series, row, k, before, after)
 
 
-def _true_range(state: Any, series: Series, row: Array, k: Array, previous: Array) -> Array:
+def true_range(state: Any, series: Series, row: Array, k: Array, previous: Array) -> Array:
+    """The true range of candle k of each row; `previous` is the close before it."""
     high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
     wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
     return np.where(k > 0, wide, high - low)
@@ -303,13 +304,15 @@ def _fold(
     return values
 
 
-def _raw(state: Any, series: Series, row: Array, k: Array, close: Array) -> None:
+def raw(state: Any, series: Series, row: Array, k: Array) -> None:
+    """The raw stochastic of candle k, from the extremes of its window."""
     n, after = series.stochastic, (row, (k + 1) % AFTER)
+    close = at(state, series, "close", row, k)
     high = state[f"{series.name}_highest_{n}"][after]
     low = state[f"{series.name}_lowest_{n}"][after]
     with np.errstate(invalid="ignore", divide="ignore"):
-        raw = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
-    state[f"{series.name}_raw"][row, (k + 1) % RAWS] = np.where(k >= n - 1, raw, np.nan)
+        found = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
+    state[f"{series.name}_raw"][row, (k + 1) % RAWS] = np.where(k >= n - 1, found, np.nan)
 
 
 # -- what a series knows at candle k of each row

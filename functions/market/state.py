@@ -5,7 +5,7 @@ from __future__ import annotations
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.outliers import STATE as OUTLIERS
 from functions.market.quotes import STATE as QUOTES
-from functions.market.series import REVISABLE, Series
+from functions.market.series import CANDLE, REVISABLE, Series
 from functions.market.windows import STATE as WINDOWS
 
 MINUTE_NS = 60_000_000_000
@@ -41,6 +41,7 @@ SERIES = {
         means=(5, 10, 20),
     ),
 }
+ASIDE = 5  # days a stream of a week's bars holds
 DAY_SPANS = (5, 10, 20, 252)  # days whose high and low are kept, today's not included
 DAY_RANGES = (63, 126, 252)  # days whose largest range is kept
 
@@ -104,6 +105,9 @@ STATE = {
     "days_from": "i8",  # date of the first candle
     **{f"days_{side}_{n}": "f8" for side in ("high", "low") for n in DAY_SPANS},
     **{f"days_range_{n}": "f8" for n in DAY_RANGES},
+    # -- daily candles that wait for the history before them, see reference
+    "aside_day": ("i8", ASIDE),
+    **{f"aside_{name}": ("f8", ASIDE) for name in CANDLE},
     # -- volume of the last days by minute
     "profile": ("f4", (DAYS + 1) * PROFILE_MINUTES, "put"),
     "profile_days": "i4",  # completed days with trades; the running one is written at this % (DAYS + 1)

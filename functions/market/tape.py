@@ -1,4 +1,4 @@
-"""Moves the scanner's state on: by prints, by closed bars, by the clock and by reference data."""
+"""Moves the scanner's state on: by prints, quotes and the clock; by closed bars see `closed`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from functions.market import (
 from functions.market.indicators import NAMES as INDICATORS
 from functions.market.running import Runs, fold, runs_from, runs_of, shifted
 from functions.market.state import (
-    BAR,
     CHANGES,
     DAYS,
     MINUTE_NS,
@@ -225,6 +224,7 @@ def add_prints(
     upd = trades.get("upd")
     where = sessions.moments(int(ts_ns[0]), state["setup"])
     runs = runs_of(row)
+    catch_up(state, _first_seen(state, runs.rows), int(ts_ns[0]) // MINUTE_NS)
     roll(state, runs.rows, where)
     market = state["market"][row] - 1
     days = np.array([one.day for one in where])[market]
@@ -275,6 +275,11 @@ def add_prints(
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
     return Prints(own, events, ts_ns[place])
+
+
+def _first_seen(state: Any, row: Array) -> Array:
+    """Rows of which bars are known and no print was seen."""
+    return row[(state["flows_from"][row] == 0) & (state["bar_minute"][row] > 0)]
 
 
 def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
@@ -377,13 +382,13 @@ def fill_in(state: Any, row: Array, minute: Array) -> None:
     """Minutes that are over changed: the day's volume by minute, highs and lows, and closed candles."""
     for one in np.unique(minute).tolist():
         rows = np.unique(row[minute == one])
-        _keep_profile(state, rows, one)
+        keep_profile(state, rows, one)
         slot = one % windows.PRICES
         is_barless = (state["ring_open"][rows, slot] == 0) & (state["ring_high"][rows, slot] > 0)
         if is_barless.any():
             mine = rows[is_barless]
-            _keep_day(state, mine, one, np.zeros(len(mine), dtype=bool))
-        _rebuild(state, rows, one)
+            keep_day(state, mine, one, np.zeros(len(mine), dtype=bool))
+        rebuild(state, rows, one)
 
 
 def _late_extremes(state: Any, row: Array, minute: Array, price: Array, place: Array) -> None:
@@ -579,44 +584,7 @@ def add_quotes(state: Any, frame: Any) -> None:
     quotes.add_quotes(state, frame, runs)
 
 
-# -- bars
-
-
-def add_bars(state: Any, bars: Any) -> None:
-    """Keep closed bars: the newest one whole, every minute of the last hours, and candles of them."""
-    row, minute = bars["row"], bars["ts_ns"] // MINUTE_NS
-    know_markets(state, row)
-    order = np.argsort(minute, kind="stable")
-    while len(order):  # minute by minute: in one minute a symbol has one bar
-        first = order[minute[order] == minute[order[0]]]
-        order = order[minute[order] != minute[order[0]]]
-        _, only = np.unique(row[first][::-1], return_index=True)  # the newest revision wins
-        _add_minute(state, bars, first[::-1][only], int(minute[first[0]]))
-
-
-def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
-    row = bars["row"][place]
-    where = sessions.moments(minute * MINUTE_NS, state["setup"])
-    roll(state, row, where)
-    is_late = _keep_minute(state, bars, place, row, minute)
-    candle = {name: bars[name][place] for name in series.CANDLE}
-    closes = _is_newer(state, "1m", row, minute)
-    series.put_candles(state, SERIES["1m"], row, np.full(len(row), minute), candle)
-    # Who computes them hears of a bar before we do: its indicators are there already.
-    machines.at_close(state, "1m", row[closes & (state["indicators_minute"][row] == minute)])
-    if is_late.any():
-        _rebuild(state, row[is_late], minute)
-    _keep_day(state, row, minute, is_late)
-    newest = state["bar_minute"][row] <= minute
-    rows, of = row[newest], place[newest]
-    state["bar_minute"][rows] = minute
-    for column, name in enumerate(BAR):
-        state.put("bar", (rows, column), bars[name][of])
-    state["vwap_closed"][rows] = session_vwap(
-        *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
-        *(state[name][rows] for name in ("notional_pre", "notional_market")),
-        np.array([one.session for one in where], dtype=np.uint8)[state["market"][rows] - 1],
-    )
+# -- candles
 
 
 def session_vwap(
@@ -628,58 +596,22 @@ def session_vwap(
     return np.where(session == sessions.CLOSED, np.nan, vwap)
 
 
-def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -> Array:
-    """A bar's prices in the rings; whether it was there before, or later minutes are over already."""
-    windows.make_room(state, row, minute)
-    closed_to = int(state["closed_to"] or 0)
-    kept = minute > state["clean_to"][row] - windows.PRICES
-    slot = minute % windows.PRICES
-    is_late = (state["ring_open"][row, slot] > 0) | (minute < closed_to)
-    rows, of = row[kept], place[kept]
-    for name in ("open", "high", "low"):
-        state.put(f"ring_{name}", (rows, slot), bars[name][of])
-    state.put("closes", (rows, slot), bars["close"][of])
-    late = is_late & kept
-    if late.any():
-        windows.carry_on(state, row[late], minute, bars["close"][place[late]], closed_to - 1)
-        state["windows_minute"][row[late]] = 0
-    since = state["flows_from"][row]
-    unseen = ((since == 0) | (minute < since)) & (minute > state["clean_to"][row] - windows.FLOWS)
-    if unseen.any():  # a day that comes as bars
-        _keep_flows_of(state, bars, place[unseen], row[unseen], minute)
-    return late
-
-
-def _keep_flows_of(state: Any, bars: Any, place: Array, row: Array, minute: int) -> None:
-    volume, slot = bars["volume"][place], minute % windows.FLOWS
-    with np.errstate(invalid="ignore"):
-        notional = np.where(volume > 0, bars["vwap"][place] * volume, 0.0)
-    for name, values in (
-        ("volume", volume),
-        ("notional", notional),
-        ("count", bars["count"][place]),
-    ):
-        state.put(f"ring_{name}", (row, slot), values)
-
-
-# -- candles
-
-
 def bucket_start(state: Any, row: Array, minute: int, minutes: int) -> Array:
     """The minute at which each row's candle of a timeframe began: counted from the market's midnight."""
     return windows.candle_starts(state, minute, minutes)[state["market"][row] - 1]
 
 
-def _rebuild(state: Any, row: Array, minute: int) -> None:
+def rebuild(state: Any, row: Array, minute: int) -> None:
     """A minute that is over changed: its candles that are closed are made again."""
-    closed_to = int(state["closed_to"] or 0)
+    # Without a clock so far, what the symbol's own later bars left behind is over.
+    closed_to = int(state["closed_to"] or 0) or state["clean_to"][row]
     for name, minutes in MINUTES_OF.items():
         if minutes == 1:
             continue
         start = bucket_start(state, row, minute, minutes)
-        for one in np.unique(start).tolist():
-            if one + minutes <= closed_to:
-                close_candles(state, {name: row[start == one]}, one + minutes)
+        is_closed = start + minutes <= closed_to
+        for one in np.unique(start[is_closed]).tolist():
+            close_candles(state, {name: row[is_closed & (start == one)]}, one + minutes)
 
 
 def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
@@ -701,12 +633,12 @@ def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
             candle = {one: values[minutes][place] for one, values in folds.items()}
             candle["close"] = close[place]
             candle["volume"] = volume[minutes][place] if minutes in flows else np.zeros(len(place))
-            is_first = _is_newer(state, name, row, end - minutes)
+            is_first = is_newer(state, name, row, end - minutes)
             series.put_candles(state, SERIES[name], row, np.full(len(row), end - minutes), candle)
             machines.at_close(state, name, row[is_first])
 
 
-def _is_newer(state: Any, name: str, row: Array, start: int) -> Array:
+def is_newer(state: Any, name: str, row: Array, start: int) -> Array:
     """Whether a candle that began with a minute closes now: one made again, or late, arms nothing."""
     kept = SERIES[name]
     newest = series.last_of(state, kept, row)
@@ -727,10 +659,44 @@ def _candles_over(state: Any, minute: int) -> None:
         close_candles(state, rows, minute)
 
 
+def catch_up(state: Any, row: Array, minute: int) -> None:
+    """Rows whose bars no clock went with: what ended between their newest bar and a minute is over."""
+    row = row[(state["bar_minute"][row] > 0) & (state["clean_to"][row] < minute)]
+    if not len(row):
+        return
+    newest = state["bar_minute"][row].copy()
+    carried = newest
+    for end, rows in sorted(_ended(state, row, newest, minute).items()):
+        mine = np.isin(row, np.concatenate(list(rows.values())))
+        windows.make_room(state, row[mine], end - 1)
+        windows.carry_between(state, row[mine], newest[mine], carried[mine], end - 1)
+        carried = np.where(mine, np.maximum(carried, end - 1), carried)
+        close_candles(state, rows, end)
+    windows.carry_between(state, row, newest, carried, minute - 1)
+
+
+def _ended(state: Any, row: Array, newest: Array, minute: int) -> dict[int, dict[str, Array]]:
+    """The candles of each row's newest bar that ended by a minute and are not closed: rows by end and timeframe."""
+    found: dict[int, dict[str, Array]] = {}
+    minutes_known, of = np.unique(newest, return_inverse=True)
+    market = state["market"][row] - 1
+    for name, minutes in MINUTES_OF.items():
+        if minutes == 1:
+            continue
+        by_market = [windows.candle_starts(state, one, minutes) for one in minutes_known.tolist()]
+        start = np.array(by_market)[of, market]
+        k = series.last_of(state, SERIES[name], row)
+        is_closed = (k >= 0) & (series.at(state, SERIES[name], "start", row, k) >= start)
+        due = ~is_closed & (start + minutes <= minute)
+        for end in np.unique(start[due]).tolist():
+            found.setdefault(end + minutes, {})[name] = row[due & (start == end)]
+    return found
+
+
 # -- the day
 
 
-def _keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
+def keep_day(state: Any, row: Array, minute: int, is_late: Array) -> None:
     """The bar's share in the day: highs and lows by half hour, opening ranges."""
     where = sessions.moments(minute * MINUTE_NS, state["setup"])
     market = state["market"][row] - 1
@@ -850,7 +816,7 @@ def _again_ranges(state: Any, row: Array, opened: int) -> None:
             _keep_ranges(state, rows, minute, minute - opened, high, low)
 
 
-def _keep_profile(state: Any, row: Array, minute: int) -> None:
+def keep_profile(state: Any, row: Array, minute: int) -> None:
     """The volume of a minute among those of its day."""
     where = sessions.moments(minute * MINUTE_NS, state["setup"])
     volume = state["ring_volume"][row, minute % windows.FLOWS]
@@ -884,18 +850,21 @@ def tick(state: Any, clock_ns: int) -> None:
     if not len(row):
         return
     outliers.release(state, clock_ns)
+    reference.join_history(state)
     know_markets(state, row)
     before, now = int(state["closed_to"] or 0), clock_ns // MINUTE_NS
     if now > before:
+        since = before or _first_print(state, now)
+        catch_up(state, row, since)
         state["closed_to"] = str(now)
-        _begin_minutes(state, row, 1 + (before or _oldest(state, now - 1)), now)
+        _begin_minutes(state, row, 1 + since, now)
     roll(state, row, sessions.moments(clock_ns, state["setup"]))
 
 
-def _oldest(state: Any, newest: int) -> int:
-    """The oldest minute of which anything is known, at the first clock event of all."""
-    minutes = np.concatenate([state["flows_from"], state["bar_minute"]])
-    return int(minutes[minutes > 0].min(initial=newest))
+def _first_print(state: Any, now: int) -> int:
+    """The minute of the first print seen, at the first clock event of all."""
+    minutes = state["flows_from"]
+    return int(minutes[minutes > 0].min(initial=now))
 
 
 def _begin_minutes(state: Any, row: Array, first: int, last: int) -> None:
@@ -909,8 +878,8 @@ def _begin_minutes(state: Any, row: Array, first: int, last: int) -> None:
         barless = (state["ring_open"][:, slot] == 0) & (state["ring_high"][:, slot] > 0)
         if barless.any():  # prints that set highs and lows only
             rows = np.flatnonzero(barless)
-            _keep_day(state, rows, minute - 1, np.zeros(len(rows), dtype=bool))
-        _keep_profile(state, row, minute - 1)
+            keep_day(state, rows, minute - 1, np.zeros(len(rows), dtype=bool))
+        keep_profile(state, row, minute - 1)
         _candles_over(state, minute)
         windows.make_room(state, row, minute)
     windows.make_room(state, row, last)

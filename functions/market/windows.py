@@ -146,6 +146,16 @@ def carry_on(state: Any, row: Array, minute: int, close: Array, last: int) -> No
         state.put("closes", (row, later % PRICES), close)
 
 
+def carry_between(state: Any, row: Array, newest: Array, carried: Array, last: int) -> None:
+    """Minutes after `carried` up to `last` have no bar: they carry the close of the `newest` bar."""
+    close = state["closes"][row, newest % PRICES].copy()
+    first = max(int(carried.min(initial=last)) + 1, last - PRICES + 1)
+    for minute in range(first, last + 1):
+        mine = carried < minute
+        price = np.where(minute - newest[mine] <= CARRIED, close[mine], 0.0)
+        state.put("closes", (row[mine], minute % PRICES), price)
+
+
 # -- the running minute
 
 

@@ -32,7 +32,7 @@ class Batch:
     neither; each of its rows is one clock event.
     """
 
-    kind: str  # trades, corrections, quotes, status, clock, daily or reference
+    kind: str  # trades, corrections, quotes, status, clock, daily, reference or minutes
     columns: dict[str, Array]
     symbols: list[str]
     index: Array | None
@@ -209,6 +209,7 @@ def backtest_events(
     progress: Callable[[int, int], None],
     daily: list[Path] | None = None,
     reference: list[Path] | None = None,
+    minutes: list[Path] | None = None,
 ) -> Iterator[tuple[str, Frame]]:
     """Trades, clock events and what is known beside them, from files, as frames in the order of a live feed."""
     from runtime.providers.file import FileProvider
@@ -216,7 +217,7 @@ def backtest_events(
 
     provider = FileProvider([Path(name) for name in files])
     done, told = 0, 0
-    for batch in informed(provider, daily or [], reference or []).batches():
+    for batch in informed(provider, daily or [], reference or [], minutes or []).batches():
         done += len(batch) if batch.kind == "trades" else 0
         if done - told > 100_000:
             told = done

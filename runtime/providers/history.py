@@ -5,6 +5,7 @@ things right after the clock event that reaches them. So whoever replays tells t
 starts again tells it all again: what is told twice counts once.
 
     told                                      known from
+    a minute bar of the past                  the feed's first clock event, see `minutes`
     a daily bar                               05:00 UTC on the day after its date
     a fact, news, earnings                    its `ts_ns`; 0: always
     `split`, dated with its day               12:00 UTC on the day before
@@ -14,7 +15,7 @@ starts again tells it all again: what is told twice counts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from runtime.frames import Array
 from runtime.providers import Batch, Provider, clock_batch
+from runtime.providers.minutes import minutes_until
 from runtime.providers.symbols import normal, normal_table
 from runtime.tables import read_bars, read_facts
 
@@ -31,7 +33,11 @@ DAY_KNOWN_NS = 29 * HOUR_NS
 SPLIT_BEFORE_NS = 12 * HOUR_NS
 RENAME_KNOWN_NS = 5 * HOUR_NS
 RENAME, ENDED = "rename:", "ended"
-KINDS = ("daily", "reference")  # may be told again: never cut off by where a feed goes on
+KINDS = (
+    "daily",
+    "reference",
+    "minutes",
+)  # may be told again: never cut off by where a feed goes on
 
 
 @dataclass(frozen=True)
@@ -157,19 +163,26 @@ def _without_renames(one: Told) -> Told | None:
 
 
 class Informed:
-    """A feed with what is known beside it, told in time."""
+    """A feed with what is known beside it, told in time; minutes of the past right after its first clock event."""
 
-    def __init__(self, feed: Provider, known: list[tuple[int, Batch]]) -> None:
+    def __init__(
+        self, feed: Provider, known: list[tuple[int, Batch]], minutes: Sequence[Path] = ()
+    ) -> None:
         self.name, self.speed, self.warm_ns = feed.name, feed.speed, feed.warm_ns
         self._feed = feed
         self._known = known
+        self._minutes = minutes
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """The feed's batches, and after each clock event what became known by then."""
-        place = 0
+        place, minutes = 0, self._minutes
         for batch in self._feed.batches(after_ns):
             start = 0
             times = batch.times
+            if batch.kind == "clock" and minutes:
+                yield clock_batch(times[:1])
+                yield from minutes_until(minutes, int(times[0]))
+                start, minutes = 1, ()
             while batch.kind == "clock" and place < len(self._known):
                 known_ns = self._known[place][0]
                 if known_ns > times[-1]:
@@ -183,7 +196,9 @@ class Informed:
                 yield clock_batch(times[start:]) if start else batch
 
 
-def informed(feed: Provider, daily: list[Path], reference: list[Path]) -> Provider:
+def informed(
+    feed: Provider, daily: list[Path], reference: list[Path], minutes: Sequence[Path] = ()
+) -> Provider:
     """The feed, with what the files know beside it. Raises TableError."""
     known = known_in_time(daily, reference)
-    return Informed(feed, known) if known else feed
+    return Informed(feed, known, minutes) if known or minutes else feed

@@ -133,7 +133,7 @@ async def published(bus: Bus, subjects: Subjects, symbol: str) -> list[tuple[str
     """(base subject, first time) of every message of a symbol's partition, in stream order."""
     partition = partition_of(symbol, subjects.partitions)
     found = []
-    for base in ("ticks.clock", "ticks.daily", "ticks.reference", "ticks.trades"):
+    for base in ("ticks.clock", "ticks.minutes", "ticks.daily", "ticks.reference", "ticks.trades"):
         for message in await bus.history("MARKET", f"{base}.{partition}", 1000):
             frame = decode(message.data, subjects.record_of(base))
             found.append((message.sequence, base, int(frame["ts_ns"][0])))
@@ -150,14 +150,20 @@ async def test_what_is_known_is_published_before_the_first_tick_and_may_come_aga
         "A,2026-01-02,9,9,9,9,1000\nA,2026-01-05,10,10,10,10,1000\nA,2026-01-06,11,11,11,11,1\n"
     )
     facts.write_text("symbol,float\nA,5000000\n")
+    minutes = tmp_path / "minutes.csv"
+    minutes.write_text(
+        f"symbol,ts_ns,open,high,low,close,volume\nA,{TEN - MINUTE_NS},9,9,9,9,5\nA,{TEN + 10 * MINUTE_NS},9,9,9,9,5\n"
+    )
     url = f"file://{trades}?speed=max"
-    files = {"daily": [daily], "reference": [facts]}
+    files = {"daily": [daily], "reference": [facts], "minutes": [minutes]}
     await run_ingest(Settings(), subjects, nats.url, [url], **files)
     told = await published(nats.bus, subjects, "A")
     first_trade = next(k for k, (base, _) in enumerate(told) if base == "ticks.trades")
     before = [base for base, _ in told[:first_trade]]
     assert before[0] == "ticks.clock"
-    assert set(before) == {"ticks.clock", "ticks.daily", "ticks.reference"}
+    assert before[1] == "ticks.minutes"
+    assert set(before) == {"ticks.clock", "ticks.minutes", "ticks.daily", "ticks.reference"}
+    assert [ts for base, ts in told if base == "ticks.minutes"] == [TEN - MINUTE_NS]
     days = [ts for base, ts in told if base == "ticks.daily"]
     assert day_of(2026, 1, 6) not in days  # that day is not over
     await run_ingest(Settings(), subjects, nats.url, [url], True, **files)

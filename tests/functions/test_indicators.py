@@ -85,9 +85,9 @@ def test_a_minute_without_trades_is_a_gap_in_the_vwap() -> None:
     assert out["vwap_5m"].tolist() == [10.0, 17.5, 22.5]
 
 
-def test_a_bar_older_than_the_last_four_is_counted_and_says_nothing() -> None:
+def test_a_bar_older_than_an_hour_is_counted_and_says_nothing() -> None:
     state = empty(1)
-    add(state, [(0, FIRST + k, (10.0, 1.0, 10.0), 0) for k in range(1, 6)])
+    add(state, [(0, FIRST + k, (10.0, 1.0, 10.0), 0) for k in range(64, 70)])
     assert add(state, [(0, FIRST, (99.0, 1.0, 99.0), 0)]) is None
     assert state["bar_late"].tolist() == [1]
 
