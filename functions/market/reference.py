@@ -148,7 +148,7 @@ def _begin_history(state: Any, row: Array) -> None:
     """Forget the daily candles of some rows: history that reaches further back is about to come."""
     for name in DAILY.state:
         if not name.endswith(("_start", *series.CANDLE)):
-            state[name][row] = 0
+            state.put(name, row, 0)
     state["split_day"][row] = 0
 
 
