@@ -17,7 +17,7 @@ from functions.market.clocks import in_time
 from functions.market.outliers import forget
 from functions.market.running import shifted
 from functions.market.state import STATE
-from functions.market.toplists import LISTS, METRICS, ranked
+from functions.market.toplists import LISTS, METRICS, NAMES, rankings
 from functions.rules import check_rules, compile_rules
 from runtime import function
 
@@ -282,16 +282,11 @@ def rank(clock, state, settings):
         return None
     events = metrics.at_clock(state, clock, row)
     values = metrics.compute(METRICS, state, events)
-    names, places, ranks = [], [], []
-    symbols = np.array([state.symbols[one] for one in row.tolist()])
-    for name, (metric, is_falling) in LISTS.items():
-        best = ranked(values[metric], symbols, is_falling)
-        names += [name] * len(best)
-        places.append(best)
-        ranks.append(np.arange(1, len(best) + 1))
-    place = np.concatenate(places)
+    symbols = state.symbols
+    which, place, ranks = rankings(values, np.array([symbols[one] for one in row.tolist()]))
     if not len(place):
         return None
+    names = [NAMES[one] for one in which.tolist()]
     chosen = [values[LISTS[name][0]][one] for name, one in zip(names, place.tolist(), strict=True)]
     return {
         "toplists.partial": {
@@ -301,6 +296,6 @@ def rank(clock, state, settings):
             "value": chosen,
             "price": events.price[place],
             "volume": events["volume_daily"][place],
-            "rank": np.concatenate(ranks),
+            "rank": ranks,
         }
     }

@@ -128,10 +128,10 @@ class Cells:
 
     __slots__ = ("_slots", "capacity", "flat")
 
-    def __init__(self, flat: Array, capacity: int) -> None:
+    def __init__(self, flat: Array, capacity: int, slots: Array | None = None) -> None:
         self.flat = flat
         self.capacity = capacity
-        self._slots: Array | None = None
+        self._slots = slots
 
     @property
     def slots(self) -> Array:
@@ -241,7 +241,8 @@ class Table:
 
     def cells(self, row: Any, slot: Any) -> Cells:
         """One slot of each row, for `at` and `put`; arrays that fit each other, 0 <= slot < width."""
-        return Cells(np.asarray(slot * self._capacity + row), self._capacity)
+        slots = np.array([slot]) if isinstance(slot, int) else None
+        return Cells(np.asarray(slot * self._capacity + row), self._capacity, slots)
 
     def at(self, name: str, cells: Cells) -> Array:
         """What `table[name][row, slot]` is, of a ring: a fifth of the time."""
@@ -399,7 +400,7 @@ class Table:
             view = self._live_view(name)
             if view.shape != values.shape:
                 raise StateChanged(f"state {name}: saved {values.shape}, declared {view.shape}")
-            view[...] = values
+            _fill(view, values, self._shape(name))
             if name in self._written:
                 self._written[name][:] = True
 
@@ -455,8 +456,18 @@ def _larger(array: Array, shape: Shape, capacity: int) -> Array:
     if len(array) >= capacity:
         return array
     larger = _zeros(shape, capacity)
-    larger[: len(array)] = array
+    _fill(larger[: len(array)], array, shape)
     return larger
+
+
+def _fill(empty: Array, values: Array, shape: Shape) -> None:
+    """Copy into a column of zeros. Slots of a ring that hold nothing stay untouched: no memory backs them."""
+    if not shape.logged or not values.size:
+        empty[...] = values
+        return
+    slots = np.ascontiguousarray(values.T)
+    is_used = slots.view(f"u{slots.itemsize}").any(axis=1)  # by its bits: -0.0 is something
+    empty.T[is_used] = slots[is_used]
 
 
 def _before(name: str, view: Array, touched: Array | None) -> _Change:

@@ -136,13 +136,13 @@ def _window(m: Moments, s: Any, name: str) -> Array:
 
 
 def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
-    minutes = np.unique(m.minute)
+    minutes = windows.distinct(m.minute)
     if len(minutes) <= 1 or m.is_clock:
         row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
         windows.refresh(s, row, m.minute if first is None else m.minute[first])
         return lambda name: m.of(s, name)
     found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
-    for minute in minutes.tolist():
+    for minute in minutes:
         here = np.flatnonzero(m.minute == minute)
         row = np.unique(m.row[here])
         windows.refresh(s, row, np.full(len(row), minute))
@@ -458,7 +458,7 @@ def _bucket(s: Any, m: Moments, minutes: int) -> Array:
     def make() -> Array:
         market = m.of(s, "market") - 1
         start = np.empty(len(m), dtype=np.int64)
-        for minute in np.unique(m.minute).tolist():
+        for minute in windows.distinct(m.minute):
             mine = m.minute == minute
             start[mine] = windows.candle_starts(s, minute, minutes)[market[mine]]
         return start
