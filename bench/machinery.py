@@ -22,7 +22,6 @@ from runtime.bus import Bus
 from runtime.embedded import EmbeddedNats
 from runtime.frames import Frame, encode, texts
 from runtime.ingest import Outgoing, Splitter
-from runtime.providers.sim import SimProvider
 from runtime.provision import provision
 from runtime.subjects import Subjects
 
@@ -121,6 +120,8 @@ def market_frames(
     subjects: Subjects, symbols: int, rate: float, seconds: int
 ) -> Iterator[Outgoing]:
     """Frames of the simulator: `seconds` of a market with `rate` trades a second, and its clock."""
+    from runtime.providers.sim import SimProvider  # brings polars, 40 MB that no worker holds
+
     provider = SimProvider(symbols=symbols, seed=11, rate=rate)
     splitter = Splitter(subjects, "bench")
     clocks = 0

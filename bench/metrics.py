@@ -34,6 +34,11 @@ RULES = (
     "dist_to_high_of_day_pct dist_to_low_of_day_pct dist_to_recent_high_5m_pct volume_spike_10_5m is_bullish_candle_5m "
     "bullish_engulfing_5m inside_bar_15m new_candle_high_5m lower_shadow_ratio_5m"
 ).split()
+CLOSING = (
+    "bars",
+    "indicators",
+    "scanner",
+)  # who closes a minute; ranking toplists is no part of it
 AT_PRINTS = "crossed_above_vwap broke_recent_high_5m rejected_recent_high_5m running_up_60s_pct"
 TOPLISTS = (
     "change_pct_1m change_pct_5m change_pct_15m change_pct_60m change_from_close_pct volume_1m volume_5m volume_15m "
@@ -86,7 +91,8 @@ def run(
         "scan_ms": percentiles_ms(scan_s)["p50_ms"],
         "scan_p95_ms": percentiles_ms(scan_s)["p95_ms"],
         "scan_first_of_minute_ms": round(first_scan_s * 1e3, 1),
-        "close_ms": round(sum(s for name, s in close_s.items() if name != "toplists") * 1e3, 1),
+        "close_ms": round(sum(close_s[name] for name in CLOSING) * 1e3, 1),
+        "close_cpu_ms": round(sum(close_s[f"{name}_cpu"] for name in CLOSING) * 1e3, 1),
         **{f"close_{name}_ms": round(value * 1e3, 1) for name, value in close_s.items()},
         "prints_ms": percentiles_ms(print_s)["p50_ms"],
         "state_mb": round(
@@ -193,11 +199,12 @@ def _counted(reader: Any, steps: dict[str, float]) -> Any:
 
 def _counting(run: Callable[..., Any], steps: dict[str, float], name: str) -> Callable[..., Any]:
     def run_timed(*given: Any, **named: Any) -> Any:
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         try:
             return run(*given, **named)
         finally:
             steps[name] = steps.get(name, 0.0) + time.perf_counter() - began
+            steps[f"{name}_cpu"] = steps.get(f"{name}_cpu", 0.0) + time.process_time() - began_cpu
 
     return run_timed
 

@@ -120,6 +120,27 @@ class Stored:
     written: Array | None = None
 
 
+class Cells:
+    """One slot of each of some rows, found once and then read and written in any ring that has it.
+
+    flat  their places in a ring that lies slot by slot, `capacity` rows each
+    """
+
+    __slots__ = ("_slots", "capacity", "flat")
+
+    def __init__(self, flat: Array, capacity: int, slots: Array | None = None) -> None:
+        self.flat = flat
+        self.capacity = capacity
+        self._slots = slots
+
+    @property
+    def slots(self) -> Array:
+        """The slots they lie in, each once."""
+        if self._slots is None:
+            self._slots = np.flatnonzero(np.bincount(self.flat.reshape(-1) // self.capacity))
+        return self._slots
+
+
 # What `undo` puts back: (column, index, values before), all rows where there is no index. A column that
 # was made or deleted and a text that was replaced have _WHOLE for an index; None is what was not there.
 _Change = tuple[str, Any, Any]
@@ -150,6 +171,7 @@ class Table:
         self._rings: dict[str, Array] = {}  # of these, the read-only ones: they outlive the mark
         self._live: dict[str, Array] = {}  # the rows in use of what may be written in place
         self._puts: dict[str, tuple[Array, Array]] = {}  # of rings, with the slots written
+        self._flats: dict[str, Array] = {}  # of rings, all slots one after the other
         self._written: dict[str, Array] = {}  # slots of each ring written since it was saved
         self._touched: Array | None = None
         self._changes: list[_Change] | None = None  # since the mark; None: nothing to be undone
@@ -217,8 +239,47 @@ class Table:
                 self._live[name] = view
         return view
 
+    def cells(self, row: Any, slot: Any) -> Cells:
+        """One slot of each row, for `at` and `put`; arrays that fit each other, 0 <= slot < width."""
+        slots = np.array([slot]) if isinstance(slot, int) else None
+        return Cells(np.asarray(slot * self._capacity + row), self._capacity, slots)
+
+    def at(self, name: str, cells: Cells) -> Array:
+        """What `table[name][row, slot]` is, of a ring: a fifth of the time."""
+        return self._flat(name).take(self._current(cells).flat)
+
+    def _flat(self, name: str) -> Array:
+        """A ring, slot by slot, spare rows included."""
+        flat = self._flats.get(name) if len(self._rows.symbols) == self._seen else None
+        if flat is None:
+            self._live_view(name)
+            if name not in self._written:
+                raise KeyError(f"state {name}: expected a column declared with 'put'")
+            flat = self._flats[name] = self._arrays[name].T.reshape(-1)
+        return flat
+
+    def _current(self, cells: Cells) -> Cells:
+        """The same cells in a table that has grown since."""
+        if cells.capacity == self._capacity:
+            return cells
+        slot, row = np.divmod(cells.flat, cells.capacity)
+        return self.cells(row, slot)
+
+    def _put_cells(self, name: str, cells: Cells, values: Any) -> None:
+        flat, cells = self._flat(name), self._current(cells)
+        if self._changes is not None:
+            self._changes.append((name, cells, flat.take(cells.flat)))
+        self._written[name][cells.slots] = True
+        flat[cells.flat] = values
+
     def put(self, name: str, index: Any, values: Any) -> None:
-        """Write into a column declared as (dtype, width, 'put'): `put("closes", (row, slot), price)`."""
+        """Write into a column declared as (dtype, width, 'put'): `put("closes", (row, slot), price)`.
+
+        index   anything numpy takes, or `cells`
+        """
+        if type(index) is Cells:
+            self._put_cells(name, index, values)
+            return
         found = self._puts.get(name) if len(self._rows.symbols) == self._seen else None
         if found is None:
             self._live_view(name)
@@ -294,6 +355,8 @@ class Table:
         for name, index, before in reversed(changes):
             if index is None:
                 self._live_view(name)[: len(before)] = before
+            elif type(index) is Cells:
+                self._flat(name)[self._current(index).flat] = before
             elif index is not _WHOLE:
                 self._live_view(name)[index] = before
             elif isinstance(before, str):
@@ -337,7 +400,7 @@ class Table:
             view = self._live_view(name)
             if view.shape != values.shape:
                 raise StateChanged(f"state {name}: saved {values.shape}, declared {view.shape}")
-            view[...] = values
+            _fill(view, values, self._shape(name))
             if name in self._written:
                 self._written[name][:] = True
 
@@ -364,7 +427,7 @@ class Table:
             kept.pop(name, None)
 
     def _view_caches(self) -> tuple[dict[str, Any], ...]:
-        return self._views, self._rings, self._live, self._puts
+        return self._views, self._rings, self._live, self._puts, self._flats
 
     def _see_rows(self) -> None:
         """There are more rows than the views have: make them again at their next use, with room."""
@@ -393,8 +456,18 @@ def _larger(array: Array, shape: Shape, capacity: int) -> Array:
     if len(array) >= capacity:
         return array
     larger = _zeros(shape, capacity)
-    larger[: len(array)] = array
+    _fill(larger[: len(array)], array, shape)
     return larger
+
+
+def _fill(empty: Array, values: Array, shape: Shape) -> None:
+    """Copy into a column of zeros. Slots of a ring that hold nothing stay untouched: no memory backs them."""
+    if not shape.logged or not values.size:
+        empty[...] = values
+        return
+    slots = np.ascontiguousarray(values.T)
+    is_used = slots.view(f"u{slots.itemsize}").any(axis=1)  # by its bits: -0.0 is something
+    empty.T[is_used] = slots[is_used]
 
 
 def _before(name: str, view: Array, touched: Array | None) -> _Change:

@@ -83,7 +83,7 @@ def _add_minute(state: Any, bars: Any, place: Array, minute: int) -> None:
     rows, of = row[newest], place[newest]
     state["bar_minute"][rows] = minute
     for column, name in enumerate(BAR):
-        state.put("bar", (rows, column), bars[name][of])
+        state.put("bar", state.cells(rows, column), bars[name][of])
     state["vwap_closed"][rows] = tape.session_vwap(
         *(state[name][rows] for name in ("volume_pre", "volume_market", "volume_post")),
         *(state[name][rows] for name in ("notional_pre", "notional_market")),
@@ -100,9 +100,10 @@ def _keep_minute(state: Any, bars: Any, place: Array, row: Array, minute: int) -
     is_late = (state["ring_open"][row, slot] > 0) | (minute < reached)
     _count(state, bars, place, row, minute)
     rows, of = row[kept], place[kept]
+    cells = state.cells(rows, slot)
     for name in ("open", "high", "low"):
-        state.put(f"ring_{name}", (rows, slot), bars[name][of])
-    state.put("closes", (rows, slot), bars["close"][of])
+        state.put(f"ring_{name}", cells, bars[name][of])
+    state.put("closes", cells, bars["close"][of])
     late = is_late & kept
     if late.any():
         last = int(np.max(reached)) - 1

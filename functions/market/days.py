@@ -25,8 +25,8 @@ def fold(state: Any, row: Array) -> None:
     highest, lowest = np.zeros(len(row)), np.full(len(row), np.inf)
     largest = np.zeros(len(row))
     for back in range(max(DAY_SPANS) - 1):
-        high = series.at(state, DAILY, "high", row, k - back)
-        low = series.at(state, DAILY, "low", row, k - back)
+        day = series.Candles(state, DAILY, row, k - back)
+        high, low = day.at("high"), day.at("low")
         highest, lowest = np.maximum(highest, high), np.minimum(lowest, low)
         with np.errstate(invalid="ignore", divide="ignore"):
             largest = np.maximum(largest, 100.0 * (high - low) / low)

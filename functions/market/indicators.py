@@ -171,20 +171,22 @@ def _add_round(
     said, revision = state["said"], bars["revision"]
     computed = series.put_candles(state, BARS, row, minute, bars)
     if computed:
-        place, rows, k = computed[0]
+        place, candles = computed[0]
+        rows, k = candles.row, candles.k
         _move_said(said, rows, k, count[place], state["bar_n"][rows])
         said[rows, k % AFTER] = np.maximum(said[rows, k % AFTER], revision[place] - 1)
     return parts + _said_again(state, cause, computed)
 
 
 def _said_again(
-    state: Any, cause: Array, computed: list[tuple[Array, Array, Array]]
+    state: Any, cause: Array, computed: list[tuple[Array, series.Candles]]
 ) -> list[Columns]:
     said, parts = state["said"], []
-    for place, rows, k in computed:
+    for place, candles in computed:
+        rows, k = candles.row, candles.k
         said[rows, k % AFTER] += 1
-        out = values_at(state, rows, k)
-        out["ts_ns"] = series.at(state, BARS, "start", rows, k).astype(np.int64) * MINUTE_NS
+        out = values_at(candles)
+        out["ts_ns"] = candles.at("start").astype(np.int64) * MINUTE_NS
         parts.append({"row": rows, "cause": cause[place], **out, "revision": said[rows, k % AFTER]})
     return parts
 
@@ -241,16 +243,16 @@ def _said_move_up(said: Array, row: Array, newest: Array, behind: Array) -> None
         said[row, (newest - back) % AFTER] = np.where(fresh, -1, revision)
 
 
-def values_at(state: Any, row: Array, k: Array) -> Columns:
-    """Every indicator after bar k of each row."""
-    out: Columns = {f"ema_{n}": series.ema(state, BARS, row, k, n) for n in EMAS}
-    out |= {f"sma_{n}": series.mean_close(state, BARS, row, k, n) for n in SMAS}
-    out |= {f"rsi_{n}": series.rsi(state, BARS, row, k, n) for n in RSIS}
-    out["macd"], out["macd_signal"], out["macd_histogram"] = series.macd(state, BARS, row, k)
-    out["atr_14"] = series.atr(state, BARS, row, k, 14)
-    out["bb_mid"], out["bb_upper"], out["bb_lower"] = series.bollinger(state, BARS, row, k)
-    out["stoch_k"], out["stoch_d"] = series.stochastic(state, BARS, row, k)
-    _add_windows(state, row, series.at(state, BARS, "start", row, k), out)
+def values_at(bars: series.Candles) -> Columns:
+    """Every indicator after each bar."""
+    out: Columns = {f"ema_{n}": series.ema(bars, n) for n in EMAS}
+    out |= {f"sma_{n}": series.mean_close(bars, n) for n in SMAS}
+    out |= {f"rsi_{n}": series.rsi(bars, n) for n in RSIS}
+    out["macd"], out["macd_signal"], out["macd_histogram"] = series.macd(bars)
+    out["atr_14"] = series.atr(bars, 14)
+    out["bb_mid"], out["bb_upper"], out["bb_lower"] = series.bollinger(bars)
+    out["stoch_k"], out["stoch_d"] = series.stochastic(bars)
+    _add_windows(bars.state, bars.row, bars.at("start"), out)
     return out
 
 

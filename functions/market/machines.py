@@ -136,7 +136,7 @@ def recent(state: Any, timeframe: str, side: str, row: Array) -> Array:
     """The recent high or low of a timeframe's closed candles; NaN where there are not enough."""
     kept = SERIES[timeframe]
     found = series.highest if side == "high" else series.lowest
-    return found(state, kept, row, series.last_of(state, kept, row))
+    return found(series.newest(state, kept, row))
 
 
 def ema_now(state: Any, timeframe: str, n: int, row: Array) -> Array:
@@ -146,7 +146,7 @@ def ema_now(state: Any, timeframe: str, n: int, row: Array) -> Array:
         known = state["indicators_minute"][row] > 0
         return np.where(known, state["indicators"][row, column], np.nan)
     kept = SERIES[timeframe]
-    return series.ema(state, kept, row, series.last_of(state, kept, row), n)
+    return series.ema(series.newest(state, kept, row), n)
 
 
 def at_close(state: Any, timeframe: str, row: Array) -> None:
@@ -155,7 +155,7 @@ def at_close(state: Any, timeframe: str, row: Array) -> None:
         if name in RETURNS and RETURNS[name][1] == timeframe:
             level = ema_now(state, timeframe, RETURNS[name][0], row)
             kept = SERIES[timeframe]
-            close = series.at(state, kept, "close", row, series.last_of(state, kept, row))
+            close = series.newest(state, kept, row).at("close")
             with np.errstate(invalid="ignore", divide="ignore"):
                 is_away = np.abs(close - level) / level > AWAY
             state[f"arm.{name}"][row[is_away]] = 1

@@ -136,13 +136,13 @@ def _window(m: Moments, s: Any, name: str) -> Array:
 
 
 def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
-    minutes = np.unique(m.minute)
+    minutes = windows.distinct(m.minute)
     if len(minutes) <= 1 or m.is_clock:
         row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
         windows.refresh(s, row, m.minute if first is None else m.minute[first])
         return lambda name: m.of(s, name)
     found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
-    for minute in minutes.tolist():
+    for minute in minutes:
         here = np.flatnonzero(m.minute == minute)
         row = np.unique(m.row[here])
         windows.refresh(s, row, np.full(len(row), minute))
@@ -314,14 +314,22 @@ def _position(high: Metric, low: Metric) -> Metric:
 
 def _candle(name: str, column: str, back: int = 0) -> Metric:
     """A column of the last closed candle, or of one before it; NaN where there is none."""
-    kept = SERIES[name]
 
     def value(s: Any, m: Moments) -> Array:
-        k = m.of(s, f"{kept.name}_n") - 1 - back
-        values = s[f"{kept.name}_{column}"][m.row, k % kept.width(column)]
-        return np.where(k >= 0, values, np.nan)
+        candles = _newest(s, m, name)
+        return np.where(candles.k >= back, candles.at(column, back), np.nan)
 
     return lambda s, m: _kept(m, ("candle", name, column, back), lambda: value(s, m))
+
+
+def _newest(s: Any, m: Moments, name: str) -> series.Candles:
+    """The last closed candle of a timeframe."""
+
+    def make() -> series.Candles:
+        return series.Candles(s, SERIES[name], m.row, m.of(s, f"{SERIES[name].name}_n") - 1)
+
+    found: series.Candles = _kept(m, ("newest", name), make)
+    return found
 
 
 def _flag(condition: Array, *rests_on: Array) -> Array:
@@ -401,11 +409,8 @@ def _beyond_last(name: str, column: str, sign: int) -> Metric:
 
 
 def _of_series(name: str, function: Callable[..., Array], *arguments: int) -> Metric:
-    kept = SERIES[name]
-
     def value(s: Any, m: Moments) -> Array:
-        k = m.of(s, f"{kept.name}_n") - 1
-        return function(s, kept, m.row, k, *arguments)
+        return function(_newest(s, m, name), *arguments)
 
     return lambda s, m: _kept(m, (name, function.__name__, arguments), lambda: value(s, m))
 
@@ -453,7 +458,7 @@ def _bucket(s: Any, m: Moments, minutes: int) -> Array:
     def make() -> Array:
         market = m.of(s, "market") - 1
         start = np.empty(len(m), dtype=np.int64)
-        for minute in np.unique(m.minute).tolist():
+        for minute in windows.distinct(m.minute):
             mine = m.minute == minute
             start[mine] = windows.candle_starts(s, minute, minutes)[market[mine]]
         return start
@@ -469,13 +474,17 @@ def _candle_volume(s: Any, m: Moments, name: str) -> Array:
 
 def _mean_candles(s: Any, m: Moments, name: str, n: int) -> Array:
     """Mean volume of the n candles before the running one."""
-    kept = SERIES[name]
+
+    def before() -> series.Candles:
+        newest = _newest(s, m, name)
+        # At its end the running one is closed.
+        is_closed = newest.at("start") >= _bucket(s, m, MINUTES_OF[name])
+        if not is_closed.any():
+            return newest
+        return series.Candles(s, newest.series, m.row, newest.k - is_closed)
 
     def make() -> Array:
-        k = m.of(s, f"{kept.name}_n") - 1
-        start = series.at(s, kept, "start", m.row, k)
-        k = k - (start >= _bucket(s, m, MINUTES_OF[name]))  # at its end the running one is closed
-        return series.mean_volume(s, kept, m.row, k, n)
+        return series.mean_volume(_kept(m, ("before running", name), before), n)
 
     return np.asarray(_kept(m, ("mean candles", name, n), make))
 

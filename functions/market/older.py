@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.market import series
-from functions.market.series import AFTER, CANDLE, REVISABLE, Series
+from functions.market.series import CANDLE, REVISABLE, Candles, Series
 
 Array = NDArray[Any]
 
@@ -24,8 +24,8 @@ RAWS = 2 * REVISABLE  # newest candles before the last one whose stochastic is m
 
 def put_older(
     state: Any, kept: Series, row: Array, behind: Array, is_new: Array, candle: Mapping[str, Array]
-) -> list[tuple[Array, Array, Array]]:
-    """Replace or put in between one candle of each row; (place in `row`, row, k) of the newest candles.
+) -> list[tuple[Array, Candles]]:
+    """Replace or put in between one candle of each row; (place in `row`, the newest candles).
 
     row      distinct rows
     behind   how many candles are newer; fewer than the series keeps spans of
@@ -51,41 +51,36 @@ def _take_back(state: Any, kept: Series, row: Array, newest: Array, first: Array
     k = newest.copy()
     while (more := k >= first).any():
         row, k, first = row[more], k[more], first[more]
-        _step_back(state, kept, row, k)
+        _step_back(Candles(state, kept, row, k))
         k = k - 1
 
 
-def _step_back(state: Any, kept: Series, row: Array, k: Array) -> None:
-    before, after = row * AFTER + k % AFTER, row * AFTER + (k + 1) % AFTER
-    close, previous = (series.at(state, kept, "close", row, one) for one in (k, k - 1))
-
-    def ring(name: str) -> Array:
-        return np.asarray(state[f"{kept.name}_{name}"].reshape(-1))
-
+def _step_back(candles: Candles) -> None:
+    kept, k = candles.series, candles.k
+    close, previous = candles.at("close"), candles.at("close", 1)
     if kept.has_signal:
-        line = ring("ema_12")[after] - ring("ema_26")[after]
-        known = ring("signal")[after]
+        line = candles.after("ema_12") - candles.after("ema_26")
+        known = candles.after("signal")
         seed = np.where(k > 25, np.where(k == 33, known * 9, known) - line, 0.0)
-        ring("signal")[before] = np.where(k > 33, (known - 0.2 * line) / 0.8, seed)
+        candles.keep_before("signal", np.where(k > 33, (known - 0.2 * line) / 0.8, seed))
     for n in kept.emas:
-        known, weight = ring(f"ema_{n}")[after], 2.0 / (n + 1)
+        known, weight = candles.after(f"ema_{n}"), 2.0 / (n + 1)
         seed = np.where(k == n - 1, known * n, known) - close
-        ring(f"ema_{n}")[before] = np.where(k >= n, (known - weight * close) / (1 - weight), seed)
+        moved = (known - weight * close) / (1 - weight)
+        candles.keep_before(f"ema_{n}", np.where(k >= n, moved, seed))
     change = np.where(k > 0, close - previous, 0.0)
     for n in kept.rsis:
         for name, moved in (("gain", change), ("loss", -change)):
-            _smooth_back(ring(f"{name}_{n}"), before, after, k, np.maximum(moved, 0.0), n, n)
+            _smooth_back(candles, f"{name}_{n}", np.maximum(moved, 0.0), n, n)
     if kept.atr:
-        wide = series.true_range(state, kept, row, k, previous)
-        _smooth_back(ring(f"atr_{kept.atr}"), before, after, k, wide, kept.atr, kept.atr - 1)
+        wide = series.true_range(candles, previous)
+        _smooth_back(candles, f"atr_{kept.atr}", wide, kept.atr, kept.atr - 1)
 
 
-def _smooth_back(
-    ring: Array, before: Array, after: Array, k: Array, value: Array, n: int, seed: int
-) -> None:
-    known = ring[after]
+def _smooth_back(candles: Candles, name: str, value: Array, n: int, seed: int) -> None:
+    known, k = candles.after(name), candles.k
     seeded = np.where(k == seed, known * n, known) - value
-    ring[before] = np.where(k > seed, (known * n - value) / (n - 1), seeded)
+    candles.keep_before(name, np.where(k > seed, (known * n - value) / (n - 1), seeded))
 
 
 def _make_room(state: Any, kept: Series, row: Array, newest: Array, first: Array) -> None:
@@ -103,38 +98,39 @@ def _make_room(state: Any, kept: Series, row: Array, newest: Array, first: Array
 
 def _played(
     state: Any, kept: Series, row: Array, k: Array, newest: Array
-) -> Iterator[tuple[Array, Array, Array]]:
+) -> Iterator[tuple[Array, Candles]]:
     """Play candles again; yields those whose state is kept."""
     place = np.arange(len(row))
     while len(row):
-        series.step(state, kept, row, k)
+        series.step(Candles(state, kept, row, k))
         near = newest - k <= RAWS
         if near.any():
             _fold_anew(state, kept, row[near], k[near])
             kept_on = newest - k <= REVISABLE
             if kept_on.any():
                 _sum_anew(state, kept, row[kept_on], k[kept_on])
-                yield place[kept_on], row[kept_on], k[kept_on]
+                yield place[kept_on], Candles(state, kept, row[kept_on], k[kept_on])
         more = k < newest
         place, row, k, newest = place[more], row[more], k[more] + 1, newest[more]
 
 
 def _sum_anew(state: Any, kept: Series, row: Array, k: Array) -> None:
-    at = (row, (k + 1) % AFTER)
+    candles = Candles(state, kept, row, k)
     closes = state[f"{kept.name}_close"]
     for n in kept.smas:
         back = k[:, None] - np.arange(n - 1, -1, -1)
         values = np.where(back >= 0, closes[row[:, None], back % kept.closes], 0.0)
-        state[f"{kept.name}_sum_{n}"][at] = np.cumsum(values, axis=1)[:, -1]
-        state[f"{kept.name}_rest_{n}"][at] = 0.0
+        candles.keep(f"sum_{n}", np.cumsum(values, axis=1)[:, -1])
+        candles.keep(f"rest_{n}", np.zeros(len(row)))
 
 
 def _fold_anew(state: Any, kept: Series, row: Array, k: Array) -> None:
     n = kept.stochastic
     if not n:
         return
+    candles = Candles(state, kept, row, k)
     for name, column, ufunc in (("highest", "high", np.maximum), ("lowest", "low", np.minimum)):
         back = np.maximum(k[:, None] - np.arange(n), 0)
         values = state[f"{kept.name}_{column}"][row[:, None], back % kept.spans]
-        state[f"{kept.name}_{name}_{n}"][row, (k + 1) % AFTER] = ufunc.reduce(values, axis=1)
-    series.raw(state, kept, row, k)
+        candles.keep(f"{name}_{n}", ufunc.reduce(values, axis=1))
+    series.raw(candles, candles.at("close"))

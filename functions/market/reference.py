@@ -150,7 +150,7 @@ def _begin_history(state: Any, row: Array) -> None:
     _set_aside(state, row)
     for name in DAILY.state:
         if not name.endswith(("_start", *series.CANDLE)):
-            state[name][row] = 0
+            state.put(name, row, 0)
     state["split_day"][row] = 0
 
 

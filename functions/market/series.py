@@ -97,16 +97,74 @@ class Series:
         for name in CANDLE:
             shapes[f"{self.name}_{name}"] = ("f8", self.width(name), "put")
         for name in self.recursions:
-            shapes[f"{self.name}_{name}"] = ("f8", AFTER)
+            shapes[f"{self.name}_{name}"] = ("f8", AFTER, "put")
         if self.stochastic:
-            shapes[f"{self.name}_raw"] = ("f8", RAWS)
+            shapes[f"{self.name}_raw"] = ("f8", RAWS, "put")
         return shapes
+
+
+class Candles:
+    """Candle k of each row of a series and those before it; where they lie is found once for all columns.
+
+    row, k  of each candle; what lies at k < 0 is only there to be left out
+    """
+
+    def __init__(self, state: Any, series: Series, row: Array, k: Array) -> None:
+        self.state, self.series, self.row, self.k = state, series, row, k
+        self._slots: dict[int, Array] = {}
+        self._cells: dict[tuple[int, int], Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def cells(self, width: int, back: int = 0) -> Any:
+        """Where a ring of some width holds what is `back` candles before k."""
+        cells = self._cells.get((width, back))
+        if cells is None:
+            cells = self.state.cells(self.row, self._slot(width, back))
+            self._cells[width, back] = cells
+        return cells
+
+    def _slot(self, width: int, back: int) -> Array:
+        slot = self._slots.get(width)
+        if slot is None:
+            is_power = width & (width - 1) == 0  # then a mask, which takes a tenth of the time
+            slot = self._slots[width] = self.k & (width - 1) if is_power else self.k % width
+        if back > 0:
+            return np.where(slot < back, slot + (width - back), slot - back)
+        return np.where(slot + 1 == width, 0, slot + 1) if back else slot
+
+    def at(self, column: str, back: int = 0) -> Array:
+        """A column of the candle `back` before k."""
+        cells = self.cells(self.series.width(column), back)
+        return np.asarray(self.state.at(f"{self.series.name}_{column}", cells))
+
+    def put(self, column: str, values: Array) -> None:
+        """Write a column of candle k."""
+        cells = self.cells(self.series.width(column))
+        self.state.put(f"{self.series.name}_{column}", cells, values)
+
+    def before(self, name: str) -> Array:
+        """A recursion after candle k - 1."""
+        return np.asarray(self.state.at(f"{self.series.name}_{name}", self.cells(AFTER)))
+
+    def after(self, name: str) -> Array:
+        """A recursion after candle k."""
+        return np.asarray(self.state.at(f"{self.series.name}_{name}", self.cells(AFTER, -1)))
+
+    def keep(self, name: str, values: Array) -> None:
+        """A recursion after candle k is computed."""
+        self.state.put(f"{self.series.name}_{name}", self.cells(AFTER, -1), values)
+
+    def keep_before(self, name: str, values: Array) -> None:
+        """A recursion after candle k - 1 is computed, from what it is after candle k."""
+        self.state.put(f"{self.series.name}_{name}", self.cells(AFTER), values)
 
 
 def put_candles(
     state: Any, series: Series, row: Array, start: Array, candle: Mapping[str, Array]
-) -> list[tuple[Array, Array, Array]]:
-    """Add or replace one candle of each row; returns (place in `row`, row, k) of every candle computed.
+) -> list[tuple[Array, Candles]]:
+    """Add or replace one candle of each row; returns (place in `row`, candles) of all that were computed.
 
     row     distinct rows
     start   where each candle begins, in any unit that grows with time
@@ -115,39 +173,38 @@ def put_candles(
     name = series.name
     count = state[f"{name}_n"][row]
     place = np.arange(len(row))
-    newest = state[f"{name}_start"][row, (count - 1) % FEW]
+    newest = at(state, series, "start", row, count - 1)
     if ((count == 0) | (newest < start)).all():
-        k = _append(state, series, row, count, start, candle)
-        step(state, series, row, k)
-        return [(place, row, k)]
-    oldest = state[f"{name}_start"][row, (count - REVISABLE) % FEW]
+        return [(place, _append(state, series, row, count, start, candle))]
+    oldest = at(state, series, "start", row, count - REVISABLE)
     is_late = (count > REVISABLE) & (start < oldest)
     if is_late.any():
         state[f"{name}_late"][row[is_late]] += 1
         place, row, start = place[~is_late], row[~is_late], start[~is_late]
-    k = _make_place(state, series, row, start)
+    candles = Candles(state, series, row, _make_place(state, series, row, start))
     for column in CANDLE:
-        at_k = (row, k % series.width(column))
-        state.put(f"{name}_{column}", at_k, candle[column][place])
+        candles.put(column, candle[column][place])
     computed = []
-    while len(row):
-        step(state, series, row, k)
-        computed.append((place, row, k))
+    while len(candles):
+        step(candles)
+        computed.append((place, candles))
+        row, k = candles.row, candles.k
         more = k + 1 < state[f"{name}_n"][row]
-        place, row, k = place[more], row[more], k[more] + 1
+        place, candles = place[more], Candles(state, series, row[more], k[more] + 1)
     return computed
 
 
 def _append(
     state: Any, series: Series, row: Array, k: Array, start: Array, candle: Mapping[str, Array]
-) -> Array:
+) -> Candles:
     """Put candles after the newest of each row."""
-    slots = {width: k % width for width in {FEW, *map(series.width, CANDLE)}}
-    state.put(f"{series.name}_start", (row, slots[FEW]), start)
+    candles = Candles(state, series, row, k)
+    candles.put("start", start)
     for column in CANDLE:
-        state.put(f"{series.name}_{column}", (row, slots[series.width(column)]), candle[column])
+        candles.put(column, candle[column])
     state[f"{series.name}_n"][row] = k + 1
-    return k
+    step(candles)
+    return candles
 
 
 def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
@@ -172,98 +229,84 @@ def _make_place(state: Any, series: Series, row: Array, start: Array) -> Array:
     return k
 
 
-def step(state: Any, series: Series, row: Array, k: Array) -> None:
+def step(candles: Candles) -> None:
     """Compute the recursions at candle k of each row from what they were after candle k - 1."""
-
-    def ring(name: str) -> Array:
-        return np.asarray(state[f"{series.name}_{name}"].reshape(-1))
-
-    before, after = row * AFTER + k % AFTER, row * AFTER + (k + 1) % AFTER
-    close, previous = at(state, series, "close", row, k), at(state, series, "close", row, k - 1)
+    series, k = candles.series, candles.k
+    close, previous = candles.at("close"), candles.at("close", 1)
     for n in series.emas:
-        _ema(ring(f"ema_{n}"), before, after, k, close, n)
+        _ema(candles, close, n)
     for n in series.smas:
-        leaving = np.where(k >= n, at(state, series, "close", row, k - n), 0.0)
-        _move_sum(ring(f"sum_{n}"), ring(f"rest_{n}"), before, after, close, leaving)
+        leaving = np.where(k >= n, candles.at("close", n), 0.0)
+        _move_sum(candles, f"sum_{n}", f"rest_{n}", close, leaving)
     if series.rsis:
         change = np.where(k > 0, close - previous, 0.0)
         gain, loss = np.maximum(change, 0.0), np.maximum(-change, 0.0)
         for n in series.rsis:
-            _smooth(ring(f"gain_{n}"), before, after, k, gain, n, first=1)
-            _smooth(ring(f"loss_{n}"), before, after, k, loss, n, first=1)
+            _smooth(candles, f"gain_{n}", gain, n, first=1)
+            _smooth(candles, f"loss_{n}", loss, n, first=1)
     if series.atr:
-        wide = true_range(state, series, row, k, previous)
-        _smooth(ring(f"atr_{series.atr}"), before, after, k, wide, series.atr)
+        _smooth(candles, f"atr_{series.atr}", true_range(candles, previous), series.atr)
     if series.has_signal:
-        line = ring("ema_12")[after] - ring("ema_26")[after]
-        _signal(ring("signal"), before, after, k, line)
+        _signal(candles, candles.after("ema_12") - candles.after("ema_26"))
     if series.has_run:
-        colour = np.sign(close - at(state, series, "open", row, k))
-        run = ring("run")[before]
+        colour = np.sign(close - candles.at("open"))
+        run = candles.before("run")
         goes_on = (k > 0) & (np.sign(run) == colour)
-        ring("run")[after] = np.where(goes_on, run + colour, colour)
+        candles.keep("run", np.where(goes_on, run + colour, colour))
     for n in (series.extremes, series.stochastic):
         if n:
-            _extreme(state, series, row, k, ring(f"highest_{n}"), "high", np.maximum, n)
-            _extreme(state, series, row, k, ring(f"lowest_{n}"), "low", np.minimum, n)
+            _extreme(candles, f"highest_{n}", "high", np.maximum, n)
+            _extreme(candles, f"lowest_{n}", "low", np.minimum, n)
     if series.stochastic:
-        raw(state, series, row, k)
-    _mean_volumes(state, series, row, k, before, after)
-
-
-def true_range(state: Any, series: Series, row: Array, k: Array, previous: Array) -> Array:
-    """The true range of candle k of each row; `previous` is the close before it."""
-    high, low = at(state, series, "high", row, k), at(state, series, "low", row, k)
-    wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
-    return np.where(k > 0, wide, high - low)
-
-
-def _mean_volumes(
-    state: Any, series: Series, row: Array, k: Array, before: Array, after: Array
-) -> None:
+        raw(candles, close)
     if series.means:
-        volume = at(state, series, "volume", row, k)
-        for n in series.means:
-            leaving = np.where(k >= n, at(state, series, "volume", row, k - n), 0.0)
-            sums, rests = (
-                state[f"{series.name}_volume_{part}_{n}"].reshape(-1) for part in ("sum", "rest")
-            )
-            _move_sum(sums, rests, before, after, volume, leaving)
+        _mean_volumes(candles)
 
 
-def _ema(ring: Array, before: Any, after: Any, k: Array, close: Array, n: int) -> None:
-    known = ring[before]
+def true_range(candles: Candles, previous: Array) -> Array:
+    """The true range of each candle; `previous` is the close before it."""
+    high, low = candles.at("high"), candles.at("low")
+    wide = np.maximum(high - low, np.maximum(np.abs(high - previous), np.abs(low - previous)))
+    return np.where(candles.k > 0, wide, high - low)
+
+
+def _mean_volumes(candles: Candles) -> None:
+    volume = candles.at("volume")
+    for n in candles.series.means:
+        leaving = np.where(candles.k >= n, candles.at("volume", n), 0.0)
+        _move_sum(candles, f"volume_sum_{n}", f"volume_rest_{n}", volume, leaving)
+
+
+def _ema(candles: Candles, close: Array, n: int) -> None:
+    known = candles.before(f"ema_{n}")
     total = known + close
-    seeded = np.where(k == n - 1, total / n, total)
-    ring[after] = np.where(k >= n, known + 2.0 / (n + 1) * (close - known), seeded)
+    seeded = np.where(candles.k == n - 1, total / n, total)
+    moved = known + 2.0 / (n + 1) * (close - known)
+    candles.keep(f"ema_{n}", np.where(candles.k >= n, moved, seeded))
 
 
-def _smooth(
-    ring: Array, before: Any, after: Any, k: Array, value: Array, n: int, first: int = 0
-) -> None:
+def _smooth(candles: Candles, name: str, value: Array, n: int, first: int = 0) -> None:
     """Wilder's smoothing of values that begin at candle `first`; a plain sum until the seed is complete."""
-    known = ring[before]
+    known = candles.before(name)
     seed = n - 1 + first  # the candle that completes it
     total = known + value
-    seeded = np.where(k == seed, total / n, total)
-    ring[after] = np.where(k > seed, (known * (n - 1) + value) / n, seeded)
+    seeded = np.where(candles.k == seed, total / n, total)
+    candles.keep(name, np.where(candles.k > seed, (known * (n - 1) + value) / n, seeded))
 
 
-def _signal(ring: Array, before: Any, after: Any, k: Array, line: Array) -> None:
-    known = ring[before]
+def _signal(candles: Candles, line: Array) -> None:
+    known, k = candles.before("signal"), candles.k
     total = np.where(k >= 25, known + line, 0.0)
     seeded = np.where(k == 33, total / 9, total)
-    ring[after] = np.where(k > 33, known + 0.2 * (line - known), seeded)
+    candles.keep("signal", np.where(k > 33, known + 0.2 * (line - known), seeded))
 
 
-def _move_sum(
-    sums: Array, rests: Array, before: Any, after: Any, entering: Array, leaving: Array
-) -> None:
+def _move_sum(candles: Candles, sums: str, rests: str, entering: Array, leaving: Array) -> None:
     """A sum over a window moved on by one; `rests` keeps what rounding took from it."""
-    total, lost = _exact_sum(sums[before], entering)
+    total, lost = _exact_sum(candles.before(sums), entering)
     total, more = _exact_sum(total, -leaving)
-    sums[after] = total
-    rests[after] = rests[before] + lost + more
+    candles.keep(sums, total)
+    candles.keep(rests, candles.before(rests) + lost + more)
 
 
 def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -273,46 +316,31 @@ def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def _extreme(
-    state: Any,
-    series: Series,
-    row: Array,
-    k: Array,
-    ring: Array,
-    column: str,
-    ufunc: np.ufunc,
-    n: int,
-) -> None:
+def _extreme(candles: Candles, name: str, column: str, ufunc: np.ufunc, n: int) -> None:
     """The highest high or lowest low of n candles: searched anew only where the extreme left."""
-    known = ring[row * AFTER + k % AFTER]
-    now = at(state, series, column, row, k)
+    k, known, now = candles.k, candles.before(name), candles.at(column)
     value = np.where(k > 0, ufunc(known, now), now)
-    leaving = at(state, series, column, row, k - n)
-    searched = np.flatnonzero((k >= n) & (leaving == known) & (value != now))
+    searched = np.flatnonzero((k >= n) & (candles.at(column, n) == known) & (value != now))
     if len(searched):
-        value[searched] = _fold(state, series, column, row[searched], k[searched], ufunc, n)
-    ring[row * AFTER + (k + 1) % AFTER] = value
+        value[searched] = _fold(candles, searched, column, ufunc, n)
+    candles.keep(name, value)
 
 
-def _fold(
-    state: Any, series: Series, column: str, row: Array, k: Array, ufunc: np.ufunc, n: int
-) -> Array:
-    """The fold of a column over the n candles up to k, oldest first; meaningless for k < n - 1."""
-    values = at(state, series, column, row, k - n + 1)
-    for back in range(n - 2, -1, -1):
-        values = ufunc(values, at(state, series, column, row, k - back))
-    return values
+def _fold(candles: Candles, place: Array, column: str, ufunc: np.ufunc, n: int) -> Array:
+    """The fold of a column over the n candles up to k, for some of the candles; for k >= n - 1."""
+    state, series = candles.state, candles.series
+    slots = (candles.k[place] - np.arange(n)[:, None]) % series.width(column)
+    cells = state.cells(candles.row[place], slots)
+    return np.asarray(ufunc.reduce(state.at(f"{series.name}_{column}", cells), axis=0))
 
 
-def raw(state: Any, series: Series, row: Array, k: Array) -> None:
-    """The raw stochastic of candle k, from the extremes of its window."""
-    n, after = series.stochastic, (row, (k + 1) % AFTER)
-    close = at(state, series, "close", row, k)
-    high = state[f"{series.name}_highest_{n}"][after]
-    low = state[f"{series.name}_lowest_{n}"][after]
+def raw(candles: Candles, close: Array) -> None:
+    """The raw stochastic of each candle, from the extremes of its window."""
+    n, name = candles.series.stochastic, f"{candles.series.name}_raw"
+    high, low = candles.after(f"highest_{n}"), candles.after(f"lowest_{n}")
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
-    state[f"{series.name}_raw"][row, (k + 1) % RAWS] = np.where(k >= n - 1, found, np.nan)
+        raw = np.where(high > low, 100.0 * (close - low) / (high - low), 50.0)
+    candles.state.put(name, candles.cells(RAWS, -1), np.where(candles.k >= n - 1, raw, np.nan))
 
 
 # -- what a series knows at candle k of each row
@@ -323,96 +351,90 @@ def last_of(state: Any, series: Series, row: Array) -> Array:
     return np.asarray(state[f"{series.name}_n"][row] - 1)
 
 
+def newest(state: Any, series: Series, row: Array) -> Candles:
+    """The newest candle of each row."""
+    return Candles(state, series, row, last_of(state, series, row))
+
+
 def at(state: Any, series: Series, column: str, row: Array, k: Array) -> Array:
     """A column of candle k; what lies there is only meaningful for 0 <= k."""
-    return np.asarray(state[f"{series.name}_{column}"][row, k % series.width(column)])
-
-
-def _ring(state: Any, series: Series, name: str, row: Array, k: Array) -> Array:
-    return np.asarray(state[f"{series.name}_{name}"].reshape(-1)[row * AFTER + (k + 1) % AFTER])
+    return Candles(state, series, row, k).at(column)
 
 
 def _known(values: Array, is_known: Array) -> Array:
     return np.where(is_known, values, np.nan)
 
 
-def mean_close(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+def mean_close(candles: Candles, n: int) -> Array:
     """sma_n: mean of the n closes up to candle k."""
-    total = _ring(state, series, f"sum_{n}", row, k) + _ring(state, series, f"rest_{n}", row, k)
-    return _known(total / n, k >= n - 1)
+    total = candles.after(f"sum_{n}") + candles.after(f"rest_{n}")
+    return _known(total / n, candles.k >= n - 1)
 
 
-def mean_volume(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+def mean_volume(candles: Candles, n: int) -> Array:
     """Mean volume of the n candles up to candle k."""
-    total = _ring(state, series, f"volume_sum_{n}", row, k)
-    total = total + _ring(state, series, f"volume_rest_{n}", row, k)
-    return _known(total / n, k >= n - 1)
+    total = candles.after(f"volume_sum_{n}") + candles.after(f"volume_rest_{n}")
+    return _known(total / n, candles.k >= n - 1)
 
 
-def highest(state: Any, series: Series, row: Array, k: Array) -> Array:
+def highest(candles: Candles) -> Array:
     """The highest high of the last RECENT candles."""
-    return _known(_ring(state, series, f"highest_{RECENT}", row, k), k >= RECENT - 1)
+    return _known(candles.after(f"highest_{RECENT}"), candles.k >= RECENT - 1)
 
 
-def lowest(state: Any, series: Series, row: Array, k: Array) -> Array:
+def lowest(candles: Candles) -> Array:
     """The lowest low of the last RECENT candles."""
-    return _known(_ring(state, series, f"lowest_{RECENT}", row, k), k >= RECENT - 1)
+    return _known(candles.after(f"lowest_{RECENT}"), candles.k >= RECENT - 1)
 
 
-def ema(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+def ema(candles: Candles, n: int) -> Array:
     """ema_n after candle k."""
-    return _known(_ring(state, series, f"ema_{n}", row, k), k >= n - 1)
+    return _known(candles.after(f"ema_{n}"), candles.k >= n - 1)
 
 
-def rsi(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+def rsi(candles: Candles, n: int) -> Array:
     """Wilder's RSI after candle k."""
-    gain = _ring(state, series, f"gain_{n}", row, k)
-    loss = _ring(state, series, f"loss_{n}", row, k)
+    gain, loss = candles.after(f"gain_{n}"), candles.after(f"loss_{n}")
     with np.errstate(invalid="ignore", divide="ignore"):
         index = np.where(gain + loss > 0, 100.0 - 100.0 / (1.0 + gain / loss), 50.0)
-    return _known(index, k >= n)
+    return _known(index, candles.k >= n)
 
 
-def atr(state: Any, series: Series, row: Array, k: Array, n: int) -> Array:
+def atr(candles: Candles, n: int) -> Array:
     """Wilder's average true range after candle k."""
-    return _known(_ring(state, series, f"atr_{n}", row, k), k >= n)
+    return _known(candles.after(f"atr_{n}"), candles.k >= n)
 
 
-def run(state: Any, series: Series, row: Array, k: Array) -> Array:
+def run(candles: Candles) -> Array:
     """The signed run of candles of one colour that ends with candle k."""
-    return _known(_ring(state, series, "run", row, k), k >= 0)
+    return _known(candles.after("run"), candles.k >= 0)
 
 
-def macd(state: Any, series: Series, row: Array, k: Array) -> tuple[Array, Array, Array]:
+def macd(candles: Candles) -> tuple[Array, Array, Array]:
     """(line, signal, histogram) of the MACD 12, 26, 9 after candle k."""
-    line = ema(state, series, row, k, 12) - ema(state, series, row, k, 26)
-    signal = _known(_ring(state, series, "signal", row, k), k >= 33)
+    line = ema(candles, 12) - ema(candles, 26)
+    signal = _known(candles.after("signal"), candles.k >= 33)
     return line, signal, line - signal
 
 
-def bollinger(
-    state: Any, series: Series, row: Array, k: Array, n: int = 20, wide: float = 2.0
-) -> tuple[Array, Array, Array]:
+def bollinger(candles: Candles, n: int = 20, wide: float = 2.0) -> tuple[Array, Array, Array]:
     """(mid, upper, lower): the mean of n closes and `wide` population standard deviations around it."""
-    mid = mean_close(state, series, row, k, n)
-    square = np.zeros(len(row))
+    mid = mean_close(candles, n)
+    square = np.zeros(len(candles))
     for back in range(n - 1, -1, -1):
-        square += (at(state, series, "close", row, k - back) - mid) ** 2
+        square += (candles.at("close", back) - mid) ** 2
     spread = wide * np.sqrt(square / n)
     return mid, mid + spread, mid - spread
 
 
-def stochastic(
-    state: Any, series: Series, row: Array, k: Array, slow: int = 3, of: int = 3
-) -> tuple[Array, Array]:
+def stochastic(candles: Candles, slow: int = 3, of: int = 3) -> tuple[Array, Array]:
     """(%K, %D) of George Lane's stochastic: raw %K over n candles, its mean of 3, and the mean of 3 of that.
 
     Where the n candles have no range raw %K is 50.
     """
-    known = k + 1 >= series.stochastic
-    raw = state[f"{series.name}_raw"]
+    n, name, k = candles.series.stochastic, f"{candles.series.name}_raw", candles.k
     raws = [
-        _known(raw[row, (k + 1 - back) % RAWS], known & (k - back >= series.stochastic - 1))
+        _known(candles.state.at(name, candles.cells(RAWS, back - 1)), k >= back + n - 1)
         for back in range(slow + of - 1)
     ]
     slowed = [sum(raws[b + 1 : b + slow], raws[b]) / slow for b in range(of)]
@@ -428,7 +450,8 @@ def scale(state: Any, series: Series, row: Array, factor: Array) -> None:
     values = state[f"{name}_volume"][row] / factor[:, None]
     state.put(f"{name}_volume", (row, slice(None)), values)
     for column in series.recursions:
+        values = state[f"{name}_{column}"][row]
         if column.startswith("volume_"):
-            state[f"{name}_{column}"][row] /= factor[:, None]
+            state.put(f"{name}_{column}", row, values / factor[:, None])
         elif column != "run":
-            state[f"{name}_{column}"][row] *= factor[:, None]
+            state.put(f"{name}_{column}", row, values * factor[:, None])

@@ -122,6 +122,8 @@ def know_markets(state: Any, row: Array) -> Array:
 def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
     """Bring rows (distinct) to the day and session of a moment; going back changes nothing."""
     market = know_markets(state, row)
+    if not _is_behind(state, row, market, where):
+        return
     for code in np.unique(market).tolist():
         moment = where[code]
         rows = row[market == code]
@@ -136,6 +138,14 @@ def roll(state: Any, row: Array, where: tuple[sessions.Moment, ...]) -> None:
         state["session"][moved] = moment.session
         if moment.session == sessions.MARKET:
             _forget_bounces(state, moved)  # the VWAP begins anew
+
+
+def _is_behind(state: Any, row: Array, market: Array, where: tuple[sessions.Moment, ...]) -> bool:
+    """Whether a day or a session begins for any of the rows."""
+    day = np.array([one.day for one in where])[market]
+    session = np.array([one.session for one in where])[market]
+    known = state["day"][row]
+    return bool(((known < day) | ((known == day) & (state["session"][row] < session))).any())
 
 
 def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
@@ -164,12 +174,19 @@ def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
     slot = state["profile_days"][row] % (DAYS + 1)
     kinds = state["profile_kind"]
     kinds[row, slot] = 2 if sessions.is_half_day(moment) else 1
-    places = slot[:, None] * PROFILE_MINUTES + np.arange(PROFILE_MINUTES)
-    dirty = state["profile"][row[:, None], places].any(axis=1) if len(row) else slot
-    if dirty.any():
-        state.put("profile", (row[dirty][:, None], places[dirty]), 0.0)
+    for one in np.unique(slot).tolist():
+        _empty_profile(state, row[slot == one], one * PROFILE_MINUTES)
     state["day"][row] = moment.day
     _forget_bounces(state, row)
+
+
+def _empty_profile(state: Any, row: Array, first: int) -> None:
+    """Make room for a day's volumes, hour by hour: all at once would be gathered as a whole."""
+    rows = slice(None) if len(row) == state.rows else row
+    for hour in range(first, first + PROFILE_MINUTES, 60):
+        part = rows, slice(hour, hour + 60)
+        if state["profile"][part].any():
+            state.put("profile", part, 0.0)
 
 
 def _forget_bounces(state: Any, row: Array) -> None:
@@ -621,7 +638,10 @@ def close_candles(state: Any, rows: dict[str, Array], end: int) -> None:
     where: Any = slice(None) if whole else every
     lengths = {MINUTES_OF[name] for name in rows}
     flows = {one for one in lengths if one < windows.FLOWS}
-    folds = {name: windows.fold_back(state, where, end, name, lengths) for name in ("high", "low", "open")}  # fmt: skip
+    folds = {name: windows.fold_back(state, where, end, name, lengths) for name in ("high", "low")}
+    folds["open"] = {
+        one: windows.first_open(state, where, end, one, folds["high"][one]) for one in lengths
+    }
     volume = windows.fold_back(state, where, end, "volume", flows)
     close = state["closes"][where, (end - 1) % windows.PRICES]
     for name, mine in rows.items():
@@ -838,7 +858,7 @@ def add_indicators(state: Any, indicators: Any) -> None:
     order = order[minute[order] >= state["indicators_minute"][row[order]]]
     state["indicators_minute"][row[order]] = minute[order]
     for column, name in enumerate(INDICATORS):
-        state.put("indicators", (row[order], column), indicators[name][order])
+        state.put("indicators", state.cells(row[order], column), indicators[name][order])
 
 
 # -- the clock

@@ -15,6 +15,7 @@ Sums are left folds from the newest minute back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,26 @@ def fold_back(
     return found
 
 
+def first_open(state: Any, rows: Any, minute: int, minutes: int, high: Array) -> Array:
+    """The first open of the d minutes before `minute`; 0 where there is none.
+
+    high  the highest high of these minutes: where it is 0 nothing happened
+    """
+    first = minute - minutes
+    found = np.array(state["ring_open"][rows, first % PRICES])
+    every = np.arange(state.rows) if isinstance(rows, slice) else rows
+    left = np.flatnonzero((found == 0) & (high > 0))
+    for one in range(first + 1, minute):
+        if not len(left):
+            break
+        found[left] = state.at("ring_open", state.cells(every[left], one % PRICES))
+        left = left[found[left] == 0]
+    return found
+
+
 _STEPS: dict[str, Callable[[Array, Array], Array]] = {
     "high": lambda total, values: np.maximum(total, values, out=total),
     "low": lambda total, values: np.minimum(total, values, out=total),
-    "open": lambda total, values: np.where(values > 0, values, total),
     **dict.fromkeys(SUMS, lambda total, values: np.add(total, values, out=total)),
 }
 
@@ -200,13 +217,21 @@ def add_late(state: Any, row: Array, minute: Array, values: dict[str, Array]) ->
 # -- windows kept ready
 
 
+def distinct(minutes: Array) -> list[int]:
+    """The different minutes, ascending; nearly always there is one."""
+    if len(minutes) and (minutes == minutes[0]).all():
+        return [int(minutes[0])]
+    found: list[int] = np.unique(minutes).tolist()
+    return found
+
+
 def refresh(state: Any, row: Array, minute: Array) -> None:
     """Have the windows of rows ready for their running minutes."""
     known = state["windows_minute"][row]
     stale = np.flatnonzero(known != minute)
     if not len(stale):
         return
-    for one in np.unique(minute[stale]).tolist():
+    for one in distinct(minute[stale]):
         for is_next in (True, False):
             here = stale[(minute[stale] == one) & ((known[stale] == one - 1) == is_next)]
             if len(here):
@@ -254,6 +279,14 @@ def _longer(state: Any, rows: Any, minute: int, name: str) -> Array:
 
 def candle_starts(state: Any, minute: int, minutes: int) -> Array:
     """By market code: the minute at which the candle of a timeframe began that holds `minute`."""
-    began = sessions.midnights(minute * sessions.MINUTE_NS, state["setup"])
-    midnight = np.array(began) // sessions.MINUTE_NS
-    return np.asarray(minute - (minute - midnight) % minutes)
+    return _candle_starts(int(minute), minutes, state["setup"])
+
+
+@lru_cache(maxsize=1 << 10)
+def _candle_starts(minute: int, minutes: int, setup: str) -> Array:
+    midnight = (
+        np.array(sessions.midnights(minute * sessions.MINUTE_NS, setup)) // sessions.MINUTE_NS
+    )
+    starts = np.asarray(minute - (minute - midnight) % minutes)
+    starts.flags.writeable = False
+    return starts

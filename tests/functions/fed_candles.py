@@ -33,16 +33,16 @@ def of_closes(closes: Sequence[float]) -> list[Bar]:
 
 
 def after_each(
-    kept: Series, bars: Sequence[Bar], values_at: Callable[[Any, Any, Any], dict[str, Any]]
+    kept: Series, bars: Sequence[Bar], values_at: Callable[[series.Candles], dict[str, Any]]
 ) -> dict[str, Values]:
-    """values_at(state, row, k) after every candle, as one list per name."""
+    """values_at(the newest candle) after every candle, as one list per name."""
     state = Table(Rows(["S"]), {name: shape_of(name, one) for name, one in kept.state.items()})
     found: dict[str, Values] = {}
     row = np.array([0])
-    for k, bar in enumerate(bars):
+    for bar in bars:
         candle = {name: np.array([getattr(bar, name)]) for name in series.CANDLE}
         series.put_candles(state, kept, row, np.array([bar.start]), candle)
-        for name, value in values_at(state, row, np.array([k])).items():
+        for name, value in values_at(series.newest(state, kept, row)).items():
             found.setdefault(name, []).append(float(value[0]))
     return found
 
@@ -50,12 +50,12 @@ def after_each(
 def averages(kept: Series, bars: Sequence[Bar]) -> dict[str, Values]:
     """Every average that a series keeps: ema_9, sma_20, rsi_14, atr_14."""
 
-    def values_at(state: Any, row: Any, k: Any) -> dict[str, Any]:
-        values = {f"ema_{n}": series.ema(state, kept, row, k, n) for n in kept.emas}
-        values |= {f"sma_{n}": series.mean_close(state, kept, row, k, n) for n in kept.smas}
-        values |= {f"rsi_{n}": series.rsi(state, kept, row, k, n) for n in kept.rsis}
+    def values_at(candle: series.Candles) -> dict[str, Any]:
+        values = {f"ema_{n}": series.ema(candle, n) for n in kept.emas}
+        values |= {f"sma_{n}": series.mean_close(candle, n) for n in kept.smas}
+        values |= {f"rsi_{n}": series.rsi(candle, n) for n in kept.rsis}
         if kept.atr:
-            values[f"atr_{kept.atr}"] = series.atr(state, kept, row, k, kept.atr)
+            values[f"atr_{kept.atr}"] = series.atr(candle, kept.atr)
         return values
 
     return after_each(kept, bars, values_at)

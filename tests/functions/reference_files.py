@@ -15,7 +15,7 @@ import numpy as np
 from functions.indicators import indicators
 from functions.market import series
 from functions.market.indicators import WINDOWS, add_bars
-from functions.market.series import AFTER, Series
+from functions.market.series import Candles, Series
 from runtime.loader import load_plan
 from runtime.metrics import Asked, values_at
 from runtime.state import Rows, Table, shapes_of
@@ -107,25 +107,23 @@ def ours(
     )
     ranges = Series("t", atr=1)
 
-    def values_at_candle(state: Any, row: Any, k: Any) -> dict[str, Any]:
-        values = {f"ema_{one}": series.ema(state, kept, row, k, one) for one in kept.emas}
-        values["mean"] = series.mean_close(state, kept, row, k, band)
-        values["rsi"] = series.rsi(state, kept, row, k, n)
-        values["gain"] = state[f"c_gain_{n}"][row, (k + 1) % AFTER]
-        values["loss"] = state[f"c_loss_{n}"][row, (k + 1) % AFTER]
-        values["atr"] = series.atr(state, kept, row, k, n)
-        values["macd"], values["signal"], values["histogram"] = series.macd(state, kept, row, k)
-        values["mid"], values["upper"], values["lower"] = series.bollinger(
-            state, kept, row, k, band
-        )
-        values["slowed"], values["smoothed"] = series.stochastic(state, kept, row, k, slow, smooth)
-        values["raw"], _ = series.stochastic(state, kept, row, k, 1, 1)
-        values["recent_high"] = series.highest(state, kept, row, k)
-        values["recent_low"] = series.lowest(state, kept, row, k)
+    def values_at_candle(candle: Candles) -> dict[str, Any]:
+        values = {f"ema_{one}": series.ema(candle, one) for one in kept.emas}
+        values["mean"] = series.mean_close(candle, band)
+        values["rsi"] = series.rsi(candle, n)
+        values["gain"] = candle.after(f"gain_{n}")
+        values["loss"] = candle.after(f"loss_{n}")
+        values["atr"] = series.atr(candle, n)
+        values["macd"], values["signal"], values["histogram"] = series.macd(candle)
+        values["mid"], values["upper"], values["lower"] = series.bollinger(candle, band)
+        values["slowed"], values["smoothed"] = series.stochastic(candle, slow, smooth)
+        values["raw"], _ = series.stochastic(candle, 1, 1)
+        values["recent_high"] = series.highest(candle)
+        values["recent_low"] = series.lowest(candle)
         return values
 
     found = after_each(kept, bars, values_at_candle)
-    found["range"] = after_each(ranges, bars, lambda s, row, k: {"range": series.atr(s, ranges, row, k, 1)})["range"]  # fmt: skip
+    found["range"] = after_each(ranges, bars, lambda candle: {"range": series.atr(candle, 1)})["range"]  # fmt: skip
     return found
 
 

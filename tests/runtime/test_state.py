@@ -155,6 +155,22 @@ def test_a_ring_is_written_with_put_and_one_slot_of_all_symbols_is_one_stretch()
         table.put("kept", (1000, 2), 5.0)
 
 
+def test_cells_are_what_row_and_slot_are_and_a_write_to_them_is_undone() -> None:
+    rows, table = table_of(5)
+    table.put("kept", ([0, 1, 2, 3, 4], 1), np.arange(5) + 0.5)
+    cells = table.cells(np.array([4, 2]), np.array([1, 2]))
+    rows.bind(Frame({"ts_ns": np.zeros(1)}, [f"T{k}" for k in range(900)], np.zeros(1, dtype=int)))
+    assert table.at("kept", cells).tolist() == [4.5, 0.0]
+    table.mark(None)
+    table.put("kept", cells, np.array([7.0, 8.0]))
+    assert table["kept"][[4, 2], [1, 2]].tolist() == [7.0, 8.0]
+    assert not table["kept"][5:].any()
+    table.undo()
+    assert table.at("kept", cells).tolist() == [4.5, 0.0]
+    with pytest.raises(KeyError, match="declared with 'put'"):
+        table.at("ring", cells)
+
+
 @pytest.mark.parametrize("wrong", ["f7", ("f8", 0), ("f8", "x"), 5, None])
 def test_a_wrong_declaration_says_what_may_be_written(wrong: object) -> None:
     with pytest.raises(ContractError, match=r"expected one of .* or 'text', found"):
