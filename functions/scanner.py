@@ -319,11 +319,11 @@ def rank(clock, state, settings):
     state["ranked"] = "yes"
     if not state.rows:
         return None
-    lists = parse_toplists(state["rules"])
+    plan = partials.plan_of(parse_toplists(state["rules"]))
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
     events = metrics.at_clock(state, clock, row)
-    values = metrics.compute(partials.wanted(lists), state, events)
-    best = partials.best_of(state, lists, values, row)
+    values = metrics.compute(plan.metrics, state, events)
+    best = partials.best_of(state, plan, values, row)
     if best is None:
         return None
     size = len(best["row"])

@@ -1,165 +1,221 @@
 """One ranking of the whole market from the best of every partition, and who enters and leaves it.
 
-A ranking is made when every partition that ranked the second before has ranked this one, or at the
-first word of a later second. The first 50 are shown. Who is shown enters; a member leaves when it
-is none of the first 60 any more, so that two at the edge do not change places for ever.
+A ranking is made when as many partitions ranked the second as ranked the one before, or at the first
+word of a later second. The first 50 are shown. Who is shown enters; a member leaves when it is none
+of the first 60 any more, so that two at the edge do not change places for ever.
 """
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 
-from functions.market.partials import ENDED, EXTRA, GONE
-from functions.market.toplists import KEPT, LENGTH, ranked
+from functions.market.listings import SYSTEM
+from functions.market.partials import ENDED, EXTRA, GONE, PLACES
+from functions.market.toplists import KEPT, LENGTH
 from runtime import function
 
 ENTERS, LEAVES = 1, 2
+KEYS = {one.id: one.key for one in SYSTEM}
 
 toplists = function(
     "toplists",
     writes=["toplists.updated", "toplists.changes"],
-    # Per list and symbol; written with `put`, since ranks of symbols change that no partial names.
+    # By symbol and place of the list; written with `put`, as ranks change of symbols no partial names.
     state={
-        "is_best.*": ("u1", 1, "put"),  # 1 = among the best of its partition
-        "value.*": ("f8", 1, "put"),
-        "extra.*": ("f8", len(EXTRA), "put"),
-        "rank.*": ("u2", 1, "put"),  # as last told; 0 = not shown
-        "since.*": ("i8", 1, "put"),  # event time of entering; 0 = no member
+        "is_best": ("u1", PLACES, "put"),  # 1 = among the best of its partition
+        "value": ("f8", PLACES, "put"),
+        "rank": ("u2", PLACES, "put"),  # as last told; 0 = not shown
+        "since": ("i8", PLACES, "put"),  # event time of entering; 0 = no member
+        "extra.*": ("f8", PLACES, "put"),  # own columns of lists
         "price": "f8",
         "volume": "f8",
-        "lists": "text",  # id -> [version, configuration, is_falling, key, number of updates]
+        "lists": "text",  # id -> [place, version, configuration, is_falling, key, number of updates]
         "round": "text",  # [time of the newest partial, how many told it, how many told the one before]
         "changed": "text",  # lists with news since they were told
     },
-    version=1,
     carry="clean",
 )
 
 
+@dataclass
+class Listed:
+    """What is known of a list."""
+
+    place: int
+    version: int
+    configured: int
+    is_falling: int
+    key: str
+    number: int = 0
+
+
 @toplists.on("toplists.partial")
 def merge(partials, state):
-    lists = json.loads(state["lists"] or "{}")
+    lists = {name: Listed(*told) for name, told in json.loads(state["lists"] or "{}").items()}
     ts_ns, told, expected = json.loads(state["round"] or "[0, 0, 1]")
-    changed = json.loads(state["changed"] or "[]")
+    changed = set(state["changed"].split())
     now = int(partials["ts_ns"][-1])
     answers = []
     if now > ts_ns:
         if changed:  # the round before is over, though not everybody told it
-            answers.append(rank(state, lists, changed, ts_ns))
-            changed = []
+            answers.append(rank(state, lists, sorted(changed), ts_ns))
+            changed = set()
         ts_ns, told, expected = now, 0, max(told, 1)
     told += now == ts_ns
-    changed = sorted({*changed, *take(state, lists, partials)})
+    changed |= take(state, lists, partials)
     if told >= expected and changed:
-        answers.append(rank(state, lists, changed, ts_ns))
-        changed = []
-    state["lists"], state["changed"] = json.dumps(lists), json.dumps(changed)
+        answers.append(rank(state, lists, sorted(changed), ts_ns))
+        changed = set()
+    state["lists"] = json.dumps({name: list(vars(one).values()) for name, one in lists.items()})
+    state["changed"] = " ".join(sorted(changed))
     state["round"] = json.dumps([ts_ns, told, expected])
-    updates, changes = ([part for answer in answers for part in answer[k]] for k in (0, 1))
-    return {"toplists.updated": together(updates), "toplists.changes": together(changes)}
+    return {
+        "toplists.updated": together([update for update, _ in answers]),
+        "toplists.changes": together([change for _, change in answers]),
+    }
 
 
 def take(state, lists, partials):
     """Note what a partition said; the lists it spoke of."""
-    names = partials["list"].astype(str)
-    row = partials["row"]
-    is_there = partials["rank"] != GONE
+    row, is_there = partials["row"], partials["rank"] != GONE
     state["price"][row] = partials["price"]
     state["volume"][row[is_there]] = partials["volume"][is_there]
-    spoken = []
-    for name in dict.fromkeys(names.tolist()):
-        here = np.flatnonzero(names == name)
-        if not know(state, lists, name, partials, int(here[0])):
-            continue
-        spoken.append(name)
-        state.put(f"is_best.{name}", (row[here], 0), is_there[here])
-        state.put(f"value.{name}", (row[here], 0), partials["value"][here])
-        for place, column in enumerate(EXTRA):
-            if partials.get(column) is not None:
-                state.put(f"extra.{name}", (row[here], place), partials[column][here])
-    return spoken
+    names, first, of = np.unique(
+        partials["list"].astype(str), return_index=True, return_inverse=True
+    )
+    known = [know(state, lists, name, partials, at) for name, at in zip(names, first, strict=True)]
+    place = np.array(
+        [lists[name].place if ok else -1 for name, ok in zip(names, known, strict=True)]
+    )
+    place = place[of]
+    here = np.flatnonzero(place >= 0)
+    cells = state.cells(row[here], place[here])
+    state.put("is_best", cells, is_there[here])
+    state.put("value", cells, partials["value"][here])
+    for column in EXTRA:
+        if partials.get(column) is not None:
+            state.put(f"extra.{column}", cells, partials[column][here])
+    return {str(name) for name, ok in zip(names, known, strict=True) if ok}
 
 
-def know(state, lists, name, partials, place):
+def know(state, lists, name, partials, at):
     """Whether the words of a partition are about the list as it is now; a newer one begins anew."""
-    version, configured = str(partials["version"][place]), int(partials["configured"][place])
+    version, configured = int(partials["version"][at]), int(partials["configured"][at])
     known = lists.get(name)
-    if known is not None and (known[0] == version or configured <= known[1]):
-        return known[0] == version
+    if known is not None and (known.version == version or configured <= known.configured):
+        return known.version == version
     if known is None and version == ENDED:
         return False
-    number = known[4] if known else 0
     if known is not None:
-        state.put(f"is_best.{name}", (np.arange(state.rows), 0), 0)
-    key, is_falling = str(partials["key"][place]), bool(partials["is_falling"][place])
-    lists[name] = [version, configured, is_falling, key, number]
+        state.put("is_best", (slice(None), known.place), 0)
+        place, number = known.place, known.number
+    else:
+        used = {one.place for one in lists.values()}
+        place, number = next(one for one in range(PLACES) if one not in used), 0
+    keys = partials.get("key")
+    key = str(keys[at]) if keys is not None else KEYS.get(str(name), "")
+    is_falling = int(partials["is_falling"][at])
+    lists[str(name)] = Listed(place, version, configured, is_falling, key, number)
     return True
 
 
 def rank(state, lists, names, ts_ns):
-    """The rankings of some lists, and what changed in them."""
-    updates, changes = [], []
+    """The rankings of some lists, and who entered and left them."""
+    told = [lists[name] for name in names]
+    for one in told:
+        one.number += 1
+    row, of, ranks = order(state, told)
+    places = np.array([one.place for one in told])
+    kept, shown = ranks <= KEPT, ranks <= LENGTH
+    since = state["since"][:, places].copy()
+    before = state["rank"][:, places].copy()
+    entered = np.flatnonzero(shown & (since[row, of] == 0))
+    is_left = since > 0
+    is_left[row[kept], of[kept]] = False
+    is_hidden = before > 0
+    is_hidden[row[shown], of[shown]] = False
+    left, hidden = np.nonzero(is_left), np.nonzero(is_hidden)
+    state.put("since", state.cells(row[entered], places[of[entered]]), ts_ns)
+    state.put("since", state.cells(left[0], places[left[1]]), 0)
+    state.put("rank", state.cells(row[shown], places[of[shown]]), ranks[shown])
+    state.put("rank", state.cells(hidden[0], places[hidden[1]]), 0)
+    update = ranking(
+        state, names, told, ts_ns, before, (row[shown], of[shown], ranks[shown]), hidden
+    )
+    change = moves(names, ts_ns, (row[entered], of[entered], ranks[entered]), left)
     for name in names:
-        update, change = ranking(state, lists[name], name, ts_ns)
-        updates.append(update)
-        changes.append(change)
-        if lists[name][0] == ENDED:
-            forget(state, lists, name)
-    return updates, changes
+        if lists[name].version == ENDED:
+            forget(state, lists.pop(name).place)
+    return update, change
 
 
-def ranking(state, listed, name, ts_ns):
-    """One list: who is shown, ranked, and who is not any more; who entered it and who left."""
-    value = state[f"value.{name}"][:, 0]
-    place = np.flatnonzero(state[f"is_best.{name}"][:, 0])
-    symbols = np.array([state.symbols[one] for one in place.tolist()])
-    best = place[ranked(value[place], symbols, listed[2], KEPT)]
-    since, before = state[f"since.{name}"][:, 0].copy(), state[f"rank.{name}"][:, 0].copy()
-    shown = best[:LENGTH]
-    entered, left = shown[since[shown] == 0], np.setdiff1d(np.flatnonzero(since), best)
-    state.put(f"since.{name}", (entered, 0), ts_ns)
-    state.put(f"since.{name}", (left, 0), 0)
-    hidden = np.setdiff1d(np.flatnonzero(before), shown)
-    rank = np.concatenate([np.arange(1, len(shown) + 1), np.zeros(len(hidden), dtype=np.int64)])
-    row = np.concatenate([shown, hidden])
-    state.put(f"rank.{name}", (row, 0), rank)
-    listed[4] += 1
-    is_shown = rank > 0
-    update = {
-        "list": np.full(len(row), name, dtype=object),
-        "key": np.full(len(row), listed[3], dtype=object),
+def order(state, told):
+    """(row, position in `told`, rank) of the best of all partitions; ties go by symbol."""
+    places = np.array([one.place for one in told])
+    row, of = np.nonzero(state["is_best"][:, places])
+    value = state["value"][row, places[of]]
+    falling = np.array([one.is_falling for one in told])[of] > 0
+    used, back = np.unique(row, return_inverse=True)
+    names = np.array([state.symbols[one] for one in used.tolist()])
+    by_name = np.empty(len(used), dtype=np.int64)
+    by_name[np.argsort(names)] = np.arange(len(used))
+    sort = np.lexsort((by_name[back], np.where(falling, -value, value), of))
+    row, of = row[sort], of[sort]
+    first = np.searchsorted(of, np.arange(len(told)))
+    return row, of, np.arange(len(of)) - first[of] + 1
+
+
+def ranking(state, names, told, ts_ns, before, shown, hidden):
+    """The rows of `toplists.updated`: who is shown, then who is shown no more."""
+    row, of = (np.concatenate([shown[k], hidden[k]]) for k in (0, 1))
+    ranks = np.concatenate([shown[2], np.zeros(len(hidden[0]), dtype=np.int64)])
+    places = np.array([one.place for one in told])[of]
+    is_shown = ranks > 0
+    return {
+        "row": row,
+        "list": np.array(names, dtype=object)[of],
+        "key": np.array([one.key for one in told], dtype=object)[of],
         "ts_ns": np.full(len(row), ts_ns),
-        "number": np.full(len(row), listed[4]),
-        "value": np.where(is_shown, value[row], np.nan),
+        "number": np.array([one.number for one in told])[of],
+        "value": np.where(is_shown, state["value"][row, places], np.nan),
         "price": state["price"][row],
         "volume": state["volume"][row],
-        "rank": rank,
-        "previous": before[row],
-        "since_ns": np.where(is_shown, state[f"since.{name}"][row, 0], 0),
-        **{c: state[f"extra.{name}"][row, k] for k, c in enumerate(EXTRA)},
+        "rank": ranks,
+        "previous": before[row, of],
+        "since_ns": np.where(is_shown, state["since"][row, places], 0),
+        **{name: state[f"extra.{name}"][row, places] for name in state.family("extra")},
     }
-    moved = np.concatenate([entered, left])
-    change = {
-        "list": np.full(len(moved), name, dtype=object),
-        "ts_ns": np.full(len(moved), ts_ns),
-        "kind": np.concatenate([np.full(len(entered), ENTERS), np.full(len(left), LEAVES)]),
-        "rank": state[f"rank.{name}"][moved, 0].copy(),
-    }
-    return (row, update), (moved, change)
 
 
-def forget(state, lists, name):
+def moves(names, ts_ns, entered, left):
+    """The rows of `toplists.changes`."""
+    row, of = (np.concatenate([entered[k], left[k]]) for k in (0, 1))
+    size = len(left[0])
+    return {
+        "row": row,
+        "list": np.array(names, dtype=object)[of],
+        "ts_ns": np.full(len(row), ts_ns),
+        "kind": np.concatenate([np.full(len(entered[0]), ENTERS), np.full(size, LEAVES)]),
+        "rank": np.concatenate([entered[2], np.zeros(size, dtype=np.int64)]),
+    }
+
+
+def forget(state, place):
     """A list that is no more."""
-    del lists[name]
-    for family in ("is_best", "value", "extra", "rank", "since"):
-        del state[f"{family}.{name}"]
+    for name in (
+        "is_best",
+        "value",
+        "rank",
+        "since",
+        *(f"extra.{n}" for n in state.family("extra")),
+    ):
+        state.put(name, (slice(None), place), 0)
 
 
 def together(parts):
-    """Columns of several lists as one frame; None where there are none."""
-    parts = [(row, columns) for row, columns in parts if len(row)]
+    """Columns of several answers as one; None where there is no row."""
+    parts = [columns for columns in parts if len(columns["row"])]
     if not parts:
         return None
-    names = parts[0][1]
-    row = np.concatenate([row for row, _ in parts])
-    return {"row": row, **{n: np.concatenate([columns[n] for _, columns in parts]) for n in names}}
+    return {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}

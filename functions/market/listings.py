@@ -94,9 +94,10 @@ class Toplist:
         return frozenset((self.metric, *self.columns, *(one[0] for one in self.filters)))
 
     @property
-    def version(self) -> str:
-        """Eight letters that change with what is ranked."""
-        return hashlib.blake2b(repr(self).encode(), digest_size=4).hexdigest()
+    def version(self) -> int:
+        """A number above 0 that changes with what is ranked."""
+        digest = hashlib.blake2b(repr(self).encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "little") or 1
 
 
 def _system() -> tuple[Toplist, ...]:

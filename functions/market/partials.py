@@ -6,96 +6,187 @@ and is not any more is told once more, with rank 0, so that the second stage can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market.listings import COLUMNS_MAX, Toplist
-from functions.market.toplists import KEPT, ranked
+from functions.market.listings import COLUMNS_MAX, SYSTEM, Toplist
+from functions.market.toplists import FEW, KEPT, ranked
 
 Array = NDArray[Any]
 
-STATE = {"sent.*": "u1"}  # per list: 1 = the symbol was among the best when it was last told
+PLACES = 256  # bits of `sent`; more than there may be lists
+STATE = {
+    "sent": ("u8", PLACES // 64),  # per list a bit: the symbol was among the best when last told
+    "sent_lists": "text",  # ids of the lists in the order of their bits, separated by blanks
+}
 EXTRA = tuple(f"c{k}" for k in range(COLUMNS_MAX))  # columns of the wire for a list's own columns
 ALWAYS = frozenset({"volume_daily"})  # every rank carries it
 GONE = 0
-ENDED = ""  # version of a list that is no more
+ENDED = 0  # version of a list that is no more
 
 
-def wanted(lists: Iterable[Toplist]) -> frozenset[str]:
-    """The metrics that the lists need."""
-    return ALWAYS.union(*(one.metrics for one in lists))
+@dataclass(frozen=True)
+class Plan:
+    """Lists as columns; `ids` and those behind it are by list."""
+
+    lists: tuple[Toplist, ...]
+    metrics: frozenset[str]
+    joined: str
+    ids: Array
+    keys: Array
+    versions: Array
+    is_falling: Array
+    signs: Array
+    is_plain: bool  # only system lists: nothing but id and rank has to be told
+
+
+@lru_cache(maxsize=8)
+def plan_of(lists: tuple[Toplist, ...]) -> Plan:
+    """What does not change from second to second."""
+    falling = np.array([one.is_falling for one in lists], dtype=np.uint8)
+    return Plan(
+        lists,
+        ALWAYS.union(*(one.metrics for one in lists)),
+        " ".join(one.id for one in lists),
+        np.array([one.id for one in lists], dtype=object),
+        np.array([one.key for one in lists], dtype=object),
+        np.array([one.version for one in lists], dtype=np.uint32),
+        falling,
+        np.where(falling, -1.0, 1.0)[:, None],
+        lists == SYSTEM,
+    )
 
 
 def best_of(
-    state: Any, lists: tuple[Toplist, ...], values: Mapping[str, Array], row: Array
+    state: Any, plan: Plan, values: Mapping[str, Array], row: Array
 ) -> dict[str, Any] | None:
     """The rows of `toplists.partial`, but for time and configuration; None where none has news.
 
     values   metric -> f8 at each of `row`
     row      the symbols that may rank, ascending; every other one leaves
     """
+    ended = None if state["sent_lists"] == plan.joined else _renumbered(state, plan)
     symbols = np.array([state.symbols[one] for one in row.tolist()])
-    volume = values["volume_daily"]
-    parts = [_part(state, one, values, volume, row, symbols) for one in lists]
-    kept = {one.id for one in lists}
-    parts += [_ended(state, name) for name in state.family("sent") if name not in kept]
-    parts = [part for part in parts if len(part["row"])]
-    if not parts:
-        return None
-    told = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if not any(one.columns for one in lists):
-        return {name: column for name, column in told.items() if name not in EXTRA}
-    return told
+    which, place, rank = _rankings(state, plan, values, row, symbols)
+    now = np.zeros((state.rows, PLACES), dtype=bool)
+    now[row[place], which] = True
+    sent = state["sent"]
+    gone, left = np.nonzero(_bits(sent) & ~now)
+    sent[...] = np.packbits(now, axis=1, bitorder="little").view("<u8")
+    told = _rows(plan, values, row, which, place, rank, gone, left)
+    if ended is not None and len(ended["row"]):
+        told = {name: np.concatenate([told[name], ended[name]]) for name in told}
+    return told if len(told["row"]) else None
 
 
-def _part(
-    state: Any, one: Toplist, values: Any, volume: Array, row: Array, symbols: Array
-) -> dict[str, Array]:
-    """One list: its best symbols in order, then those that were among them."""
-    value = np.where(_passes(state, one, values, row), values[one.metric], np.nan)
-    best = ranked(value, symbols, one.is_falling, KEPT)
-    sent = state[f"sent.{one.id}"]
-    is_gone = sent > 0
-    is_gone[row[best]] = False
-    gone = np.flatnonzero(is_gone)
-    sent[gone] = 0
-    sent[row[best]] = 1
-    shown = {name: values[metric][best] for name, metric in zip(EXTRA, one.columns, strict=False)}
-    return _rows(one, row[best], value[best], volume[best], shown, gone)
+def _bits(sent: Array) -> Array:
+    """(rows, PLACES) of 0 and 1."""
+    return np.unpackbits(sent.view(np.uint8), axis=1, bitorder="little")
+
+
+def _rankings(
+    state: Any, plan: Plan, values: Mapping[str, Array], row: Array, symbols: Array
+) -> tuple[Array, Array, Array]:
+    """(list, position in `row`, rank) of the best of every list."""
+    value = np.array([values[one.metric] for one in plan.lists])
+    for which, one in enumerate(plan.lists):
+        if one.filters or one.exchange:
+            value[which, ~_passes(state, one, values, row)] = np.nan
+    if len(row) <= FEW:
+        return _rankings_of_few(value * plan.signs, symbols)
+    best = [
+        ranked(value[which], symbols, one.is_falling, KEPT) for which, one in enumerate(plan.lists)
+    ]
+    which = np.repeat(np.arange(len(best)), [len(one) for one in best])
+    return which, np.concatenate(best), np.concatenate([np.arange(1, len(b) + 1) for b in best])
+
+
+def _rankings_of_few(keys: Array, symbols: Array) -> tuple[Array, Array, Array]:
+    """All lists in one sort; `keys` (lists, symbols) rise from the best on."""
+    by_symbol = np.argsort(symbols)  # a stable sort after it leaves ties in order of symbols
+    keys = keys[:, by_symbol]
+    is_known = np.isfinite(keys)
+    keys[~is_known] = np.nan  # sorted last
+    order = by_symbol[np.argsort(keys, axis=1, kind="stable")]
+    counts = np.minimum(is_known.sum(axis=1), KEPT)
+    which, rank = np.nonzero(np.arange(len(symbols)) < counts[:, None])
+    return which, order[which, rank], rank + 1
 
 
 def _rows(
-    one: Toplist, row: Array, value: Array, volume: Array, shown: Mapping[str, Array], gone: Array
+    plan: Plan,
+    values: Mapping[str, Array],
+    row: Array,
+    which: Array,
+    place: Array,
+    rank: Array,
+    gone: Array,
+    left: Array,
 ) -> dict[str, Array]:
-    left = np.full(len(gone), np.nan)
-    size = len(row) + len(gone)
+    """The best, list by list, then who left."""
+    every = np.concatenate([which, left])
+    value = np.array([values[one.metric] for one in plan.lists])[which, place]
+    none = np.full(len(gone), np.nan)
+    volume = np.nan_to_num(values["volume_daily"][place])
+    told = {
+        "row": np.concatenate([row[place], gone]),
+        "list": plan.ids[every],
+        "version": plan.versions[every],
+        "is_falling": plan.is_falling[every],
+        "value": np.concatenate([value, none]),
+        "volume": np.concatenate([volume, np.zeros(len(gone))]),
+        "rank": np.concatenate([rank, np.full(len(gone), GONE)]),
+    }
+    if plan.is_plain:
+        return told
     absent = np.full(len(row), np.nan)
+    shown = [[values[m] for m in one.columns] for one in plan.lists]
+    for k, name in enumerate(EXTRA):
+        column = np.array([one[k] if k < len(one) else absent for one in shown])
+        told[name] = np.concatenate([column[which, place], none])
+    return {**told, "key": plan.keys[every]}
+
+
+def _renumbered(state: Any, plan: Plan) -> dict[str, Array]:
+    """Lists came or went: bits move to their new places; who was in a list that is no more leaves."""
+    before = state["sent_lists"].split()
+    bits = _bits(state["sent"])
+    place_of = {one.id: place for place, one in enumerate(plan.lists)}
+    moved = np.zeros_like(bits)
+    ended = []
+    for place, name in enumerate(before):
+        if name in place_of:
+            moved[:, place_of[name]] = bits[:, place]
+        else:
+            ended += [(name, one) for one in np.flatnonzero(bits[:, place]).tolist()]
+    state["sent"][...] = np.packbits(moved, axis=1, bitorder="little").view("<u8")
+    state["sent_lists"] = plan.joined
+    return _ended(ended)
+
+
+def _ended(ended: list[tuple[str, int]]) -> dict[str, Array]:
+    size = len(ended)
+    names = np.array([name for name, _ in ended], dtype=object)
+    none = np.full(size, np.nan)
     return {
-        "row": np.concatenate([row, gone]),
-        "list": np.full(size, one.id, dtype=object),
-        "key": np.full(size, one.key, dtype=object),
-        "version": np.full(size, one.version, dtype=object),
-        "is_falling": np.full(size, one.is_falling, dtype=np.uint8),
-        "value": np.concatenate([value, left]),
-        "volume": np.concatenate([np.nan_to_num(volume), np.zeros(len(gone))]),
-        "rank": np.concatenate([np.arange(1, len(row) + 1), np.full(len(gone), GONE)]),
-        **{name: np.concatenate([shown.get(name, absent), left]) for name in EXTRA},
+        "row": np.array([row for _, row in ended], dtype=np.int64),
+        "list": names,
+        "version": np.full(size, ENDED, dtype=np.uint32),
+        "is_falling": np.ones(size, dtype=np.uint8),
+        "value": none,
+        "volume": np.zeros(size),
+        "rank": np.full(size, GONE),
+        "key": np.full(size, "", dtype=object),
+        **dict.fromkeys(EXTRA, none),
     }
 
 
-def _ended(state: Any, name: str) -> dict[str, Array]:
-    """A list that is no more: all who were in it leave."""
-    gone = np.flatnonzero(state[f"sent.{name}"])
-    del state[f"sent.{name}"]
-    none = np.array([], dtype=np.int64)
-    told = _rows(Toplist(name, "", True), none, none * 1.0, none * 1.0, {}, gone)
-    return {**told, "version": np.full(len(gone), ENDED, dtype=object)}
-
-
-def _passes(state: Any, one: Toplist, values: Any, row: Array) -> Array:
+def _passes(state: Any, one: Toplist, values: Mapping[str, Array], row: Array) -> Array:
     """Who meets the filters; a metric that is absent meets none."""
     passes = np.ones(len(row), dtype=bool)
     with np.errstate(invalid="ignore"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,30 +37,6 @@ LISTS = {
     "vwap_dist_high": ("vwap_dist_5m_pct", FALLING),
     "vwap_dist_low": ("vwap_dist_5m_pct", RISING),
 }
-METRICS = frozenset(metric for metric, _ in LISTS.values())
-NAMES = tuple(LISTS)
-_SIGNS = np.array([[-1.0 if is_falling else 1.0] for _, is_falling in LISTS.values()])
-
-
-def rankings(values: Mapping[str, Array], symbols: Array) -> tuple[Array, Array, Array]:
-    """All lists, one after the other: (place in NAMES, position of the symbol, rank from 1) of every row."""
-    if len(symbols) <= FEW:
-        return _rankings_of_few(values, symbols)
-    best = [ranked(values[metric], symbols, is_falling) for metric, is_falling in LISTS.values()]
-    lengths = [len(one) for one in best]
-    ranks = [np.arange(1, length + 1) for length in lengths]
-    return np.repeat(np.arange(len(LISTS)), lengths), np.concatenate(best), np.concatenate(ranks)
-
-
-def _rankings_of_few(values: Mapping[str, Array], symbols: Array) -> tuple[Array, Array, Array]:
-    by_symbol = np.argsort(symbols)  # a stable sort after it leaves ties in order of symbols
-    keys = np.array([values[metric] for metric, _ in LISTS.values()])[:, by_symbol] * _SIGNS
-    is_known = np.isfinite(keys)
-    keys[~is_known] = np.nan  # sorted last
-    order = by_symbol[np.argsort(keys, axis=1, kind="stable")]
-    counts = np.minimum(is_known.sum(axis=1), LENGTH)
-    which, rank = np.nonzero(np.arange(len(symbols)) < counts[:, None])
-    return which, order[which, rank], rank + 1
 
 
 def ranked(values: Array, symbols: Array, is_falling: bool, length: int = LENGTH) -> Array:
