@@ -23,27 +23,30 @@ SYMBOLS = ["A", "B", "C"]
 START_NS = 1_767_623_400 * SECOND_NS
 VALUES = (-1.0, 0.0, 9.9, 10.0, 10.0, 10.0 + 1e-10, 10.1, 10.2, 30.0, math.nan)
 STEPS = (0, 0, 1, 1, 2, 5, 20, 59, 61, -1)
+SMALL_STEPS = (0, 0, 1, 1, 2, 3, 5, -1, -1)
 
 
 def table() -> Table:
     return Table(Rows(SYMBOLS), {name: shape_of(name, shape) for name, shape in STATE.items()})
 
 
-def market(seed: int, size: int) -> list[list[Moment]]:
+def market(seed: int, size: int, steps: Sequence[int] = STEPS) -> list[list[Moment]]:
     """Stretches of prints with clock events between them; the symbols of a clock event come once."""
     draw = random.Random(seed)
-    world = _World(draw)
+    world = _World(draw, steps)
     frames: list[list[Moment]] = []
     while sum(map(len, frames)) < size:
-        frames.append([world.moment(draw.randrange(len(SYMBOLS))) for _ in range(draw.randrange(6))])
+        frames.append(
+            [world.moment(draw.randrange(len(SYMBOLS))) for _ in range(draw.choice([0, 2, 5, 30]))]
+        )
         world.change()
         frames.append([world.moment(symbol, True) for symbol in range(len(SYMBOLS))])
     return [frame for frame in frames if frame]
 
 
 class _World:
-    def __init__(self, draw: random.Random) -> None:
-        self.draw = draw
+    def __init__(self, draw: random.Random, steps: Sequence[int]) -> None:
+        self.draw, self.steps = draw, steps
         self.ts_ns = START_NS
         self.day, self.session = 20_000, 2
         self.stretch = [1] * len(SYMBOLS)
@@ -56,7 +59,7 @@ class _World:
         """The next moment; at a clock event they all have one time."""
         draw = self.draw
         if not is_clock or not symbol:
-            self.ts_ns += draw.choice(STEPS) * SECOND_NS
+            self.ts_ns += draw.choice(self.steps) * SECOND_NS
         if draw.random() < 0.8:
             self.values[symbol] = {
                 name: draw.choice(VALUES) if draw.random() < 0.7 else value

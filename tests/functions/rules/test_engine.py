@@ -11,26 +11,24 @@ from hypothesis import strategies as st
 from functions.rules import tree
 from functions.rules.compile import Rules, compiled
 from functions.rules.watches import WATCHES
-from tests.functions.rules.markets import SYMBOLS, cut, market, run, table
+from tests.functions.rules.markets import SMALL_STEPS, SYMBOLS, cut, market, run, table
 from tests.functions.rules.slow_rules import Moment, SlowRule
-from tests.functions.rules.trees import SECOND_NS, conditions
+from tests.functions.rules.trees import SECOND_NS, conditions, simple
 
-rules_of = st.lists(
-    st.builds(
-        lambda when, cooldown, once, scope: {
-            "when": when,
-            "cooldown_ns": cooldown * SECOND_NS,
-            "once_per": once,
-            "symbols": scope,
-        },
-        conditions,
-        st.sampled_from([0, 0, 5, 60]),
-        st.sampled_from(["", "", "1m"]),
-        st.sampled_from([(), (), ("A", "C")]),
-    ),
-    min_size=1,
-    max_size=3,
-).map(lambda told: [tree.Rule(f"r{k}", "R", version=f"v{k}", **one) for k, one in enumerate(told)])
+
+def rules_of(some: st.SearchStrategy[tree.Condition]) -> st.SearchStrategy[list[tree.Rule]]:
+    """Rule sets with cooldowns, candles and scopes."""
+    settled = st.fixed_dictionaries(
+        {
+            "when": some,
+            "cooldown_ns": st.sampled_from([0, 0, 5, 60]).map(lambda s: s * SECOND_NS),
+            "once_per": st.sampled_from(["", "", "1m"]),
+            "symbols": st.sampled_from([(), (), ("A", "C")]),
+        }
+    )
+    return st.lists(settled, min_size=1, max_size=3).map(
+        lambda told: [tree.Rule(f"r{k}", "R", version=f"v{k}", **one) for k, one in enumerate(told)]
+    )
 
 
 def slowly(rules: Rules, frames: list[list[Moment]]) -> tuple[list[Any], list[Any], list[SlowRule]]:
@@ -47,14 +45,23 @@ def slowly(rules: Rules, frames: list[list[Moment]]) -> tuple[list[Any], list[An
     return truths, firings, slow
 
 
-@settings(max_examples=150, deadline=None, phases=[Phase.generate])
-@given(rules_of, st.integers(0, 10_000))
+@settings(max_examples=200, deadline=None, phases=[Phase.generate])
+@given(rules_of(conditions), st.integers(0, 10_000))
 def test_truth_firings_and_state_are_those_of_the_slow_twin(
     told: list[tree.Rule], seed: int
 ) -> None:
-    rules, frames = compiled(told), market(seed, 60)
+    agree(told, market(seed, 60))
+
+
+@settings(max_examples=150, deadline=None, phases=[Phase.generate])
+@given(rules_of(simple), st.integers(0, 10_000))
+def test_so_they_are_where_times_are_close_and_go_back(told: list[tree.Rule], seed: int) -> None:
+    agree(told, market(seed, 240, SMALL_STEPS))
+
+
+def agree(told: list[tree.Rule], frames: list[list[Moment]]) -> None:
+    rules, state = compiled(told), table()
     assert not rules.faults
-    state = table()
     truths, firings = run(rules, state, frames)
     slow_truths, slow_firings, slow = slowly(rules, frames)
     assert truths == slow_truths
@@ -67,7 +74,7 @@ def test_truth_firings_and_state_are_those_of_the_slow_twin(
 
 
 @settings(max_examples=150, deadline=None, phases=[Phase.generate])
-@given(rules_of, st.integers(0, 10_000), st.integers(1, 4))
+@given(rules_of(conditions | simple), st.integers(0, 10_000), st.integers(1, 4))
 def test_any_cut_says_and_keeps_the_same(told: list[tree.Rule], seed: int, longest: int) -> None:
     rules, frames = compiled(told), market(seed, 60)
     whole, pieces = table(), table()

@@ -72,3 +72,21 @@ def wider(inside: Any) -> Any:
 
 
 conditions = st.recursive(leaves, wider, max_leaves=6)
+
+# The same with plain insides: each condition that remembers meets the values that move it.
+plain = st.builds(
+    tree.Compare,
+    st.sampled_from(["<", ">", ">=", "=="]),
+    st.sampled_from(STILL).map(tree.Metric),
+    st.sampled_from([9.9, 10.0, 10.1]).map(tree.Number),
+    st.builds(tree.Guard, st.sampled_from([0.0, 500.0]), st.just(())),
+)
+pairs = st.lists(plain, min_size=2, max_size=2).map(tuple)
+simple = st.one_of(
+    st.builds(tree.Then, plain, plain, spans),
+    st.builds(tree.Then, plain, plain, spans),
+    st.builds(tree.Changed, metrics, st.just(">"), st.just(tree.Number(0.0)), st.just(60 * SECOND_NS), st.just(tree.Guard(0.0, ()))),
+    st.builds(tree.Held, plain, spans),
+    st.builds(tree.All, pairs),
+    st.builds(tree.Rearm, plain, st.just("below"), st.just(tree.Metric("price")), st.just(tree.Number(9.9))),
+)  # fmt: skip
