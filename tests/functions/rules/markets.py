@@ -51,7 +51,7 @@ class _World:
         self.day, self.session = 20_000, 2
         self.stretch = [1] * len(SYMBOLS)
         self.barred = [0] * len(SYMBOLS)
-        self.values = [{name: 10.0 for name in METRICS} for _ in SYMBOLS]
+        self.values = [dict.fromkeys(METRICS, 10.0) for _ in SYMBOLS]
         self.candles = [0] * len(SYMBOLS)
         self.member = [dict.fromkeys(LISTS, 1) for _ in SYMBOLS]
 
