@@ -1,9 +1,9 @@
 """The rule language: one tree of a rule, read from text and JSON, written as text, JSON and English."""
 
 from functions.rules.checks import defaults_of
+from functions.rules.compile import Rules, compile_rules, compiled
 from functions.rules.faults import RuleFault
 from functions.rules.forms import from_json, to_json
-from functions.rules.language import Compiled, Condition, compile_rules
 from functions.rules.spelling import spell, spell_rule
 from functions.rules.text import parse_condition, parse_text
 from functions.rules.tree import Rule
@@ -16,12 +16,12 @@ from functions.rules.wire import (
 )
 
 __all__ = [
-    "Compiled",
-    "Condition",
     "Rule",
     "RuleFault",
+    "Rules",
     "check_rules",
     "compile_rules",
+    "compiled",
     "defaults_of",
     "from_json",
     "parse_condition",

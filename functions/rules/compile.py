@@ -13,20 +13,20 @@ vector operations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 from functions.market import sessions
 from functions.market.metrics import ALIASES, METRICS
-from functions.market.vocabulary import ALIASES as OTHERS
-from functions.market.vocabulary import FAMILIES, MORE
 from functions.rules import tree
+from functions.rules.checks import check_size, children_of, defaults_of, family_of, metrics_of, walk
+from functions.rules.spelling import spell
+from functions.rules.wire import parse_rules
 
 NOISE = 1e-9  # of binary fractions: a ratio of 2 in cents is not more than 2
 EQUAL_WITHIN = 1e-4  # of the wire contract: == means |a - b| < 0.0001
-DEPTH_MAX = 32  # conditions within conditions; each level is a call of a call
-NODES_MAX = 256  # of one rule
 RINGS_MAX = 32  # `changed` of a rule set: 5.2 MB each with 10,000 symbols, 170 MB in all
 TIMEFRAMES = {"1m": 1, "2m": 2, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "60m": 60}
 # Data that only prints, or nothing within a day, change: metrics of these stand still between prints.
@@ -35,8 +35,6 @@ STILL = frozenset(
     "session_vwap fundamentals short_interest avg_daily_volume status".split()
 )
 AT_ANY_HOUR = (1 << len(sessions.SESSIONS)) - 1
-FAMILY_OF = {name: family for family in (*FAMILIES, *MORE) for name in family.names}
-FAMILY_OF |= {other: FAMILY_OF[name] for other, name in OTHERS.items()}
 FLIPPED = {"below": "<", "above": ">"}
 
 
@@ -81,6 +79,7 @@ class Leaf:
     """What is explained of a rule: its leaves as written, with the node that knows their truth."""
 
     leaf: Any
+    text: str
     node: int
     left: int = -1  # places of values
     right: int = -1
@@ -96,7 +95,7 @@ class Entry:
     leaves: tuple[Leaf, ...]
     metrics: frozenset[str]
     is_timed: bool  # time alone changes it: asked at clock events as well
-    scope: frozenset[str]
+    scope: frozenset[str] | None  # symbols; None = all
 
 
 @dataclass
@@ -114,17 +113,17 @@ class Rules:
     place_of: dict[tree.Value, int] = field(default_factory=dict)  # of each value
     faults: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def rules(self) -> tuple[tree.Rule, ...]:
         """The rules that run, by id."""
         return tuple(entry.rule for entry in self.entries)
 
-    @property
+    @cached_property
     def metrics(self) -> frozenset[str]:
         """Names of the metrics in use."""
         return frozenset().union(*(entry.metrics for entry in self.entries))
 
-    @property
+    @cached_property
     def timed(self) -> tuple[Entry, ...]:
         """The rules that are asked at clock events as well as at prints."""
         return tuple(entry for entry in self.entries if entry.is_timed)
@@ -147,89 +146,43 @@ def compiled(rules: Iterable[tree.Rule], clock_metrics: bool = True) -> Rules:
     return table.made()
 
 
+@lru_cache(maxsize=8)
+def compile_rules(body: str) -> Rules:
+    """The enabled rules of a control body; the same text gives the same object. Faults stop no other."""
+    if not body:
+        return Rules()
+    parsed, faults = parse_rules(body)
+    rules = compiled(parsed, clock_metrics=False)
+    rules.faults |= {fault.path or str(place): str(fault) for place, fault in enumerate(faults)}
+    return rules
+
+
 # -- what depends on time
 
 
 def changes_with_time(metric: str) -> bool:
     """Whether a metric can change without a print: windows, candles, minutes, quotes, news."""
-    family = FAMILY_OF.get(metric)
-    if family is None:
-        return True
+    family = family_of(metric)
     return family.evaluate_on == "candle_close" or not set(family.needs) <= STILL
 
 
 def is_timed(rule: tree.Rule, clock_metrics: bool = True) -> bool:
     """Whether time alone can change a rule."""
     timed = (tree.Held, tree.Changed, tree.OfLast, tree.InList, tree.Enters, tree.Leaves)
-    if any(isinstance(one, timed) for one in walk(rule.when)):
+    if any(isinstance(one, timed) for one, _ in walk(rule.when)):
         return True
     return clock_metrics and any(changes_with_time(name) for name in metrics_of(rule.when))
 
 
-def walk(condition: tree.Condition, depth: int = 0) -> Iterator[tree.Condition]:
-    """A condition and all within it, outermost first; raises ValueError where it is too deep."""
-    if depth > DEPTH_MAX:
-        raise ValueError(f"when: expected at most {DEPTH_MAX} levels of conditions")
-    yield condition
-    for part in parts_of(condition):
-        yield from walk(part, depth + 1)
+def guard_of(leaf: tree.Compare | tree.Crosses | tree.Changed) -> tuple[float, int]:
+    """(volume, bits of sessions) of a leaf's guard, defaults filled in."""
+    volume, names = defaults_of(leaf)
+    return volume, _bits(names) if names else AT_ANY_HOUR
 
 
-def parts_of(condition: tree.Condition) -> tuple[tree.Condition, ...]:
+def parts_of(condition: Any) -> list[Any]:
     """The conditions a condition is made of."""
-    match condition:
-        case tree.All(parts) | tree.Any(parts):
-            return parts
-        case tree.Not(part):
-            return (part,)
-        case tree.Held() | tree.OfLast() | tree.FirstToday() | tree.Rearm():
-            return (condition.condition,)
-        case tree.Then(first, second):
-            return first, second
-    return ()
-
-
-def values_of(condition: tree.Condition) -> tuple[tree.Value, ...]:
-    """The values a condition names itself."""
-    match condition:
-        case tree.Compare() | tree.Crosses():
-            return condition.left, condition.right
-        case tree.Changed():
-            return (condition.value,)
-        case tree.Rearm():
-            return condition.value, condition.level
-    return ()
-
-
-def metrics_in(value: tree.Value) -> Iterator[str]:
-    """The metrics of a value."""
-    if isinstance(value, tree.Metric):
-        yield value.name
-    elif isinstance(value, tree.Arithmetic):
-        for one in value.values:
-            yield from metrics_in(one)
-
-
-def metrics_of(condition: tree.Condition) -> frozenset[str]:
-    """The metrics of a condition and all within it."""
-    return frozenset(
-        name for one in walk(condition) for value in values_of(one) for name in metrics_in(value)
-    )
-
-
-def guard_of(guard: tree.Guard, metrics: Iterable[str]) -> tuple[float, int]:
-    """(volume, bits of sessions) of a guard; what it leaves open as its metrics' defaults say."""
-    families = [FAMILY_OF[name] for name in metrics if name in FAMILY_OF]
-    volume = guard.volume
-    if volume is None:
-        volume = max((family.volume_threshold for family in families), default=0.0)
-    if guard.sessions is not None:
-        bits = _bits(guard.sessions) if guard.sessions else AT_ANY_HOUR
-    else:
-        bits = AT_ANY_HOUR
-        for family in families:
-            bits &= _bits(family.sessions)
-    return volume, bits
+    return [one for one in children_of(condition) if not isinstance(one, tree.Value)]
 
 
 def _bits(names: Iterable[str]) -> int:
@@ -243,6 +196,7 @@ class _Table:
     def __init__(self, clock_metrics: bool) -> None:
         self._clock_metrics = clock_metrics
         self._rules = Rules()
+        self.nodes, self.tests = self._rules.nodes, self._rules.tests
         self._entries: list[Entry] = []
         self._node_of: dict[Node, int] = {}
         self._test_of: dict[Test, int] = {}
@@ -258,15 +212,11 @@ class _Table:
             self._rules.faults[rule.id] = f"rule {rule.id}: {error}"
 
     def _check(self, rule: tree.Rule) -> None:
-        conditions = list(walk(rule.when))
-        if len(conditions) > NODES_MAX:
-            raise ValueError(
-                f"when: expected at most {NODES_MAX} conditions, found {len(conditions)}"
-            )
+        check_size(rule.when)
         for name in sorted(metrics_of(rule.when)):
             if ALIASES.get(name, name) not in METRICS:
                 raise ValueError(f"metric: no metric {name!r}")
-        rings = len({one for one in conditions if isinstance(one, tree.Changed)})
+        rings = len({one for one, _ in walk(rule.when) if isinstance(one, tree.Changed)})
         if self._rings + rings > RINGS_MAX:
             raise ValueError(
                 f"changed: expected at most {RINGS_MAX} in all rules together, as each keeps 62 values "
@@ -357,7 +307,8 @@ class _One:
         self._leaves: list[Leaf] = []
 
     def entry(self, root: int) -> Entry:
-        """The rule, with all that is known of it."""
+        """The rule, with all that is known of it. A watchlist may be empty."""
+        is_scoped = bool(self._rule.symbols or self._rule.watchlist)
         return Entry(
             self._rule,
             root,
@@ -365,7 +316,7 @@ class _One:
             tuple(self._leaves),
             frozenset(ALIASES.get(name, name) for name in metrics_of(self._rule.when)),
             self._is_timed,
-            frozenset(self._rule.symbols),
+            frozenset(self._rule.symbols) if is_scoped else None,
         )
 
     def node(self, condition: tree.Condition) -> int:
@@ -383,31 +334,37 @@ class _One:
         self._watching.append(place)
         return place
 
-    def _tested(
-        self, operator: str, left: tree.Value, right: tree.Value, guard: tree.Guard
-    ) -> tuple[int, Test]:
-        volume, bits = guard_of(guard, (*metrics_in(left), *metrics_in(right)))
-        place = self._table.test(operator, left, right)
+    def _tested(self, leaf: tree.Compare) -> tuple[int, Test]:
+        volume, bits = guard_of(leaf)
+        place = self._table.test(leaf.operator, leaf.left, leaf.right)
         node = Node(tree.Compare, tests=(place,), volume=volume, sessions=bits)
-        return self._table.node(node), self._table._rules.tests[place]  # noqa: SLF001
+        return self._table.node(node), self._table.tests[place]
 
     def compare(self, leaf: tree.Compare) -> int:
-        place, test = self._tested(leaf.operator, leaf.left, leaf.right, leaf.guard)
-        self._leaves.append(Leaf(leaf, place, test.left, test.right))
+        """A value against a value."""
+        place, test = self._tested(leaf)
+        self._explain(leaf, place, test.left, test.right)
         return place
 
     def crosses(self, leaf: tree.Crosses) -> int:
-        side, test = self._tested(FLIPPED[leaf.direction], leaf.left, leaf.right, leaf.guard)
+        """A compare that turns true."""
+        operator = FLIPPED[leaf.direction]
+        side, test = self._tested(tree.Compare(operator, leaf.left, leaf.right, leaf.guard))
         place = self._watch(tree.Crosses, (side,), leaf)
-        self._leaves.append(Leaf(leaf, place, test.left, test.right))
+        self._explain(leaf, place, test.left, test.right)
         return place
 
     def changed(self, leaf: tree.Changed) -> int:
-        volume, bits = guard_of(leaf.guard, metrics_in(leaf.value))
+        """A value against itself."""
+        volume, bits = guard_of(leaf)
         value = self._table.value(leaf.value)
         place = self._watch(tree.Changed, (), leaf, volume=volume, sessions=bits, value=value)
-        self._leaves.append(Leaf(leaf, place, value))
+        self._explain(leaf, place, value)
         return place
+
+    def _explain(self, leaf: Any, place: int, left: int = -1, right: int = -1) -> None:
+        bare = replace(leaf, guard=tree.Guard()) if hasattr(leaf, "guard") else leaf
+        self._leaves.append(Leaf(leaf, spell(bare), place, left, right))
 
     def listed(self, leaf: Any) -> int:
         place = self._table.node(Node(tree.InList, leaf=tree.InList(leaf.toplist)))
@@ -415,15 +372,16 @@ class _One:
             place = self._table.node(Node(tree.Not, (place,)))
         if not isinstance(leaf, tree.InList):
             place = self._watch(type(leaf), (place,), leaf)
-        self._leaves.append(Leaf(leaf, place))
+        self._explain(leaf, place)
         return place
 
     def over(self, condition: Any) -> int:
         """A condition that watches others."""
         parts = tuple(self.node(part) for part in parts_of(condition))
         if isinstance(condition, tree.Rearm):
-            operator = FLIPPED[condition.direction]
-            level, _ = self._tested(operator, condition.value, condition.level, tree.Guard(0.0, ()))
+            operator, anywhere = FLIPPED[condition.direction], tree.Guard(0.0, ())
+            back = tree.Compare(operator, condition.value, condition.level, anywhere)
+            level, _ = self._tested(back)
             parts = (*parts, level)
         return self._watch(type(condition), parts, condition)
 
@@ -436,7 +394,7 @@ class _One:
 
     def all_of(self, condition: tree.All) -> int:
         """Parts that are compares give their tests and guards, others stay parts."""
-        nodes = self._table._rules.nodes  # noqa: SLF001
+        nodes = self._table.nodes
         places = list(dict.fromkeys(self.node(part) for part in condition.parts))
         compares = [nodes[one] for one in places if nodes[one].kind is tree.Compare]
         bits = AT_ANY_HOUR

@@ -26,7 +26,8 @@ class Firing:
 
     place     the moment, by symbol; `moments.runs.order[place]` is its place in order of arrival
     strength  how far beyond its thresholds, see `reasons.strength`
-    explain   every leaf: text, value, threshold, truth, margin
+    leaves    every leaf: text, value, threshold, truth, margin
+    values    metric -> value of those that leaves name, None where it is not known
     """
 
     entry: Entry
@@ -34,7 +35,8 @@ class Firing:
     row: int
     ts_ns: int
     strength: float
-    explain: list[dict[str, Any]]
+    leaves: list[dict[str, Any]]
+    values: dict[str, float | None]
 
 
 def fire(rules: Rules, moments: Moments, state: Any) -> list[Firing]:
@@ -85,10 +87,11 @@ def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:
     allowed = list(_allowed(asked, entry, places))
     if not allowed:
         return []
-    explained = reasons.explained(asked, entry, np.array([place for place, _, _ in allowed]))
+    some = np.array([place for place, _, _ in allowed])
+    explained, values = reasons.explained(asked, entry, some), reasons.values_at(asked, entry, some)
     return [
-        Firing(entry, place, row, ts_ns, reasons.strength(leaves), leaves)
-        for (place, row, ts_ns), leaves in zip(allowed, explained, strict=True)
+        Firing(entry, place, row, ts_ns, reasons.strength(leaves), leaves, named)
+        for (place, row, ts_ns), leaves, named in zip(allowed, explained, values, strict=True)
     ]
 
 
@@ -97,9 +100,9 @@ def _allowed(asked: Pass, entry: Entry, places: Array) -> Iterator[tuple[int, in
     rows = moments.runs.rows[moments.runs.of[places]].tolist()
     times, dates = moments.ts_ns[places].tolist(), moments.midnight_ns[places].tolist()
     fired = None
-    symbols = asked.state.symbols if entry.scope else ()
+    symbols = asked.state.symbols if entry.scope is not None else ()
     for place, row, ts_ns, date_ns in zip(places.tolist(), rows, times, dates, strict=True):
-        if entry.scope and symbols[row] not in entry.scope:
+        if entry.scope is not None and symbols[row] not in entry.scope:
             continue
         if fired is None:
             fired = asked.state[f"fired.{rule.version}"]
@@ -122,3 +125,22 @@ def free_at(entry: Entry, fired_ns: int, midnight_ns: int) -> int:
         start_ns = midnight_ns + (fired_ns - midnight_ns) // length * length
         free_ns = max(free_ns, start_ns + length)
     return free_ns
+
+
+def why_not(rules: Rules, rule_id: str, moments: Moments, state: Any) -> dict[str, Any]:
+    """Why a rule does not fire at one moment of one symbol (`moments` has one place); changes nothing.
+
+    For JSON, see `reasons.why`. A rule that does not run says its fault.
+    """
+    entry = rules.entry_of(rule_id)
+    if entry is None:
+        fault = rules.faults.get(rule_id, "no such rule runs: it is disabled, or not there")
+        return {"rule": rule_id, "fires": False, "truth": None, "why": [fault], "leaves": []}
+    asked = Pass(rules, moments, state, is_peek=True)
+    with np.errstate(invalid="ignore"):
+        watch(asked, entry.watching)
+    row, version = int(moments.runs.rows[0]), entry.rule.version
+    kept = [f"{family}.{version}" for family in ("armed", "fired")]
+    armed, fired_ns = (int(state[name][row]) if name in state else 0 for name in kept)
+    free_ns = free_at(entry, fired_ns, int(moments.midnight_ns[0]))
+    return reasons.why(asked, entry, fired_ns, free_ns, bool(armed))

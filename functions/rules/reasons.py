@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.rules import tree
-from functions.rules.compile import AT_ANY_HOUR, Entry, Leaf, Node, metrics_in
+from functions.rules.checks import metrics_of
+from functions.rules.compile import AT_ANY_HOUR, Entry, Leaf, Node
 from functions.rules.evaluate import Pass
 from functions.rules.moments import BARRED
+from functions.rules.spelling import spell
 
 Array = NDArray[Any]
 
 STRENGTH_MAX = 10.0  # ten times its threshold is as far beyond as anything
 SECOND_NS = 1_000_000_000
 SIGNS = {">": 1, ">=": 1, "<": -1, "<=": -1, "above": 1, "below": -1}
-SIGN_WRITTEN = {"+": " + ", "-": " - ", "*": " * ", "/": " / "}
 
 
 # -- strength
@@ -56,16 +57,23 @@ def explained(asked: Pass, entry: Entry, places: Array) -> list[list[dict[str, A
     return [list(leaves) for leaves in zip(*columns, strict=True)]
 
 
+def values_at(asked: Pass, entry: Entry, places: Array) -> list[dict[str, float | None]]:
+    """For each of some moments, the metrics a rule names."""
+    names = sorted(entry.metrics)
+    columns = [asked.moments.values(name)[places].tolist() for name in names]
+    rows = zip(*columns, strict=True) if columns else [()] * len(places)
+    return [dict(zip(names, map(_told, row), strict=True)) for row in rows]
+
+
 def _column(asked: Pass, leaf: Leaf, places: Array) -> Iterator[dict[str, Any]]:
     """One leaf at each of some moments."""
     operator, values, thresholds = _numbers(asked, leaf, places)
-    text = text_of(leaf.leaf)
     is_true, is_false = asked.true(leaf.node)[places], asked.false(leaf.node)[places]
     for value, threshold, true, false in zip(
         values, thresholds, is_true.tolist(), is_false.tolist(), strict=True
     ):
         yield {
-            "text": text,
+            "text": leaf.text,
             "value": _told(value),
             "threshold": _told(threshold),
             "truth": True if true else False if false else None,
@@ -94,9 +102,7 @@ def _told(value: float) -> float | None:
 # -- why not
 
 
-def explain(
-    asked: Pass, entry: Entry, fired_ns: int, free_ns: int, is_armed: bool
-) -> dict[str, Any]:
+def why(asked: Pass, entry: Entry, fired_ns: int, free_ns: int, is_armed: bool) -> dict[str, Any]:
     """Why a rule does not fire at the one moment of a look (`Pass(..., is_peek=True)`), for JSON.
 
     fired_ns   when it fired last; 0 = never
@@ -112,10 +118,10 @@ def explain(
     barred = _barred(asked)
     truth = None if barred else True if is_true else False if is_false else None
     ts_ns = int(asked.moments.ts_ns[0])
-    why = list(_rule_why(asked, entry, truth, is_armed))
+    found = list(_rule_why(asked, entry, truth, is_armed))
     if fired_ns and ts_ns < free_ns:
         is_cooling = ts_ns < fired_ns + entry.rule.cooldown_ns
-        why.append(
+        found.append(
             f"{'cooling down' if is_cooling else 'capped: once per ' + entry.rule.once_per} until {free_ns}"
         )
     return {
@@ -123,8 +129,8 @@ def explain(
         "version": entry.rule.version,
         "ts_ns": ts_ns,
         "truth": truth,
-        "fires": not why,
-        "why": why,
+        "fires": not found,
+        "why": found,
         "leaves": leaves,
         "conditions": [_condition(asked, asked.rules.nodes[one], one) for one in entry.watching],
         "fired_ns": fired_ns,
@@ -133,7 +139,7 @@ def explain(
 
 def _rule_why(asked: Pass, entry: Entry, truth: bool | None, is_armed: bool) -> Iterator[str]:
     row = int(asked.moments.runs.rows[0])
-    if entry.scope and asked.state.symbols[row] not in entry.scope:
+    if entry.scope is not None and asked.state.symbols[row] not in entry.scope:
         yield "not in scope"
     if _barred(asked):
         yield _barred(asked)
@@ -159,7 +165,7 @@ def _unknown(asked: Pass, leaf: Leaf) -> Iterator[str]:
         return
     found = [*_outside(asked, node if leaf.left >= 0 and not node.parts else _inside(asked, node))]
     for place in (leaf.left, leaf.right):
-        for name in metrics_in(asked.rules.values[place]) if place >= 0 else ():
+        for name in sorted(metrics_of(asked.rules.values[place])) if place >= 0 else ():
             if not np.isfinite(asked.moments.values(name)[0]):
                 found += [f"missing: {name}"]
     if leaf.left < 0:
@@ -189,7 +195,7 @@ def _condition(asked: Pass, node: Node, place: int) -> dict[str, Any]:
     is_true, is_false = bool(asked.true(place)[0]), bool(asked.false(place)[0])
     truth = True if is_true else False if is_false else None
     told = {
-        "text": _watched(node.leaf),
+        "text": spell(node.leaf),
         "truth": truth,
         "why": "" if truth is not None else "warming up",
     }
@@ -203,50 +209,3 @@ def _condition(asked: Pass, node: Node, place: int) -> dict[str, Any]:
 
 def _seconds(ns: Any) -> float | None:
     return _told(float(ns) / SECOND_NS)
-
-
-# -- in words
-
-
-def text_of(leaf: Any) -> str:
-    """A leaf in short words."""
-    match leaf:
-        case tree.Compare(operator, left, right):
-            return f"{value_text(left)} {operator} {value_text(right)}"
-        case tree.Crosses(direction, left, right):
-            return f"{value_text(left)} crosses {direction} {value_text(right)}"
-        case tree.Changed(value, operator, by, within_ns):
-            unit = "%" if by.unit == "percent" else ""
-            return f"{value_text(value)} changed {operator} {by.value:g}{unit} in {within_ns / SECOND_NS:g}s"
-        case tree.Enters(toplist):
-            return f"enters {toplist}"
-        case tree.Leaves(toplist):
-            return f"leaves {toplist}"
-    return f"in {leaf.toplist}"
-
-
-def value_text(value: tree.Value) -> str:
-    """A value in short words."""
-    if isinstance(value, tree.Number):
-        return f"{value.value:g}"
-    if isinstance(value, tree.Metric):
-        return value.name
-    parts = [value_text(one) for one in value.values]
-    if value.operator in SIGN_WRITTEN:
-        return f"({SIGN_WRITTEN[value.operator].join(parts)})"
-    return f"{value.operator}({', '.join(parts)})"
-
-
-def _watched(leaf: Any) -> str:
-    match leaf:
-        case tree.Held(_, for_ns):
-            return f"held for {for_ns / SECOND_NS:g}s"
-        case tree.OfLast(_, at_least, bars, timeframe):
-            return f"{at_least} of the last {bars} candles of {timeframe}"
-        case tree.Then(_, _, within_ns):
-            return f"then, within {within_ns / SECOND_NS:g}s"
-        case tree.FirstToday():
-            return "first today"
-        case tree.Rearm(_, direction, value, level):
-            return f"until {value_text(value)} is {direction} {value_text(level)}"
-    return text_of(leaf)

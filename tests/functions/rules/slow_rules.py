@@ -95,8 +95,9 @@ def counts(guard: tree.Guard, names: list[str], now: Moment) -> bool:
     if volume > 0 and not now.volume >= volume:
         return False
     session = SESSIONS[now.session]
-    if guard.sessions is None:
-        return all(session in one.sessions for one in families)
+    if guard.sessions is None:  # all three sessions are any hour
+        common = [one for one in SESSIONS if all(one in family.sessions for family in families)]
+        return len(common) == 3 or not families or session in common
     return not guard.sessions or session in guard.sessions
 
 
