@@ -91,8 +91,15 @@ def _numbers(asked: Pass, leaf: Leaf, places: Array) -> tuple[str, list[float], 
         absent = [math.nan] * len(places)
         return "==", absent, absent
     operator = one.operator if isinstance(one, tree.Compare) else one.direction
-    left, right = (asked.value(side)[places].tolist() for side in (leaf.left, leaf.right))
+    left, right = (_at(asked, side, places) for side in (leaf.left, leaf.right))
     return operator, left, right
+
+
+def _at(asked: Pass, side: int, places: Array) -> list[float]:
+    value = asked.rules.values[side]
+    if isinstance(value, tree.Number):
+        return [value.value] * len(places)
+    return asked.value(side)[places].tolist()
 
 
 def _told(value: float) -> float | None:
