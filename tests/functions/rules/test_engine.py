@@ -45,7 +45,7 @@ def slowly(rules: Rules, frames: list[list[Moment]]) -> tuple[list[Any], list[An
     return truths, firings, slow
 
 
-@settings(max_examples=200, deadline=None, phases=[Phase.generate])
+@settings(max_examples=80, deadline=None, phases=[Phase.generate])
 @given(rules_of(conditions), st.integers(0, 10_000))
 def test_truth_firings_and_state_are_those_of_the_slow_twin(
     told: list[tree.Rule], seed: int
@@ -53,7 +53,7 @@ def test_truth_firings_and_state_are_those_of_the_slow_twin(
     agree(told, market(seed, 60))
 
 
-@settings(max_examples=150, deadline=None, phases=[Phase.generate])
+@settings(max_examples=50, deadline=None, phases=[Phase.generate])
 @given(rules_of(simple), st.integers(0, 10_000))
 def test_so_they_are_where_times_are_close_and_go_back(told: list[tree.Rule], seed: int) -> None:
     agree(told, market(seed, 240, SMALL_STEPS))
@@ -73,7 +73,7 @@ def agree(told: list[tree.Rule], frames: list[list[Moment]]) -> None:
             assert state[f"fired.{version}"][symbol] == one.seen[symbol].fired_ns
 
 
-@settings(max_examples=150, deadline=None, phases=[Phase.generate])
+@settings(max_examples=50, deadline=None, phases=[Phase.generate])
 @given(rules_of(conditions | simple), st.integers(0, 10_000), st.integers(1, 4))
 def test_any_cut_says_and_keeps_the_same(told: list[tree.Rule], seed: int, longest: int) -> None:
     rules, frames = compiled(told), market(seed, 60)
