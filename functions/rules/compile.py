@@ -18,6 +18,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from functions.market import sessions
 from functions.market.metrics import ALIASES, METRICS
 from functions.rules import tree
@@ -25,8 +28,11 @@ from functions.rules.checks import check_size, children_of, defaults_of, family_
 from functions.rules.spelling import spell
 from functions.rules.wire import parse_rules
 
+Array = NDArray[Any]
+
 NOISE = 1e-9  # of binary fractions: a ratio of 2 in cents is not more than 2
 EQUAL_WITHIN = 1e-4  # of the wire contract: == means |a - b| < 0.0001
+GROUP_MAX = 16  # tests done at once: more masks than that do not stay near the processor
 RINGS_MAX = 32  # `changed` of a rule set: 5.2 MB each with 10,000 symbols, 170 MB in all
 TIMEFRAMES = {"1m": 1, "2m": 2, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "60m": 60}
 # Data that only prints, or nothing within a day, change: metrics of these stand still between prints.
@@ -104,6 +110,8 @@ class Rules:
 
     faults     id -> why a rule is left out
     metrics    names in use
+    groups     per test: the tests that compare the same value in the same way with numbers, and these
+               numbers as a column: one operation for all of them
     """
 
     entries: tuple[Entry, ...] = ()
@@ -112,6 +120,7 @@ class Rules:
     values: list[tree.Value] = field(default_factory=list)
     place_of: dict[tree.Value, int] = field(default_factory=dict)  # of each value
     faults: dict[str, str] = field(default_factory=dict)
+    groups: list[tuple[list[int], Array]] = field(default_factory=list)
 
     @cached_property
     def rules(self) -> tuple[tree.Rule, ...]:
@@ -250,6 +259,7 @@ class _Table:
             for node in self._rules.nodes
         ]
         self._rules.entries = tuple(self._entries)
+        self._rules.groups = _groups(self.tests)
         return self._rules
 
 
@@ -258,6 +268,24 @@ def _place(places: dict[Any, int], kept: list[Any], one: Any) -> int:
         places[one] = len(kept)
         kept.append(one)
     return places[one]
+
+
+def _groups(tests: list[Test]) -> list[tuple[list[int], Array]]:
+    """For each test the tests it is done with, and their numbers; itself alone where it has none."""
+    members: dict[Any, list[int]] = {}
+    for place, test in enumerate(tests):
+        alone = place if test.bound is None else -1
+        members.setdefault((test.operator, test.left, alone), []).append(place)
+    groups = {
+        place: (some[first : first + GROUP_MAX])
+        for some in members.values()
+        for first in range(0, len(some), GROUP_MAX)
+        for place in some[first : first + GROUP_MAX]
+    }
+    return [
+        (groups[place], np.array([[tests[one].bound or 0.0] for one in groups[place]]))
+        for place in range(len(tests))
+    ]
 
 
 def _bound(operator: str, right: float) -> float:

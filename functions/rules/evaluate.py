@@ -26,7 +26,7 @@ def _noise(right: Array) -> Array:
     return NOISE * np.maximum(1.0, np.abs(right))
 
 
-BOUND: dict[str, Callable[[Array, float], Array]] = {  # the number has its room for noise already
+BOUND: dict[str, Callable[[Array, Array], Array]] = {  # the number has its room for noise already
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
     ">=": lambda a, b: a >= b,
@@ -107,15 +107,21 @@ class Pass:
         """Where a test holds, guards aside; `nowhere` itself where it holds nowhere."""
         found = self._tests[place]
         if found is None:
-            found = self._holds(self.rules.tests[place])
-            found = self._tests[place] = found if found.any() else self.nowhere
-        return found
+            self._test(place)
+            found = self._tests[place]
+        return self.nowhere if found is None else found
 
-    def _holds(self, test: Test) -> Array:
+    def _test(self, place: int) -> None:
+        """Do a test, and with it those that compare the same value with other numbers."""
+        test, (group, bounds) = self.rules.tests[place], self.rules.groups[place]
         left = self.value(test.left)
-        if test.bound is not None:
-            return BOUND[test.operator](left, test.bound)
-        return OPERATORS[test.operator](left, self.value(test.right))
+        if test.bound is None:
+            held = OPERATORS[test.operator](left, self.value(test.right))[None, :]
+        else:
+            held = BOUND[test.operator](left, bounds)
+        somewhere = held.any(axis=1).tolist()
+        for one, mask, is_somewhere in zip(group, held, somewhere, strict=True):
+            self._tests[one] = mask if is_somewhere else self.nowhere
 
     def known(self, test: Test) -> Array:
         """Where both sides of a test are known."""
@@ -159,6 +165,20 @@ class Pass:
             node = self.rules.nodes[place]
             found = self._false[place] = MAKE_FALSE[node.kind](self, node)
         return found
+
+    def at(self, place: int, moments: Array) -> tuple[Array, Array]:
+        """(true, false) of a node at a few moments; a compare's masks are not made for that."""
+        node = self.rules.nodes[place]
+        if node.kind is not tree.Compare:
+            return self.true(place)[moments], self.false(place)[moments]
+        test = self.rules.tests[node.tests[0]]
+        holds, counts = self.test(node.tests[0])[moments], self.guard(node.volume, node.sessions)
+        known = np.isfinite(self.value(test.left)[moments])
+        if test.bound is None:
+            known &= np.isfinite(self.value(test.right)[moments])
+        if counts is not None:
+            known &= counts[moments]
+        return holds & known, known & ~holds
 
     def keep(self, place: int, is_true: Array, is_false: Array) -> None:
         """Where a node that watches is true and false; it was asked before its rule is."""

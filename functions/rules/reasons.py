@@ -68,9 +68,7 @@ def values_at(asked: Pass, entry: Entry, places: Array) -> list[dict[str, float 
 def _column(asked: Pass, leaf: Leaf, places: Array) -> Iterator[dict[str, Any]]:
     """One leaf at each of some moments."""
     operator, values, thresholds = _numbers(asked, leaf, places)
-    is_true = asked.true(leaf.node)[places]
-    # Most rules fire with all leaves true: then nobody needs to know where they are false.
-    is_false = ~is_true if is_true.all() else asked.false(leaf.node)[places]
+    is_true, is_false = asked.at(leaf.node, places)
     for value, threshold, true, false in zip(
         values, thresholds, is_true.tolist(), is_false.tolist(), strict=True
     ):
