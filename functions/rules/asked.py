@@ -22,14 +22,18 @@ def at_prints(state: Any, prints: tape.Prints, is_always: bool) -> Moments:
     return _moments(state, prints.events, prints.runs, is_always)
 
 
-def at_clock(state: Any, clock_ns: int, is_always: bool, stale_ns: int) -> Moments:
-    """Every symbol at a clock event; those without a print for `stale_ns` are stale."""
-    place = np.arange(state.rows)
-    runs = Runs(place, place, place, np.ones_like(place), place, place, place, [0, len(place)])
-    asked = _moments(state, metrics.at_clock(state, clock_ns), runs, is_always)
-    barred = _barred(state, place, asked.ts_ns, asked.session, is_always)
-    barred[~halts.is_fresh(state, clock_ns, stale_ns) & (barred == MAY_FIRE)] = STALE
-    return replace(asked, barred=barred, is_clock=True)
+def at_clock(
+    state: Any, clock_ns: int, is_always: bool, stale_ns: int, row: int | None = None
+) -> Moments:
+    """Every symbol at a clock event, or one of them; those without a print for `stale_ns` are stale."""
+    some = None if row is None else np.array([row])
+    rows = np.arange(state.rows) if some is None else some
+    place = np.arange(len(rows))
+    runs = Runs(place, rows, place, np.ones_like(place), place, place, place, [0, len(place)])
+    found = _moments(state, metrics.at_clock(state, clock_ns, some), runs, is_always)
+    barred = _barred(state, rows, found.ts_ns, found.session, is_always)
+    barred[~halts.is_fresh(state, clock_ns, stale_ns)[rows] & (barred == MAY_FIRE)] = STALE
+    return replace(found, barred=barred, is_clock=True)
 
 
 def _moments(state: Any, events: tape.Moments, runs: Runs, is_always: bool) -> Moments:
