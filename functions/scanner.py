@@ -18,7 +18,7 @@ from functions.market.outliers import forget
 from functions.market.running import shifted
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
-from functions.rules import check_rules, compile_rules
+from functions.rules import answer_rules, check_rules, compile_rules
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
@@ -55,7 +55,7 @@ scanner = function(
     },
     version=2,
     carry="clean",
-    accepts={"control": check_rules, "ask.metrics": metrics.listed},
+    accepts={"control": check_rules, "ask.rules": answer_rules, "ask.metrics": metrics.listed},
     checks=sessions.check_setup,
 )
 
