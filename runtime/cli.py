@@ -795,13 +795,15 @@ def rules_read(asked: str) -> None:
 @click.argument("asked", metavar="FILE|-|TEXT")
 def rules_flip(asked: str) -> None:
     """The mirror image of rules: what is up becomes down."""
+    from runtime.rule_answers import lines
+
     told = _rules_told(asked)
-    reasons = [rule["no_flip"] for rule in told["rules"] if rule["no_flip"]]
+    still = [rule for rule in told["rules"] if rule["no_flip"]]
+    reasons = [f"{rule['text']}: no mirror image: {rule['no_flip']}" for rule in still]
     faults = [fault["error"] for fault in told["faults"]]
-    for rule in told["rules"]:
-        if rule["flip"]:
-            click.echo(rule["flip"])
-    for reason in [f"no mirror image: {reason}" for reason in reasons] + faults:
+    for line in lines({"rules": [rule for rule in told["rules"] if rule["flip"]]}, "flip"):
+        click.echo(line)
+    for reason in reasons + faults:
         click.echo(reason, err=True)
     sys.exit(EXIT_FAILED if reasons or faults else 0)
 
