@@ -15,7 +15,7 @@ from functions.rules.english import amount, flag, metric, read, span, toplist
 from functions.rules.tree import Number
 from functions.rules.units import UNITS
 from functions.rules.wire import parse_text_rule
-from tests.functions.rules.trees import rules
+from tests.functions.rules.random_trees import rules
 
 OFTEN = ", at most once in 10 seconds for a symbol."
 

@@ -12,7 +12,7 @@ from functions.rules.forms import from_json, to_json
 from functions.rules.spelling import spell, spell_rule
 from functions.rules.text import parse_condition
 from functions.rules.wire import parse_rule, parse_text_rule, rule_to_json
-from tests.functions.rules.trees import conditions, rules
+from tests.functions.rules.random_trees import conditions, rules
 
 many = settings(max_examples=100, deadline=None)
 

@@ -30,7 +30,7 @@ from functions.rules.spelling import spell
 from functions.rules.text import parse_condition
 from functions.rules.tree import Metric, Number, Value
 from functions.rules.wire import parse_text_rule
-from tests.functions.rules.trees import rules
+from tests.functions.rules.random_trees import rules
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from functions.rules.spelling import spell
 from functions.rules.text import parse_condition, parse_text, parse_value
 from functions.rules.tree import Arithmetic, Changed, Compare, Crosses, Guard, Metric, Number
 from functions.rules.wire import parse_rules
-from tests.functions.rules.trees import conditions
+from tests.functions.rules.random_trees import conditions
 
 PRICE, RSI = Metric("price"), Metric("rsi_14")
 ABOVE = Compare(">", PRICE, Number(5.0))
@@ -188,8 +188,9 @@ def test_a_rule_is_at_most_16_levels_deep() -> None:
     assert parse_condition(spell(parse_condition(deep))) == parse_condition(deep)
     with pytest.raises(RuleFault, match="at most 16 levels"):
         parse_condition("not " + deep)
-    with pytest.raises(RuleFault, match="at most 16 levels"):
-        parse_condition("price" + " + 1" * 15 + " > 5")
+    with pytest.raises(RuleFault, match="at most 16 levels") as caught:
+        parse_condition("price" + " + 1" * 16 + " > 5")
+    assert caught.value.text[: caught.value.start].count("+") == 16  # type: ignore[index]
 
 
 def test_brackets_have_a_limit_that_no_rule_needs() -> None:

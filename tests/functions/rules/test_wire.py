@@ -17,7 +17,7 @@ from functions.rules.forms import from_json, to_json
 from functions.rules.text import parse_condition
 from functions.rules.tree import Compare, Guard, Metric, Number
 from functions.rules.wire import check_rules, parse_rule, parse_rules, parse_text_rule, versioned
-from tests.functions.rules.trees import conditions
+from tests.functions.rules.random_trees import conditions
 
 LEAF: dict[str, Any] = {"metric": "price", "operator": ">", "value": 5}
 RULE: dict[str, Any] = {"id": "r1", "name": "Above", "conditions": [LEAF]}
