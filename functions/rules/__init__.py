@@ -1,11 +1,11 @@
 """The rule language: one tree of a rule, read from text and JSON, written as text, JSON and English."""
 
 from functions.rules.checks import defaults_of
+from functions.rules.compile import Rules, compile_rules, compiled
 from functions.rules.desk import answer as answer_rules
 from functions.rules.english import read
 from functions.rules.faults import RuleFault
 from functions.rules.forms import from_json, to_json
-from functions.rules.language import Compiled, Condition, compile_rules
 from functions.rules.mirror import NoMirror, flip
 from functions.rules.spelling import spell, spell_rule
 from functions.rules.text import parse_condition, parse_text
@@ -19,14 +19,14 @@ from functions.rules.wire import (
 )
 
 __all__ = [
-    "Compiled",
-    "Condition",
     "NoMirror",
     "Rule",
     "RuleFault",
+    "Rules",
     "answer_rules",
     "check_rules",
     "compile_rules",
+    "compiled",
     "defaults_of",
     "flip",
     "from_json",
