@@ -243,7 +243,9 @@ class _Teller:
     def _compare(self, node: Compare) -> str:
         if isinstance(node.left, Metric) and _is_flag(node):
             said = flag(node.left.name)
-            return self._counted(said if node.right == Number(1.0) else f"not so that {said}", node)
+            return self._counted(
+                said if node.right == Number(1.0) else f"it is not so that {said}", node
+            )
         unit = _unit(node.left, node.right)
         text = f"{value(node.left, unit)} {OPERATORS[node.operator]} {value(node.right, unit)}"
         return self._counted(text, node)
@@ -270,7 +272,7 @@ class _Teller:
         return self._counted(text, node)
 
     def _held(self, node: tree.Held) -> str:
-        return f"{self._part(node.condition)} has held without a break for {span(node.for_ns)}"
+        return f"for {span(node.for_ns)} without a break {self._part(node.condition)}"
 
     def _of_last(self, node: tree.OfLast) -> str:
         bars = "bar" if node.bars == 1 else f"{node.bars} bars"

@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 
 from functions.rules import tree
 from functions.rules.checks import defaults_of
+from functions.rules.compile import compile_rules
 from functions.rules.faults import RuleFault
 from functions.rules.forms import from_json, to_json
 from functions.rules.text import parse_condition
 from functions.rules.tree import Compare, Guard, Metric, Number
-from functions.rules.wire import check_rules, parse_rule, parse_rules, parse_text_rule, versioned
-from tests.functions.rules.random_trees import conditions
+from functions.rules.wire import (
+    check_rules,
+    parse_rule,
+    parse_rules,
+    parse_text_rule,
+    rule_to_json,
+    versioned,
+)
+from tests.functions.rules.random_trees import conditions, rules
 
 LEAF: dict[str, Any] = {"metric": "price", "operator": ">", "value": 5}
 RULE: dict[str, Any] = {"id": "r1", "name": "Above", "conditions": [LEAF]}
@@ -310,3 +318,10 @@ def test_json_deeper_than_a_rule_is_refused() -> None:
 def test_a_rule_of_text_alone_has_the_defaults() -> None:
     rule = parse_text_rule("price > 5", "r1")
     assert replace(rule, name="Above") == rule_of()
+
+
+@given(rules())
+@settings(max_examples=100, deadline=None)
+def test_every_rule_that_is_read_compiles(rule: tree.Rule) -> None:
+    body = json.dumps({"rules": [rule_to_json(rule)]})
+    assert [one.version for one in compile_rules(body).rules] == [rule.version] * rule.enabled
