@@ -18,7 +18,7 @@ from functions.market.clocks import in_time
 from functions.market.outliers import forget
 from functions.market.state import STATE
 from functions.market.toplists import LISTS, METRICS, ranked
-from functions.rules import asked, check_rules, compile_rules, firing, kept
+from functions.rules import answer_rules, asked, check_rules, compile_rules, firing, kept
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
@@ -54,7 +54,7 @@ scanner = function(
     },
     version=3,
     carry="clean",
-    accepts={"control": check_rules, "ask.metrics": metrics.listed},
+    accepts={"control": check_rules, "ask.rules": answer_rules, "ask.metrics": metrics.listed},
     checks=sessions.check_setup,
 )
 

@@ -172,6 +172,14 @@ def check_duration(found_ns: int) -> None:
         raise RuleFault("a duration from 1s to 1d", f"{found_ns / limits.SECOND_NS:g}s")
 
 
+def check_counts(least: int, bars: int) -> None:
+    """`least` of the last `bars` bars."""
+    if not 1 <= bars <= limits.BARS_MAX:
+        raise RuleFault(f"1 to {limits.BARS_MAX} bars", str(bars))
+    if not 1 <= least <= bars:
+        raise RuleFault(f"1 to {bars} of the last {bars} bars", str(least))
+
+
 def check_timeframe(timeframe: str) -> None:
     """A timeframe that candles are made of."""
     _one_of("a timeframe", timeframe, limits.TIMEFRAMES)
@@ -257,10 +265,7 @@ def ordered(sessions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _of_last(node: tree.OfLast) -> None:
-    if not 1 <= node.bars <= limits.BARS_MAX:
-        raise RuleFault(f"1 to {limits.BARS_MAX} bars", str(node.bars))
-    if not 1 <= node.at_least <= node.bars:
-        raise RuleFault(f"1 to {node.bars} of the last {node.bars} bars", str(node.at_least))
+    check_counts(node.at_least, node.bars)
     check_timeframe(node.timeframe)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MISWRITTEN = {"=": "==", "=>": ">=", "=<": "<=", "<>": "!="}
 WORD_MAX = 64  # a longer word is near to nothing, and looking would take long
 
 
@@ -97,7 +98,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known name most like a word; empty where none is like it."""
     if len(word) > WORD_MAX:
         return ""
-    found = difflib.get_close_matches(word, list(known), 1)
+    names = list(known)
+    if MISWRITTEN.get(word) in names:
+        return MISWRITTEN[word]
+    found = difflib.get_close_matches(word, names, 1)
     return found[0] if found else ""
 
 

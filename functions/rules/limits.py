@@ -2,7 +2,9 @@
 
 TEXT_BYTES_MAX = 4_096  # a thousand rules still fit the control frame
 DEPTH_MAX = 16  # deeper than anybody reads, and every walk of a tree may recurse
-NESTED_MAX = 2 * DEPTH_MAX  # of brackets in a text: a printed tree needs two a level at most
+NESTED_MAX = (
+    2 * DEPTH_MAX + 1
+)  # of brackets and operands in a text: a printed tree needs two a level
 CONDITIONS_MAX = 64  # nodes; each costs a pass over the columns of a batch
 VALUES_MAX = 256  # numbers, metrics and their arithmetic in one rule
 PLAIN_MAX = 32  # conditions of a plain rule

@@ -18,18 +18,20 @@ from functions.rules.checks import (
     KNOWN,
     OPERATORS,
     ORDERS,
+    check_counts,
     check_duration,
     check_node,
     check_size,
     check_symbols,
+    children_of,
     defaults_of,
     leaves_of,
     metric_named,
     ordered,
 )
 from functions.rules.durations import duration_ns, duration_text
-from functions.rules.faults import RuleFault, nearest
-from functions.rules.limits import COOLDOWN_MAX_NS, NESTED_MAX, TIMEFRAMES, VALUES_MAX
+from functions.rules.faults import MISWRITTEN, RuleFault, nearest
+from functions.rules.limits import COOLDOWN_MAX_NS, DEPTH_MAX, NESTED_MAX, TIMEFRAMES
 from functions.rules.tree import (
     Arithmetic,
     Changed,
@@ -51,7 +53,7 @@ INFIXES = {
     "re-arms": AFTER,
     "re-arm": AFTER,
     "rearms": AFTER,
-    **dict.fromkeys((*OPERATORS, "=", "crosses", "changed", "volume", "during"), COMPARE),
+    **dict.fromkeys((*OPERATORS, *MISWRITTEN, "crosses", "changed", "volume", "during"), COMPARE),
     **dict.fromkeys("+-", ADD),
     **dict.fromkeys("*/", MULTIPLY),
 }
@@ -105,7 +107,7 @@ class _Reader:
     def __init__(self, words: Words) -> None:
         self.words = words
         self.nested = 0
-        self.made = 0
+        self.depths: dict[int, int] = {}  # of nodes with nodes under them
         self.places: dict[int, tuple[Node, int, int]] = {}  # of every node, by its identity
 
     # -- the whole
@@ -218,17 +220,16 @@ class _Reader:
         return self._made(tree.FirstToday, self.condition(NOT))
 
     def _of_last(self, word: Word) -> Node:
-        start, least = word.start, self._whole_number(word)
+        least = self._whole_number(word)
         self.words.expect("of")
         self.words.expect("last")
         bars = self._whole_number(self.words.take())
+        self._placed(lambda: check_counts(least, bars), word.start, self.words.end)
         timeframe = "1m"
         if self.words.peek().kind == "number":
             timeframe = self._timeframe()
         self.words.expect("bars", "bar", "candles")
-        end = self.words.end
-        node = tree.OfLast(self.condition(NOT), least, bars, timeframe)
-        return self._placed(lambda: check_node(node), start, end)
+        return self._made(tree.OfLast, self.condition(NOT), least, bars, timeframe)
 
     def _list(self, word: Word) -> Node:
         name = self.words.take()
@@ -272,8 +273,8 @@ class _Reader:
         return self._made(tree.Rearm, condition, direction, value, self.value(ADD))
 
     def _compare(self, left: Node, word: Word) -> Node:
-        if word.text == "=":
-            raise self.words.fault("one of > < >= <= == !=", word, "==")
+        if word.text in MISWRITTEN:
+            raise self.words.fault("one of > < >= <= == !=", word, MISWRITTEN[word.text])
         return self._made(Compare, word.text, self._is_value(left), self.value(ADD))
 
     def _crosses(self, left: Node, _: Word) -> Node:
@@ -409,13 +410,18 @@ class _Reader:
 
     def _made(self, make: Callable[..., Node], *parts: Anything, **named: Anything) -> Node:
         """A node that was checked; what is wrong with it is shown at its last part."""
-        self.made += 1
-        if self.made > 2 * VALUES_MAX:
-            raise self.words.fault("a smaller rule", self.words.peek())
         whole = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
         known = [self.places[id(part)] for part in whole if id(part) in self.places]
         start = known[-1][1] if known else self.words.end
-        return self._placed(lambda: check_node(make(*parts, **named)), start, self.words.end)
+        return self._placed(lambda: self._fits(make(*parts, **named)), start, self.words.end)
+
+    def _fits(self, node: Node) -> Node:
+        """The node, neither too deep nor one too many: no walk of it recurses too far."""
+        depth = 1 + max((self.depths.get(id(child), 1) for child in children_of(node)), default=0)
+        self.depths[id(node)] = depth
+        if depth > DEPTH_MAX:
+            raise RuleFault(f"at most {DEPTH_MAX} levels", "a deeper rule")
+        return check_node(node)
 
     def _placed(self, work: Callable[[], Node], start: int, end: int) -> Node:
         try:
@@ -445,7 +451,7 @@ class _Reader:
         "during": _during,
         **dict.fromkeys(("and", "or"), _several),
         **dict.fromkeys(("re-arms", "re-arm", "rearms"), _rearm),
-        **dict.fromkeys((*OPERATORS, "="), _compare),
+        **dict.fromkeys((*OPERATORS, *MISWRITTEN), _compare),
         **dict.fromkeys("+-*/", _operation),
     }
     CLAUSE: ClassVar[dict[str, Callable[..., tuple[str, Anything]]]] = {

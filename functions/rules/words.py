@@ -13,7 +13,7 @@ BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 WORD = re.compile(
     r"""(?P<name>re-arms?\b|[A-Za-z_][A-Za-z0-9_]*(?:\.[0-9][A-Za-z0-9_]*)?)
       | (?P<number>(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?P<suffix>[A-Za-z%][A-Za-z0-9_]*)?
-      | (?P<sign>>=|<=|==|!=|[><=+\-*/(),$%])""",
+      | (?P<sign>>=|<=|==|!=|=>|=<|<>|[><=+\-*/(),$%])""",
     re.VERBOSE | re.IGNORECASE,
 )
 SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/^+=-]{0,63}")
