@@ -304,11 +304,12 @@ def folded(value: tree.Value) -> tree.Value:
     if not all(isinstance(one, tree.Number) for one in parts):
         return tree.Arithmetic(value.operator, parts)
     try:
-        return tree.Number(
-            float(NUMBERS[value.operator](*(one.value for one in parts)))  # type: ignore[union-attr]
+        number = NUMBERS[value.operator](
+            *(one.value for one in parts if isinstance(one, tree.Number))
         )
-    except ZeroDivisionError:
-        raise ValueError("value: a number is divided by 0") from None
+    except ZeroDivisionError:  # not known, at any moment
+        return tree.Arithmetic(value.operator, parts)
+    return tree.Number(float(number))
 
 
 NUMBERS: dict[str, Callable[..., float]] = {

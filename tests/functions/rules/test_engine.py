@@ -8,9 +8,11 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from functions.market.metrics import METRICS
 from functions.rules import tree
 from functions.rules.compile import Rules, compiled
 from functions.rules.watches import WATCHES
+from tests.functions.rules import random_trees
 from tests.functions.rules.markets import SMALL_STEPS, SYMBOLS, cut, market, run, table
 from tests.functions.rules.slow_rules import Moment, SlowRule
 from tests.functions.rules.trees import SECOND_NS, conditions, simple
@@ -82,6 +84,14 @@ def test_any_cut_says_and_keeps_the_same(told: list[tree.Rule], seed: int, longe
     expected, found = whole.columns(), pieces.columns()
     for name in expected.keys() | found.keys():
         assert np.array_equal(expected.get(name, 0), found.get(name, 0)), name
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@given(random_trees.rules())
+def test_every_rule_the_language_can_say_is_compiled(rule: tree.Rule) -> None:
+    made = compiled([rule])
+    assert not made.faults
+    assert made.metrics <= METRICS.keys()
 
 
 def test_the_random_trees_have_every_condition_that_remembers() -> None:
