@@ -144,7 +144,7 @@ def rules() -> Frame:
 def rule(family: Family, name: str) -> dict[str, Any]:
     """The rule of one metric."""
     operator, value = family.condition.split()
-    condition = {"metric": name, "operator": operator, "value": float(value)}
+    condition = {"metric": name, "operator": operator, "value": float(value), "volume_threshold": 0}
     if len(family.sessions) == 1:
         condition["calculated_during"] = family.sessions[0]
     return {"id": name.replace(".", "_"), "name": name, "cooldown": 0, "conditions": [condition]}

@@ -27,6 +27,10 @@ def alerts(alerts, state):
         "rule_id": alerts.get("rule_id", absent),
         "rule_name": alerts.get("rule_name", absent),
         "values": alerts.get("values", ["{}"] * size),
+        "kind": alerts.get("kind", ["fired"] * size),
+        "strength": alerts.get("strength", np.zeros(size)),
+        "explain": alerts.get("explain", ["{}"] * size),
+        "causes": alerts.get("causes", ["{}"] * size),
         "number": np.arange(count + 1, count + size + 1),
     }
 

@@ -1,9 +1,10 @@
 """Rules on every print, toplists every second.
 
-A rule fires when it turns true: at the first print at which all its conditions hold and did not
-hold, or were not known, at the symbol's print before. Then it is silent for its cooldown, in event
-time; what is suppressed does not prolong it. Prints that came late, may not update the last price,
-or belong to a halted symbol fire nothing.
+A rule fires when it turns true: at the first print at which its condition holds and did not hold, or
+was not known, at the symbol's print before. Then it is silent for its cooldown, in event time; what
+is suppressed does not prolong it. Prints that came late, may not update the last price, or belong to
+a halted symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
+as well.
 """
 
 import json
@@ -25,9 +26,8 @@ from functions.market import (
 from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, parse_toplists
 from functions.market.outliers import forget
-from functions.market.running import shifted
 from functions.market.state import STATE
-from functions.rules import check_rules, compile_rules
+from functions.rules import answer_rules, asked, check_rules, compile_rules, firing, kept
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
@@ -58,8 +58,7 @@ scanner = function(
         "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
         "same": "i4",  # with the symbol they name the causing event
         **halts.STATE,
-        "armed.*": "u1",  # per rule: 1 = it held at the symbol's last print
-        "fired.*": "i8",  # per rule: event time of the last alert; 0 = none
+        **kept.STATE,  # of rules
         "rules": "text",
         "rules_version": "text",
         "ranked": "text",  # "no" = prints came since the last ranking
@@ -82,9 +81,9 @@ scanner = function(
         "breaker_symbol": "SPY",
         "toplists": "rank",
     },
-    version=2,
+    version=3,
     carry="clean",
-    accepts={"control": check_control, "ask.metrics": metrics.listed},
+    accepts={"control": check_control, "ask.rules": answer_rules, "ask.metrics": metrics.listed},
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",
 )
@@ -95,11 +94,7 @@ def change_rules(control, state):
     for version, body in zip(control["version"].tolist(), control["body"], strict=True):
         if version <= int(state["rules_version"] or 0):
             continue
-        kept = {rule.version for rule in compile_rules(body).rules}
-        for name in state.family("armed"):
-            if name not in kept:
-                del state[f"armed.{name}"]
-                del state[f"fired.{name}"]
+        kept.forget(state, (rule.version for rule in compile_rules(body).rules))
         state["rules"], state["rules_version"] = body, str(version)
         state["ranked"] = "no"
 
@@ -142,6 +137,10 @@ def breaker_alert(state, symbol, level, ts_ns):
                 "rule_id": "market_wide_breaker",
                 "rule_name": name,
                 "values": json.dumps({"metrics": {"level": level}}, separators=(",", ":")),
+                "kind": "fired",
+                "strength": 0.0,
+                "explain": json.dumps({"leaves": []}, separators=(",", ":")),
+                "causes": json.dumps({"stream": "MARKET"}, separators=(",", ":")),
             }
         ]
     )
@@ -247,52 +246,53 @@ def watched(names):
 
 def fire(state, rules, prints, names, is_always):
     """The alerts of some prints, ordered by print, then by rule."""
-    values = metrics.compute(rules.metrics, state, prints.events)
-    session = prints.events.session
-    truths = rules.truth(values, prints.events["volume_daily"], session)
-    runs = prints.runs
-    row = prints.events.row
-    is_trading = halts.is_trading(state, row, prints.ts_ns)
-    is_trading &= halts.is_open(state, row, prints.ts_ns)
-    if not is_always:
-        is_trading = is_trading & (session != sessions.CLOSED)
-    alerts = []
-    for rule, holds in zip(rules.rules, truths, strict=True):
-        armed = state[f"armed.{rule.version}"]
-        if not holds.any():
-            armed[runs.rows] = 0
-            continue
-        truth = holds & is_trading
-        ordered = truth[runs.order]
-        before = runs.unsorted(shifted(armed[runs.rows] > 0, runs, ordered))
-        armed[runs.rows] = ordered[runs.lasts]
-        for event in np.flatnonzero(truth & ~before).tolist():
-            alert = alert_of(state, rule, prints, event, names, values)
-            if alert is not None:
-                alerts.append((event, rule.id, alert))
-    alerts.sort(key=lambda one: one[:2])
-    return [alert for _, _, alert in alerts]
+    order = prints.runs.order
+    said = [
+        (int(order[one.place]), one)
+        for one in firing.fire(rules, asked.at_prints(state, prints, is_always), state)
+    ]
+    said.sort(key=lambda pair: (pair[0], pair[1].entry.rule.id))
+    newest_ns, number = names
+    return [
+        alert_of(
+            state,
+            one,
+            float(prints.events.price[event]),
+            f"{newest_ns[event]}|{number[event]}",
+            prints.cause_of(event),
+        )
+        for event, one in said
+    ]
 
 
-def alert_of(state, rule, prints, event, names, values):
-    """The alert of a rule that turned true at an event; None while it cools down."""
-    row, ts_ns = int(prints.events.row[event]), int(prints.ts_ns[event])
-    fired = state[f"fired.{rule.version}"]
-    if rule.cooldown_ns and fired[row] and ts_ns - fired[row] < rule.cooldown_ns:
-        return None
-    fired[row] = ts_ns
-    symbol = state.symbols[row]
-    newest_ns, number = (int(column[event]) for column in names)
-    cause = f"{rule.version}|{symbol}|{newest_ns}|{number}"
-    leaves = {leaf.metric: float(values[leaf.metric][event]) for leaf in rule.conditions}
+def fire_at(clock, state, rules, is_always):
+    """The alerts of a clock event, ordered by rule, then by symbol's row."""
+    if not rules.timed or not state.rows:
+        return []
+    moments = asked.at_clock(state, clock, is_always, STALE_NS)
+    return [
+        alert_of(state, one, float(state["last"][one.row]), f"clock|{clock}", {"clock_ns": clock})
+        for one in firing.fire(rules, moments, state)
+    ]
+
+
+def alert_of(state, fired, price, moment, cause):
+    """The alert of a rule that fired; with its version and the symbol, `moment` names it."""
+    rule = fired.entry.rule
+    symbol = state.symbols[fired.row]
+    values = {name: value for name, value in fired.values.items() if value is not None}
     return {
-        "row": row,
-        "ts_ns": ts_ns,
-        "price": float(prints.events.price[event]),
-        "id": uuid_of(cause),
+        "row": fired.row,
+        "ts_ns": fired.ts_ns,
+        "price": price,
+        "id": uuid_of(f"{rule.version}|{symbol}|{moment}"),
         "rule_id": rule.id,
         "rule_name": rule.name,
-        "values": json.dumps({"metrics": leaves}, separators=(",", ":")),
+        "values": json.dumps({"metrics": values}, separators=(",", ":")),
+        "kind": "fired",
+        "strength": fired.strength,
+        "explain": json.dumps({"leaves": fired.leaves}, separators=(",", ":")),
+        "causes": json.dumps({"stream": "MARKET", **cause}, separators=(",", ":")),
     }
 
 
@@ -307,13 +307,19 @@ def as_columns(alerts):
 
 
 @scanner.on("ticks.clock")
-def rank(clock, state, settings):
+def move_on(clock, state, settings):
     know_calendars(state, settings)
     halts.keep_windows(state)
     tape.tick(state, clock)
     halts.resume_due(state, clock)
-    if settings["toplists"] == "none":
-        return None
+    rules = compile_rules(state["rules"])
+    alerts = fire_at(clock, state, rules, settings["hours"] == "always")
+    said = (rank(clock, state) if settings["toplists"] == "rank" else None) or {}
+    return said | {"alerts": as_columns(alerts)} if alerts else said or None
+
+
+def rank(clock, state):
+    """The best of every toplist, once a second while something trades."""
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"

@@ -834,6 +834,68 @@ def _rules_body(plan: Plan, rules_file: str | None) -> str:
     return body
 
 
+@main.group("rules")
+def rule_group() -> None:
+    """Rules as text or JSON: check them, read them back, turn them over."""
+
+
+def _rules_told(asked: str) -> dict[str, list[dict[str, Any]]]:
+    from runtime.rule_answers import RulesError, answers
+
+    try:
+        return answers(plan_of(*settings_and_subjects()), asked)
+    except RulesError as error:
+        fail(str(error))
+
+
+def _show_rules(asked: str, field: str) -> None:
+    """A field of every rule; faults go to standard error and end with 1."""
+    from runtime.rule_answers import lines
+
+    told = _rules_told(asked)
+    for line in lines(told, field):
+        click.echo(line)
+    for fault in told["faults"]:
+        click.echo(fault["error"], err=True)
+    sys.exit(EXIT_FAILED if told["faults"] else 0)
+
+
+@rule_group.command("check")
+@click.argument("asked", metavar="FILE|-|TEXT")
+@json_option
+def rules_check(asked: str, as_json: bool) -> None:
+    """Check rules: their text as it is understood, or what is wrong and where."""
+    if not as_json:
+        _show_rules(asked, "text")
+    told = _rules_told(asked)
+    click.echo(json.dumps(told))
+    sys.exit(EXIT_FAILED if told["faults"] else 0)
+
+
+@rule_group.command("read")
+@click.argument("asked", metavar="FILE|-|TEXT")
+def rules_read(asked: str) -> None:
+    """Read rules back in English."""
+    _show_rules(asked, "english")
+
+
+@rule_group.command("flip")
+@click.argument("asked", metavar="FILE|-|TEXT")
+def rules_flip(asked: str) -> None:
+    """The mirror image of rules: what is up becomes down."""
+    from runtime.rule_answers import lines
+
+    told = _rules_told(asked)
+    still = [rule for rule in told["rules"] if rule["no_flip"]]
+    reasons = [f"{rule['text']}: no mirror image: {rule['no_flip']}" for rule in still]
+    faults = [fault["error"] for fault in told["faults"]]
+    for line in lines({"rules": [rule for rule in told["rules"] if rule["flip"]]}, "flip"):
+        click.echo(line)
+    for reason in reasons + faults:
+        click.echo(reason, err=True)
+    sys.exit(EXIT_FAILED if reasons or faults else 0)
+
+
 @main.command()
 @click.argument("name", required=False)
 @json_option

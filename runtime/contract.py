@@ -168,7 +168,8 @@ def function(
     version   of the state's schema: raise it when a column changes its meaning
     carry     what becomes of a state saved under another declaration: "keep" the columns of the
               same name, start "clean", or a callable (columns, old version) -> columns
-    accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
+    accepts   base subject -> check of a text written by hand (body -> body, or ValueError); and
+              questions answered without NATS, such as ask.rules -> answer (text -> JSON)
     checks    called with all settings at load; a ValueError refuses the function
     at_once   of a sink: frames that one replica works on side by side, which makes it a courier
     by_minute called with all settings: whether clock events within a minute change nothing that is

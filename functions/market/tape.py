@@ -87,6 +87,11 @@ class Prints:
     runs: Runs  # the same prints brought together by symbol
     events: Moments
     ts_ns: Array
+    ids: Array | None = None  # of trades, where the feed tells them
+
+    def cause_of(self, event: int) -> dict[str, Any]:
+        """What names a print as the cause of something."""
+        return {} if self.ids is None else {"trade_ids": [int(self.ids[event])]}
 
 
 def parts_of(ts_ns: Array) -> Iterator[slice]:
@@ -291,7 +296,8 @@ def add_prints(
         _opens(state, events, may_move)
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
-    return Prints(own, events, ts_ns[place])
+    ids = trades.get("id")
+    return Prints(own, events, ts_ns[place], None if ids is None else ids[place])
 
 
 def _first_seen(state: Any, row: Array) -> Array:

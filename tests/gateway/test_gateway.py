@@ -138,7 +138,7 @@ async def test_a_gateway_that_starts_again_says_nothing_twice(served: Served) ->
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "says"),
     [
-        ("POST", "/api/v1/rules", {"name": "x"}, 400, "conditions: expected a list"),
+        ("POST", "/api/v1/rules", {"name": "x"}, 400, "expected either conditions or when, found neither"),
         ("POST", "/api/v1/rules", {**RULE, "conditions": [{"metric": "prise", "operator": ">", "value": 1}]}, 400, "did you mean price?"),
         ("POST", "/api/v1/rules", {**RULE, "cooldown": -1}, 400, "cooldown: expected seconds"),
         ("POST", "/api/v1/rules", {**RULE, "id": "a.b"}, 400, "id: expected"),

@@ -1,0 +1,63 @@
+"""Answers what is asked about rules: do they compile, how do they read, what is their mirror image."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from functions.rules.english import read
+from functions.rules.faults import RuleFault
+from functions.rules.forms import to_json
+from functions.rules.mirror import NoMirror, flip
+from functions.rules.spelling import spell_rule
+from functions.rules.tree import Rule
+from functions.rules.wire import parse_rule, parse_rules, parse_text_rule
+
+
+def answer(asked: str) -> str:
+    """All there is to say of rules, as JSON `{"rules": [...], "faults": [...]}`.
+
+    `asked` is the text of one rule, or JSON: one rule, a list of rules or {"rules": [...]}. A rule that
+    does not compile is among the faults; nothing is raised.
+    """
+    try:
+        rules, faults = _read(asked)
+    except RuleFault as fault:
+        rules, faults = (), (fault,)
+    told = {"rules": [_told(rule) for rule in rules], "faults": [_fault(one) for one in faults]}
+    return json.dumps(told)
+
+
+def _read(asked: str) -> tuple[tuple[Rule, ...], tuple[RuleFault, ...]]:
+    if not asked.lstrip().startswith(("{", "[")):
+        return (parse_text_rule(asked),), ()
+    try:
+        given = json.loads(asked)
+    except (ValueError, RecursionError) as error:
+        raise RuleFault("a rule as text or as JSON", f"other text: {error}") from error
+    if isinstance(given, dict) and "rules" not in given:
+        return (parse_rule({"id": "rule", "name": "Rule", **given}),), ()
+    body = given if isinstance(given, dict) else {"rules": given}
+    return parse_rules(json.dumps(body))
+
+
+def _told(rule: Rule) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": rule.id,
+        "name": rule.name,
+        "text": spell_rule(rule),
+        "json": to_json(rule.when),
+        "english": read(rule),
+        "version": rule.version,
+        "flip": "",
+        "no_flip": "",
+    }
+    try:
+        found["flip"] = spell_rule(flip(rule))
+    except NoMirror as reason:
+        found["no_flip"] = str(reason)
+    return found
+
+
+def _fault(fault: RuleFault) -> dict[str, object]:
+    return {"error": str(fault), **fault.as_dict()}
