@@ -47,9 +47,21 @@ def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
                 "metadata": exact(json.loads(frame["values"][row])),
                 "trace_id": trace_id,
                 "seq": int(frame["number"][row]),
+                **_told(frame, row),
             }
         )
     return alerts
+
+
+def _told(frame: Frame, row: int) -> dict[str, Any]:
+    """What the alert's function said beyond what every alert has."""
+    told: dict[str, Any] = {"kind": str(frame["kind"][row]) if "kind" in frame else "fired"}
+    if "strength" in frame:
+        told["strength"] = float(frame["strength"][row])
+    for name in ("explain", "causes"):
+        if name in frame:
+            told[name] = exact(json.loads(frame[name][row]))
+    return told
 
 
 def rank_shapes(frame: Frame) -> dict[str, list[dict[str, Any]]]:

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from functions.market import halts, metrics, sessions, tape
 from functions.market.running import Runs
 from functions.market.state import SERIES
-from functions.rules.moments import CLOSED, HALTED, MAY_FIRE, STALE, Moments
+from functions.rules.moments import (
+    CLOSED,
+    HALTED,
+    IN,
+    MAY_FIRE,
+    NOT_KNOWN,
+    OUT,
+    STALE,
+    Moments,
+)
 
 Array = NDArray[Any]
 
@@ -58,7 +67,16 @@ def _moments(state: Any, events: tape.Moments, runs: Runs, is_always: bool) -> M
         midnight_ns,
         _barred(state, row, ts_ns, session, is_always),
         lambda timeframe: state[f"{SERIES[timeframe].name}_n"][row],
+        lambda toplist: _member(state, row, toplist),
     )
+
+
+def _member(state: Any, row: Array, toplist: str) -> Array:
+    """Whether each symbol is in a toplist; not known before the list was ranked once."""
+    name = f"in.{toplist}"
+    if name not in state:
+        return np.full(len(row), NOT_KNOWN)
+    return np.where(state[name][row] > 0, IN, OUT)
 
 
 def _bounds(where: tuple[sessions.Moment, ...], market: Array) -> tuple[Array, Array]:
