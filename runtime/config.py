@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     nats_url: str = Field(
         "", description="nats://host:port; empty: the embedded server of `jetscan dev`"
     )
+    database_url: str = Field(
+        "", description="postgresql://user:password@host/name; empty: the one of `jetscan dev`"
+    )
+    migrations_dir: str = Field("migrations", description="the folder of numbered SQL files")
     data_dir: str = Field(
         ".jetscan", description="where the embedded server and logs keep their files"
     )

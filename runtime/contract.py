@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Handler = Callable[..., Any]
+# (columns of all bars, columns of all alerts, settings) -> columns
+Report = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Carry = str | Callable[[dict[str, Any], int], dict[str, Any]]
 
 CARRY_WORDS = ("keep", "clean")
@@ -42,11 +44,15 @@ class Retry(Exception):
 
 
 class Drop(Exception):
-    """The function refuses this frame for good: it goes to the dead letters at once."""
+    """The function refuses this frame for good: it goes to the dead letters at once.
 
-    def __init__(self, reason: str) -> None:
+    A sink that has done all but a few events names these in `rows`: they alone are set aside.
+    """
+
+    def __init__(self, reason: str, rows: Sequence[int] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.rows = rows
 
 
 class ContractError(ValueError):
@@ -81,6 +87,8 @@ class Declaration:
     carry: Carry | None
     accepts: Mapping[str, Callable[[str], str]]
     checks: Callable[[Mapping[str, Any]], None] | None = None
+    batch: int = 1
+    reports: Mapping[str, Report] = field(default_factory=dict)
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
 
@@ -126,6 +134,8 @@ def function(
     carry: Carry | None = None,
     accepts: Mapping[str, Callable[[str], str]] | None = None,
     checks: Callable[[Mapping[str, Any]], None] | None = None,
+    batch: int = 1,
+    reports: Mapping[str, Report] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -140,6 +150,8 @@ def function(
               same name, start "clean", or a callable (columns, old version) -> columns
     accepts   base subject -> check of a text written by hand (body -> body, or ValueError)
     checks    called with all settings at load; a ValueError refuses the function
+    batch     of a sink: at most so many messages at once, their events as one frame
+    reports   name -> what a backtest writes beside its bars and alerts, made from both when it ends
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -152,6 +164,8 @@ def function(
         carry=carry,
         accepts=dict(accepts or {}),
         checks=checks,
+        batch=batch,
+        reports=dict(reports or {}),
         reads_declared=_names(reads),
     )
 

@@ -24,7 +24,7 @@ DOORS = {
     "structlog": {"runtime/telemetry.py"},
     "pydantic_settings": {"runtime/config.py"},
     "yaml": {"runtime/subjects.py"},
-    "asyncpg": set(),
+    "asyncpg": {"runtime/store.py"},
     "redis": set(),
     "click": {"runtime/cli.py", "runtime/dev.py"},
     "watchfiles": {"runtime/worker.py"},
