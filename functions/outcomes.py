@@ -16,25 +16,6 @@ from runtime import Drop, function
 
 BATCH = 16  # messages: a minute of every partition
 SETTINGS = {"closures": "", "markets": ""}  # give them what scanner is given
-FILL = """
-UPDATE outcomes AS o SET {sets}
-FROM (
-    SELECT o.alert_id, {picks}
-    FROM outcomes AS o JOIN unnest($1::text[], $2::timestamptz[], $3::float8[]) AS b (symbol, at, close)
-        ON b.symbol = o.symbol AND b.at IN (o.minute_1m, o.minute_5m, o.minute_15m, o.minute_60m)
-    WHERE o.stage < 2
-    GROUP BY o.alert_id
-) AS found
-WHERE o.alert_id = found.alert_id
-""".format(
-    sets=", ".join(
-        f"return_{m}m_pct = coalesce(found.at_{m}m, o.return_{m}m_pct)" for m in market.HORIZONS_MIN
-    ),
-    picks=", ".join(
-        f"max((b.close / o.price - 1) * 100) FILTER (WHERE b.at = o.minute_{m}m) AS at_{m}m"
-        for m in market.HORIZONS_MIN
-    ),
-)
 
 
 def report_outcomes(bars, alerts, settings):
@@ -80,5 +61,5 @@ async def open_outcomes(filtered, store, settings):
 @fills_outcomes.on("bars.final")
 async def fill_outcomes(bars, store):
     symbols, at = bars["symbol"].tolist(), times(bars["ts_ns"])
-    await store.fetch(FILL, symbols, at, bars["close"].tolist())
+    await store.fetch("SELECT fill_outcomes($1, $2, $3)", symbols, at, bars["close"].tolist())
     await store.fetch("SELECT close_outcomes($1)", max(at) + timedelta(minutes=1))

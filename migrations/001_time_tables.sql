@@ -48,11 +48,11 @@ BEGIN
     IF to_regclass(quote_ident(child)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('jetscan partitions'));
+    -- One maker at a time, and no writer between the move and the attachment.
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', of || '_other');
     IF to_regclass(quote_ident(child)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', of || '_other');
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, of);
     EXECUTE format(
         'WITH moved AS (DELETE FROM %I WHERE timestamp >= %L AND timestamp < %L RETURNING *) '

@@ -58,6 +58,30 @@ CREATE FUNCTION judge_outcomes(ids text[]) RETURNS void LANGUAGE sql AS $$
     WHERE o.alert_id = found.alert_id
 $$;
 
+-- These bars have come: fill in the horizons that end in them.
+CREATE FUNCTION fill_outcomes(symbols text[], minutes timestamptz[], closes double precision[]) RETURNS void
+LANGUAGE sql AS $$
+    UPDATE outcomes AS o SET
+        return_1m_pct = coalesce(found.at_1m, o.return_1m_pct),
+        return_5m_pct = coalesce(found.at_5m, o.return_5m_pct),
+        return_15m_pct = coalesce(found.at_15m, o.return_15m_pct),
+        return_60m_pct = coalesce(found.at_60m, o.return_60m_pct)
+    FROM (
+        SELECT
+            o.alert_id,
+            max((b.close / o.price - 1) * 100) FILTER (WHERE b.at = o.minute_1m) AS at_1m,
+            max((b.close / o.price - 1) * 100) FILTER (WHERE b.at = o.minute_5m) AS at_5m,
+            max((b.close / o.price - 1) * 100) FILTER (WHERE b.at = o.minute_15m) AS at_15m,
+            max((b.close / o.price - 1) * 100) FILTER (WHERE b.at = o.minute_60m) AS at_60m
+        FROM outcomes AS o
+        JOIN unnest(symbols, minutes, closes) AS b (symbol, at, close)
+            ON b.symbol = o.symbol AND b.at IN (o.minute_1m, o.minute_5m, o.minute_15m, o.minute_60m)
+        WHERE o.stage < 2
+        GROUP BY o.alert_id
+    ) AS found
+    WHERE o.alert_id = found.alert_id
+$$;
+
 -- Bars have come up to a minute: days that are over are judged whole, and once more when bars of that
 -- day can change no more (an hour later).
 CREATE FUNCTION close_outcomes(newest timestamptz) RETURNS integer LANGUAGE plpgsql AS $$

@@ -118,9 +118,9 @@ def write_result(
     alerts = [
         alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
     ]
-    for name, columns in _reported(plan, result, subjects):
-        write_parquet(directory / f"{name}.parquet", columns)
-        rows[f"{name}.parquet"] = len(next(iter(columns.values())))
+    for name, report in _reported(plan, result, subjects):
+        write_parquet(directory / f"{name}.parquet", report)
+        rows[f"{name}.parquet"] = len(next(iter(report.values())))
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
     (directory / "alerts.jsonl").write_text(text, encoding="utf-8")
     rows["alerts.jsonl"] = len(alerts)

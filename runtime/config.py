@@ -80,6 +80,8 @@ class Settings(BaseSettings):
             raise ValueError("jwt_secret: expected 32 bytes or more outside local mode")
         if self.workers_max < self.workers_min:
             raise ValueError("workers_max: expected at least workers_min")
+        if self.database_url and not self.database_url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("database_url: expected postgresql://USER:PASSWORD@HOST/NAME")
         return self
 
     def described(self) -> list[tuple[str, Any, str]]:

@@ -3,7 +3,7 @@
 What the database answers                           what it means            what follows
 no connection, shutting down, full, no such table   it is away or not ready  Outage: wait, nothing is lost
 serialization failure, deadlock, lock not to be had two were in the way      again at once, a few times
-a value it refuses (classes 22 and 23)              this row is bad          the batch is halved until it is alone
+a value it refuses (classes 22, 23, 54)              this row is bad          the batch is halved until it is alone
 anything else                                       a mistake in a statement StoreError
 """
 
@@ -38,9 +38,9 @@ SESSION = {
 
 CONFLICTS = ("40", "55P03")
 # No connection (08), wrong login (28), no such database or schema (3D, 3F), not migrated (42P01, 42703,
-# 42883, 42501), full (53), cancelled or shutting down (57), the disk (58), a replica (25006).
-AWAY = ("08", "28", "3D", "3F", "42P01", "42703", "42883", "42501", "53", "57", "58", "25006")
-BAD_VALUE = ("22", "23")
+# 42883, 42501), full (53), cancelled or shutting down (57), the disk (58), a replica (25006), broken inside (XX).
+AWAY = ("08", "28", "3D", "3F", "42P01", "42703", "42883", "42501", "53", "57", "58", "25006", "XX")
+BAD_VALUE = ("22", "23", "54")  # 54: longer than an index takes
 
 Value = TypeVar("Value")
 
@@ -229,9 +229,13 @@ class Connection:
     async def upsert(self, batch: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
         """COPY rows of (columns..., place) into the staging table and merge them."""
         await self._raw.execute(batch.prepare())
-        await self._raw.copy_records_to_table(
-            batch.staging, records=rows, columns=[*batch.columns, PLACE], schema_name="pg_temp"
-        )
+        names = [*batch.columns, PLACE]
+        try:
+            await self._raw.copy_records_to_table(
+                batch.staging, records=rows, columns=names, schema_name="pg_temp"
+            )
+        except (TypeError, ValueError, OverflowError) as error:  # before it was sent
+            raise BadValue(f"{batch.table}: {error}") from error
         await self._raw.execute(batch.merge())
 
 
@@ -243,10 +247,10 @@ def meant() -> Any:
     except asyncpg.PostgresError as error:
         raise _meaning(error)(_text(error)) from error
     except asyncpg.InterfaceError as error:
-        if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-            raise StoreError(str(error)) from error
-        # A ValueError is a value that was refused before it was sent.
-        raise (BadValue if isinstance(error, ValueError) else Outage)(_text(error)) from error
+        # A ValueError is a value that was refused before it was sent, or an address that is none.
+        is_address = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
+        is_value = isinstance(error, ValueError) and not is_address
+        raise (BadValue if is_value else Outage)(_text(error)) from error
     except asyncpg.InternalClientError as error:  # what was prepared is stale: the table changed
         raise Conflict(_text(error)) from error
     except (OSError, TimeoutError) as error:
@@ -255,6 +259,8 @@ def meant() -> Any:
 
 def _meaning(error: asyncpg.PostgresError) -> type[Exception]:
     code = error.sqlstate or ""
+    if code == "23514" and "partition constraint" in str(error):
+        return Conflict  # its partition was made while the row was on its way to NAME_other
     for codes, kind in ((BAD_VALUE, BadValue), (CONFLICTS, Conflict), (AWAY, Outage)):
         if code.startswith(codes):
             return kind
