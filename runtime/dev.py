@@ -49,7 +49,7 @@ async def run_dev(
         "JETSCAN_DATABASE_URL": "",  # of the process `history` alone
     }
     supervisor = Supervisor(environment, data_dir / "logs", click.echo)
-    database = asyncio.create_task(_with_database(settings, data_dir, supervisor))
+    database: asyncio.Task[EmbeddedPostgres | None] | None = None
     try:
         bus = await Bus.connect(url, "dev")
         report = await provision(bus, subjects)
@@ -70,6 +70,7 @@ async def run_dev(
             click.echo(f"Jetscan is live: {address}   (logs in {data_dir / 'logs'}; Ctrl-C stops)")
         elif not stopping.is_set():
             click.echo(f"the gateway is not ready after {READY_S:g} s; see {data_dir / 'logs'}")
+        database = asyncio.create_task(_with_database(settings, data_dir, supervisor))
         await stopping.wait()
         click.echo("stopping")
         watching.cancel()
@@ -77,7 +78,8 @@ async def run_dev(
         await bus.close()
     finally:
         await supervisor.stop_all()
-        await _without_database(database, data_dir)
+        if database is not None:
+            await _without_database(database, data_dir)
         url_file.unlink(missing_ok=True)
         if server is not None:
             await server.stop()
@@ -89,7 +91,8 @@ async def _with_database(
 ) -> EmbeddedPostgres | None:
     """PostgreSQL, migrated, and a process of its own for what writes to it: no worker waits for it.
 
-    Beside everything else, which goes on without it where it cannot be had.
+    Beside everything else, which goes on without it where it cannot be had, and after it: what is live
+    does not wait.
     """
     server = None
     try:
