@@ -254,7 +254,7 @@ def meant() -> Any:
     except asyncpg.InternalClientError as error:  # what was prepared is stale: the table changed
         raise Conflict(_text(error)) from error
     except (OSError, TimeoutError) as error:
-        raise Outage(_text(error)) from error
+        raise Outage(f"PostgreSQL cannot be reached: {_text(error)}") from error
 
 
 def _meaning(error: asyncpg.PostgresError) -> type[Exception]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ import pytest
 
 from functions.history import BAR, INDICATORS, keep_alerts, keep_days, keep_indicators
 from runtime.bus import Bus
+from runtime.config import Settings
 from runtime.contract import Drop
 from runtime.deadletters import letters, redrive
 from runtime.embedded_postgres import EmbeddedPostgres
@@ -27,6 +29,7 @@ from runtime.migrate import load_migrations, migrate
 from runtime.sinks import SinkHost
 from runtime.store import Store
 from runtime.subjects import Subjects
+from runtime.worker import Worker
 from tests.conftest import ROOT, Nats
 
 OPEN_NS = 1_767_623_400_000_000_000
@@ -225,6 +228,31 @@ async def test_a_database_that_comes_late_gets_everything(
     finally:
         await store.close()
         await server.stop()
+
+
+async def test_workers_without_a_database_leave_its_sinks_to_others(
+    nats: Nats, subjects: Subjects, store: Store
+) -> None:
+    async def hosted_by(url: str) -> tuple[list[str], bool]:
+        bus, control = await Bus.connect(nats.url, "w"), await Bus.connect(nats.url, "c")
+        settings = Settings(functions_dir=str(ROOT / "functions"), database_url=url)
+        worker = Worker(settings, subjects, bus, control, only_sinks=True)
+        task = asyncio.create_task(worker.run())
+
+        async def told() -> Any:
+            status = json.loads(worker._status(None))
+            return status if status["sinks"] or not url and worker._roll.chains == () else None
+
+        status = await until(told)
+        worker.stop()
+        await task
+        await bus.close()
+        await control.close()
+        return status["sinks"], bool(status["units"])
+
+    sinks = sorted(one.name for one in load_plan(ROOT / "functions", subjects).sinks)
+    assert await hosted_by(store._url) == (sinks, False)
+    assert await hosted_by("") == ([], False)
 
 
 async def waits(host: SinkHost) -> bool:
