@@ -104,7 +104,10 @@ class Upsert:
             return "DO NOTHING"
         others = [name for name in self.columns if name not in self.key]
         assigned = ", ".join(f"{name} = excluded.{name}" for name in others)
-        return f"DO UPDATE SET {assigned} WHERE excluded.{self.newest} >= kept.{self.newest}"
+        kept, new = (", ".join(f"{row}.{name}" for name in others) for row in ("kept", "excluded"))
+        is_newer = f"excluded.{self.newest} >= kept.{self.newest}"
+        is_other = f"({kept}) IS DISTINCT FROM ({new})"  # a feed tells its history at every start
+        return f"DO UPDATE SET {assigned} WHERE {is_newer} AND {is_other}"
 
 
 class Store:

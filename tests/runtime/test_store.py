@@ -31,9 +31,12 @@ async def closes(store: Store) -> dict[str, float]:
     return {row["symbol"]: row["close"] for row in rows}
 
 
-async def test_the_same_rows_again_change_nothing(store: Store) -> None:
+async def test_the_same_rows_again_write_nothing(store: Store) -> None:
+    written = []
     for _ in range(2):
         assert await store.upsert("bars_1m", bars(["A", "B"]), KEY, "revision") == []
+        written.append(await store.fetch("SELECT symbol, xmin::text FROM bars_1m ORDER BY 1"))
+    assert written[0] == written[1]
     assert await closes(store) == {"A": 10.0, "B": 10.0}
 
 
