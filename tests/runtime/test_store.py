@@ -184,6 +184,19 @@ async def test_rows_that_came_before_their_partition_move_into_it(store: Store) 
     assert await closes(store) == {"A": 11.0}
 
 
+async def test_a_row_that_waits_for_its_partition_goes_into_it(store: Store) -> None:
+    waiting = "SELECT FROM pg_locks WHERE NOT granted"
+    async with store.transaction() as connection:
+        await connection.fetch("SELECT make_room('bars_1m', $1)", [NOON])
+        writing = asyncio.create_task(store.upsert("bars_1m", bars(["A"]), KEY))
+        async with asyncio.timeout(10):
+            while not await store.fetch(waiting):
+                pass
+    assert await writing == []
+    rows = await store.fetch("SELECT tableoid::regclass::text AS place FROM bars_1m")
+    assert rows == [{"place": "bars_1m_20260105"}]
+
+
 async def test_several_writers_make_a_partition_once_and_lose_nothing(store: Store) -> None:
     async def write(symbol: str) -> None:
         for day in range(4):
