@@ -17,6 +17,7 @@ COPY --from=build /venv /venv
 WORKDIR /app
 COPY subjects.yaml ./
 COPY functions ./functions
+COPY migrations ./migrations
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 JETSCAN_HOST=0.0.0.0
 USER 1000
 EXPOSE 8090

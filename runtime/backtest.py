@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,13 @@ def _again(output: Output) -> Frame:
     return Frame(columns, frame.symbols, frame.index, frame.source, frame.sequence)
 
 
-def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[str, int]:
-    """Write bars.parquet, indicators.parquet and alerts.jsonl; returns the rows of each. Raises TableError."""
+def write_result(
+    result: Result, subjects: Subjects, directory: Path, plan: Plan | None = None
+) -> dict[str, int]:
+    """Write bars.parquet, indicators.parquet, alerts.jsonl and reports; returns the rows of each.
+
+    Raises TableError.
+    """
     make_folder(directory)
     rows = {}
     for base, file in (("bars.final", "bars.parquet"), ("indicators", "indicators.parquet")):
@@ -126,10 +131,27 @@ def write_result(result: Result, subjects: Subjects, directory: Path) -> dict[st
     alerts = [
         alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
     ]
+    for name, report in _reported(plan, result, subjects):
+        write_parquet(directory / f"{name}.parquet", report)
+        rows[f"{name}.parquet"] = len(next(iter(report.values())))
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
     write_text(directory / "alerts.jsonl", text)
     rows["alerts.jsonl"] = len(alerts)
     return rows
+
+
+def _reported(
+    plan: Plan | None, result: Result, subjects: Subjects
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What the functions of the plan say of all bars and all alerts, by name."""
+    bars = _newest(result.frames.get("bars.final", []), subjects, "bars.final")
+    said = result.frames.get("alerts.filtered", [])
+    names = ("ts_ns", "price", "id", "rule_id", "rule_name")
+    alerts = {name: [one for frame in said for one in frame[name].tolist()] for name in names}
+    alerts["symbol"] = [str(one) for frame in said for one in frame["symbol"]]
+    for one in plan.functions if plan else ():
+        for name, report in one.declaration.reports.items():
+            yield name, report(bars, alerts, one.settings)
 
 
 def _newest(frames: list[Frame], subjects: Subjects, base: str) -> dict[str, Any]:

@@ -21,12 +21,15 @@ from runtime.bus import Bus, BusError, Closed
 from runtime.config import SECRETS, ConfigError, Settings, load_settings
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
+from runtime.migrate import MigrateError
+from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects, SubjectsError, load_subjects
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
 NS_LEAST, NS_MOST = 10**17, 92 * 10**17  # 1973 and 2261; less is seconds, milliseconds or a year
 NS_DIGITS = re.compile(r"\.(\d{7,9})(?!\d)")
+STORE_ERRORS = (Outage, StoreError, MigrateError)
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -70,16 +73,30 @@ def nats_url(settings: Settings) -> str:
         )
 
 
+def database_url(settings: Settings) -> str:
+    """Where PostgreSQL is: the setting, or the embedded one of a `jetscan dev` on this data directory."""
+    if settings.database_url:
+        return settings.database_url
+    file = Path(settings.data_dir) / "postgres.url"
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        fail(
+            "no database: JETSCAN_DATABASE_URL is not set and no `jetscan dev` runs on "
+            f"{settings.data_dir}; start one, or set JETSCAN_DATABASE_URL=postgresql://USER@HOST/NAME"
+        )
+
+
 def run(main: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine; what NATS did not do ends with its reason, not with a stack."""
     try:
         return asyncio.run(main)
     except BaseExceptionGroup as group:
-        known, unknown = group.split((BusError, EmbeddedError, OSError))
+        known, unknown = group.split((BusError, EmbeddedError, OSError, *STORE_ERRORS))
         if unknown is not None or known is None:
             raise
         fail("; ".join(dict.fromkeys(str(error) for error in _leaves(known))))
-    except (BusError, EmbeddedError, OSError) as error:
+    except (BusError, EmbeddedError, OSError, *STORE_ERRORS) as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -166,6 +183,8 @@ def settings(as_json: bool) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
+    if name == "database_url":
+        return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", value)
     return "(set)" if name in SECRETS and value else value
 
 
@@ -222,7 +241,10 @@ def _kind(one: Any, plan: Plan) -> str:
 @click.argument("names", nargs=-1)
 @click.option("--reload", "is_reloading", is_flag=True, help="Load changed functions on save.")
 @click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
-def run_command(names: tuple[str, ...], is_reloading: bool, metrics_port: int | None) -> None:
+@click.option("--sinks", "only_sinks", is_flag=True, help="Host sinks only.")
+def run_command(
+    names: tuple[str, ...], is_reloading: bool, metrics_port: int | None, only_sinks: bool
+) -> None:
     """Host functions in this process: the chosen NAMES (functions or chains), or all."""
     from runtime.worker import Worker, run_worker
 
@@ -239,7 +261,8 @@ def run_command(names: tuple[str, ...], is_reloading: bool, metrics_port: int | 
 
         if metrics_port is not None:
             await telemetry.serve_metrics(found.host, metrics_port)
-        await run_worker(found, subjects, nats_url(found), names, is_reloading, ready)
+        url = nats_url(found)
+        await run_worker(found, subjects, url, names, is_reloading, ready, only_sinks)
 
     run(host())
 
@@ -281,6 +304,58 @@ def provision(dry_run: bool, allow_shrink: bool, as_json: bool) -> None:
             f"{budget.consumers} consumers of chains"
         )
     sys.exit(EXIT_FAILED if report.refused else 0)
+
+
+@main.command("migrate")
+@click.option("--dry-run", is_flag=True, help="Show what is pending and change nothing.")
+@click.option("--status", "is_status", is_flag=True, help="Show every migration and its state.")
+@json_option
+def migrate_command(dry_run: bool, is_status: bool, as_json: bool) -> None:
+    """Bring the database to the newest migration; several may run at once."""
+    from runtime.migrate import load_migrations, migrate, status
+
+    found, _ = settings_and_subjects()
+
+    async def work(store: Store) -> Any:
+        files = load_migrations(Path(found.migrations_dir))
+        if is_status:
+            return await status(store, files)
+        return await migrate(store, files, dry_run)
+
+    steps = run(with_store(found, work))
+    show([vars(step) for step in steps], ["number", "name", "state", "applied_at"], as_json)
+
+
+async def with_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
+    """What `work` makes of the database."""
+    store = Store(database_url(settings), connections_max=1)
+    try:
+        return await work(store)
+    finally:
+        await store.close()
+
+
+@main.command("outcomes")
+@click.option("--rule", default="", help="Only this rule (its id).")
+@json_option
+def outcomes_command(rule: str, as_json: bool) -> None:
+    """How the alerts of each rule went: returns in percent of the alert's price."""
+    found, _ = settings_and_subjects()
+    statement = "SELECT * FROM rule_outcomes WHERE $1 = '' OR rule_id = $1 ORDER BY rule_id"
+    rows = run(with_store(found, lambda store: store.fetch(statement, rule)))
+    columns = ["rule_id", "alerts", "symbols"]
+    for horizon in ("1m", "5m", "15m", "60m", "close"):
+        columns += [f"{what}_{horizon}_pct" for what in ("hits", "mean", "median")]
+    columns += ["best_pct", "worst_pct"]
+    if not as_json:
+        rows = [{name: _rounded(value) for name, value in row.items()} for row in rows]
+    show(rows, columns, as_json)
+
+
+def _rounded(value: Any) -> Any:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 # -- looking and acting
@@ -610,7 +685,7 @@ def dev(
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
 ) -> None:
-    """Everything on this machine: embedded NATS, functions, feed, gateway and page."""
+    """Everything on this machine: embedded NATS and PostgreSQL, functions, feed, gateway and page."""
     from runtime.dev import run_dev
 
     found, subjects = settings_and_subjects()
@@ -663,7 +738,7 @@ def backtest(
         make_folder(Path(out))  # rather now than after all the work
         events = backtest_events(list(files), _progress(as_json), *known)
         result = run_backtest(plan, subjects, events, rules)
-        rows = write_result(result, subjects, Path(out))
+        rows = write_result(result, subjects, Path(out), plan)
     except (BacktestError, ProviderError, TableError, OSError) as error:
         fail(str(error))
     seconds = time.monotonic() - started

@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     nats_url: str = Field(
         "", description="nats://host:port; empty: the embedded server of `jetscan dev`"
     )
+    database_url: str = Field(
+        "", description="postgresql://user:password@host/name; empty: the one of `jetscan dev`"
+    )
+    migrations_dir: str = Field("migrations", description="the folder of numbered SQL files")
     data_dir: str = Field(
         ".jetscan", description="where the embedded server and logs keep their files"
     )
@@ -88,6 +92,8 @@ class Settings(BaseSettings):
             raise ValueError("workers_max: expected at least workers_min")
         if self.smtp_url and not self.smtp_url.startswith(("smtp://", "smtps://")):
             raise ValueError("smtp_url: expected smtp://HOST:PORT or smtps://HOST:PORT")
+        if self.database_url and not self.database_url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("database_url: expected postgresql://USER:PASSWORD@HOST/NAME")
         return self
 
     def described(self) -> list[tuple[str, Any, str]]:

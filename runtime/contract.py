@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Handler = Callable[..., Any]
+# (columns of all bars, columns of all alerts, settings) -> columns
+Report = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
 Carry = str | Callable[[dict[str, Any], int], dict[str, Any]]
 
 CARRY_WORDS = ("keep", "clean")
@@ -48,12 +50,14 @@ class Retry(Exception):
 class Drop(Exception):
     """The function refuses this frame for good: it goes to the dead letters at once.
 
+    A sink that has done all but a few events names these in `rows`: they alone are set aside.
     `said`: what a courier publishes about this try, as what it returns.
     """
 
-    def __init__(self, reason: str, *, said: Any = None) -> None:
+    def __init__(self, reason: str, rows: Sequence[int] | None = None, *, said: Any = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.rows = rows
         self.said = said
 
 
@@ -91,6 +95,8 @@ class Declaration:
     checks: Callable[[Mapping[str, Any]], None] | None = None
     at_once: int = 1
     by_minute: Callable[[Mapping[str, Any]], bool] | None = None
+    batch: int = 1
+    reports: Mapping[str, Report] = field(default_factory=dict)
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
     recollections: list[Binding] = field(default_factory=list)
@@ -156,6 +162,8 @@ def function(
     checks: Callable[[Mapping[str, Any]], None] | None = None,
     at_once: int = 1,
     by_minute: Callable[[Mapping[str, Any]], bool] | None = None,
+    batch: int = 1,
+    reports: Mapping[str, Report] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -175,6 +183,8 @@ def function(
     by_minute called with all settings: whether clock events within a minute change nothing that is
               answered later, while trades come in order of time and nothing else comes. Where every
               function says so `jetscan metrics` feeds one clock event a minute
+    batch     of a sink: at most so many messages at once, their events as one frame
+    reports   name -> what a backtest writes beside its bars and alerts, made from both when it ends
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -189,6 +199,8 @@ def function(
         checks=checks,
         at_once=at_once,
         by_minute=by_minute,
+        batch=batch,
+        reports=dict(reports or {}),
         reads_declared=_names(reads),
     )
 

@@ -14,8 +14,11 @@ import httpx
 
 from runtime.bus import Bus
 from runtime.config import Settings
-from runtime.embedded import EmbeddedNats
+from runtime.embedded import EmbeddedError, EmbeddedNats
+from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.migrate import MigrateError, load_migrations, migrate
 from runtime.provision import provision
+from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects
 from runtime.supervisor import Supervisor
 
@@ -43,8 +46,10 @@ async def run_dev(
         "JETSCAN_PORT": str(port),
         "JETSCAN_DATA_DIR": str(data_dir),
         "JETSCAN_LOG_FORMAT": "json",
+        "JETSCAN_DATABASE_URL": "",  # of the process `history` alone
     }
     supervisor = Supervisor(environment, data_dir / "logs", click.echo)
+    database: asyncio.Task[EmbeddedPostgres | None] | None = None
     try:
         bus = await Bus.connect(url, "dev")
         report = await provision(bus, subjects)
@@ -65,6 +70,7 @@ async def run_dev(
             click.echo(f"Jetscan is live: {address}   (logs in {data_dir / 'logs'}; Ctrl-C stops)")
         elif not stopping.is_set():
             click.echo(f"the gateway is not ready after {READY_S:g} s; see {data_dir / 'logs'}")
+        database = asyncio.create_task(_with_database(settings, data_dir, supervisor))
         await stopping.wait()
         click.echo("stopping")
         watching.cancel()
@@ -72,10 +78,49 @@ async def run_dev(
         await bus.close()
     finally:
         await supervisor.stop_all()
+        if database is not None:
+            await _without_database(database, data_dir)
         url_file.unlink(missing_ok=True)
         if server is not None:
             await server.stop()
     click.echo("stopped; state is kept in " + str(data_dir))
+
+
+async def _with_database(
+    settings: Settings, data_dir: Path, supervisor: Supervisor
+) -> EmbeddedPostgres | None:
+    """PostgreSQL, migrated, and a process of its own for what writes to it: no worker waits for it.
+
+    Beside everything else, which goes on without it where it cannot be had, and after it: what is live
+    does not wait.
+    """
+    server = None
+    try:
+        if not settings.database_url:
+            server = await EmbeddedPostgres.start(data_dir)
+            server.keep(click.echo)
+        url = settings.database_url or (server.url if server else "")
+        store = Store(url, connections_max=1)
+        try:
+            await migrate(store, load_migrations(Path(settings.migrations_dir)))
+        finally:
+            await store.close()
+    except (EmbeddedError, Outage, StoreError, MigrateError) as error:
+        click.echo(f"no history is kept: {error}")
+        return server
+    (data_dir / "postgres.url").write_text(url, encoding="utf-8")
+    known = {"JETSCAN_DATABASE_URL": url}
+    supervisor.start("history", "run", "--sinks", "--reload", environment=known)
+    return server
+
+
+async def _without_database(
+    starting: asyncio.Task[EmbeddedPostgres | None], data_dir: Path
+) -> None:
+    (data_dir / "postgres.url").unlink(missing_ok=True)
+    server = await starting
+    if server is not None:
+        await server.stop()
 
 
 async def run_scale(

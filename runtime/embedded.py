@@ -57,7 +57,7 @@ class EmbeddedNats:
     async def start(cls, data_dir: Path, port: int | None = None) -> EmbeddedNats:
         """Start on a free port (or `port`); raises EmbeddedError."""
         store = data_dir.resolve() / "nats"
-        lock = _locked(store)
+        lock = locked(store)
         try:
             _end_leftover(store)
             if port:
@@ -139,7 +139,7 @@ def binary() -> str:
     return found
 
 
-def _locked(store: Path) -> IO[str]:
+def locked(store: Path) -> IO[str]:
     """The lock of a data directory: one server per directory, whatever happens to its launcher."""
     try:
         store.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,9 @@ from runtime.state import shapes_of
 from runtime.subjects import Subjects
 
 CHAIN_ARGUMENTS = ("state", "settings", "clock")
-SINK_ARGUMENTS = ("settings", "kv", "http")
+SINK_ARGUMENTS = ("settings", "kv", "http", "store")
 COURIER_ARGUMENTS = ("channels", "outbound", "attempt")
+SINK_BATCH_MAX = 256  # messages: what is not acknowledged yet lies in memory
 CLOCK = "ticks.clock"
 
 # What a function could only want in order to act or to look around; it gets what it needs by name.
@@ -72,6 +73,10 @@ class Hosted:
         """Bytes of state per symbol, families of columns not counted."""
         shapes = shapes_of(self.declaration)
         return sum(shape.row_bytes for name, shape in shapes.items() if not name.endswith(".*"))
+
+    def asks_for(self, argument: str) -> bool:
+        """Whether a handler takes an argument of this name."""
+        return any(argument in binding.arguments for binding in self.declaration.bindings)
 
     def binding(self, subject: str) -> Binding | None:
         for binding in self.declaration.bindings:
@@ -345,12 +350,26 @@ def _problems(hosted: Hosted, subjects: Subjects) -> Iterator[tuple[int, str]]:
         yield hosted.line, f"sink {name} declares state; a sink keeps what it needs in kv"
     if declaration.at_once > 1 and not declaration.is_sink:
         yield hosted.line, f"function {name}: at_once is for sinks; a chain runs frame by frame"
+    yield from _batch_problems(hosted)
+    streams = {subjects.subjects[base].stream for base in hosted.reads if base in subjects.subjects}
+    if True in sinks and len(streams) > 1:
+        names = ", ".join(sorted(str(stream) for stream in streams))
+        yield hosted.line, f"sink {name} reads the streams {names}; make it one sink for each"
     for base in declaration.writes:
         yield from _write_problems(hosted, base, subjects)
     for binding in declaration.bindings:
         yield from _binding_problems(hosted, binding, subjects)
     for binding in declaration.recollections:
         yield from _recollection_problems(hosted, binding, subjects)
+
+
+def _batch_problems(hosted: Hosted) -> Iterator[tuple[int, str]]:
+    """Frames are joined for sinks only, and for none whose answers carry the frame's number."""
+    batch, name = hosted.declaration.batch, hosted.name
+    if not 1 <= batch <= SINK_BATCH_MAX:
+        yield hosted.line, f"function {name}: batch: expected 1 to {SINK_BATCH_MAX}, found {batch}"
+    elif batch > 1 and (not hosted.declaration.is_sink or hosted.writes):
+        yield hosted.line, f"function {name}: batch is for sinks that write no subject"
 
 
 def _write_problems(hosted: Hosted, base: str, subjects: Subjects) -> Iterator[tuple[int, str]]:

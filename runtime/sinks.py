@@ -3,16 +3,23 @@
 What happened          what we say to the stream
 returned               publish what it returned, then acknowledge
 raised Retry           deliver again after the delay it asks for
-raised Drop            dead letter, acknowledge
+raised Drop            dead letter, acknowledge; with rows: a letter of these events only
+raised Outage          what it needs is away: keep the frame, wait, call again, however long it takes
 raised anything else   deliver again with back-off; dead letter after `tries_max`
+
+A sink with `batch` gets the events of several messages as one frame. Where that fails in any way but
+Outage, each message is tried alone, so none pays for another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -21,8 +28,9 @@ import msgpack
 from runtime import telemetry
 from runtime.bus import Bus, LostPlace, Message, Pull
 from runtime.contract import Drop, Retry
-from runtime.frames import BadFrame, Frame, decode, encode_parts
+from runtime.frames import BadFrame, Frame, concatenate, decode, encode_parts
 from runtime.loader import Hosted
+from runtime.store import Outage, Store
 from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
@@ -31,7 +39,27 @@ BATCH = 16  # asked for at once: a replica takes what it has room for, the rest 
 ACK_WAIT_S = 30.0
 WORKING_S = 10.0  # told to the server this often while an effect takes its time
 BACKOFF_S = (0.5, 2.0, 5.0, 15.0)
+OUTAGE_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+OUTAGE_SAID_S = 30.0  # an outage is logged this often
 HTTP_TIMEOUT_S = 10.0
+
+
+class _Stopped(Exception):
+    """The host was drained while it waited for the end of an outage."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A message and what is in it."""
+
+    message: Message
+    base: str
+    frame: Frame
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Messages of one kind can be one frame: the same subject and the same columns."""
+        return self.base, tuple(self.frame.columns), self.frame.symbols is None
 
 
 class SinkHost:
@@ -44,14 +72,17 @@ class SinkHost:
         hosted: Hosted,
         tries_max: int,
         is_paused: Callable[[str], bool],
+        store: Store | None = None,
     ) -> None:
         self.hosted = hosted
         self._bus = bus
         self._subjects = subjects
         self._tries_max = tries_max
         self._is_paused = is_paused
+        self._store = store
         self._stopping = False
         self._tried: dict[int, int] = {}
+        self._outage_said_at = 0.0
 
     @property
     def consumer(self) -> str:
@@ -69,9 +100,10 @@ class SinkHost:
         wanted = self._subjects.input_subjects(stream, list(self.hosted.reads), None)
         wanted.append(f"redrive.{stream}.{self.hosted.name}.*")
         await self._bus.ensure_consumer(stream, self.consumer, wanted, False, ACK_WAIT_S)
+        size = max(BATCH, 2 * self.hosted.declaration.batch)  # the next are on their way meanwhile
         async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, follow_redirects=False) as http:
             while not self._stopping:
-                pull = await self._bus.share_consumer(stream, self.consumer, BATCH)
+                pull = await self._bus.share_consumer(stream, self.consumer, size)
                 try:
                     await self._follow(pull, http)
                 except LostPlace as error:
@@ -85,35 +117,97 @@ class SinkHost:
             if self._is_paused(self.hosted.name):
                 await asyncio.sleep(0.2)
             elif await pull.ready(0.2):
-                await self._take(await pull.next(), http)
+                messages = [await pull.next()]
+                while len(messages) < self.hosted.declaration.batch and pull.queued:
+                    try:
+                        messages.append(await pull.next())
+                    except LostPlace:
+                        await self._take_all(messages, http)
+                        raise
+                await self._take_all(messages, http)
+
+    async def _take_all(self, messages: list[Message], http: httpx.AsyncClient) -> None:
+        """Several messages as few frames as possible; what fails so, one by one."""
+        alone = messages
+        if len(messages) > 1:
+            alone = []
+            for taken in self._joined(messages, alone):
+                if not await self._took(taken, http):
+                    alone += [one.message for one in taken]
+        for message in alone:
+            await self._take(message, http)
+
+    def _joined(self, messages: list[Message], alone: list[Message]) -> Iterator[list[_Taken]]:
+        """Messages of one kind together; those that cannot be read go to `alone`."""
+        read: list[_Taken] = []
+        for message in messages:
+            try:
+                read.append(_Taken(message, *self._decoded(message)))
+            except (BadFrame, KeyError):
+                alone.append(message)
+        read.sort(key=lambda one: one.kind)
+        for _, several in itertools.groupby(read, key=lambda one: one.kind):
+            yield list(several)
+
+    async def _took(self, taken: list[_Taken], http: httpx.AsyncClient) -> bool:
+        """Whether the sink took these messages as one frame."""
+        base = taken[0].base
+        record = self._subjects.record_of(base)
+        try:
+            async with self._kept_busy([one.message for one in taken]):
+                await self._call(base, concatenate([one.frame for one in taken], record), http)
+        except Drop as drop:
+            if drop.rows is None:
+                return False
+            await self._bury_rows(taken, drop)
+        except _Stopped:
+            for one in taken:
+                await self._bus.hand_back(one.message, 0)
+            return True
+        except Exception as error:  # a stranger's code is called here
+            log.info("batch is tried one by one", sink=self.hosted.name, reason=str(error))
+            return False
+        for one in taken:
+            self._tried.pop(one.message.sequence, None)
+            await self._bus.acknowledge(one.message)
+        return True
 
     async def _take(self, message: Message, http: httpx.AsyncClient) -> None:
         tried = self._tried[message.sequence] = self._tried.get(message.sequence, 0) + 1
         trace = ""
         try:
             base, frame = self._decoded(message)
-            async with self._kept_busy(message):
+            async with self._kept_busy([message]):
                 answer = await self._call(base, frame, http)
             await self._publish(message, answer)
         except Retry as retry:
             reason, delay_s = f"Retry: {retry.reason}", retry.delay_s
         except Drop as drop:
             reason, delay_s = f"Drop: {drop.reason}", -1.0
+            if drop.rows is not None:
+                await self._bury_rows([_Taken(message, base, frame)], drop)
+                await self._done(message)
+                return
         except (BadFrame, KeyError) as error:
             reason, delay_s = f"bad frame: {error}", -1.0
+        except _Stopped:
+            await self._bus.hand_back(message, 0)
+            return
         except Exception as error:  # a stranger's code is called here
             reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc(limit=-8)
             delay_s = BACKOFF_S[min(tried, len(BACKOFF_S)) - 1]
         else:
-            self._tried.pop(message.sequence, None)
-            await self._bus.acknowledge(message)
+            await self._done(message)
             return
         if delay_s >= 0 and tried < self._tries_max:
             log.warning("sink tries again", sink=self.hosted.name, reason=reason, tried=tried)
             await self._bus.hand_back(message, delay_s)
             return
-        self._tried.pop(message.sequence, None)
         await self._bury(message, reason, trace)
+        await self._done(message)
+
+    async def _done(self, message: Message) -> None:
+        self._tried.pop(message.sequence, None)
         await self._bus.acknowledge(message)
 
     def _decoded(self, message: Message) -> tuple[str, Frame]:
@@ -125,21 +219,38 @@ class SinkHost:
         return base, decode(message.data, self._subjects.record_of(base), symbol, message.ts_ns)
 
     async def _call(self, base: str, frame: Frame, http: httpx.AsyncClient) -> Any:
+        """Call the handler, and again for as long as what it needs is away; raises _Stopped."""
         binding = self.hosted.binding(base)
         assert binding is not None
         known: dict[str, Any] = {
             self._subjects.subjects[read].argument: None for read in self.hosted.reads
         }
         known |= {"settings": self.hosted.settings, "kv": self._bus.kv("functions"), "http": http}
+        known["store"] = self._store
         known[self._subjects.subjects[base].argument] = frame
-        return await binding.handler(**{name: known[name] for name in binding.arguments})
+        arguments = {name: known[name] for name in binding.arguments}
+        for waited in itertools.count():
+            try:
+                return await binding.handler(**arguments)
+            except Outage as error:
+                self._say_outage(str(error))
+            if self._stopping:
+                raise _Stopped
+            await asyncio.sleep(OUTAGE_S[min(waited, len(OUTAGE_S) - 1)])
+        raise AssertionError("unreachable")
+
+    def _say_outage(self, reason: str) -> None:
+        if time.monotonic() - self._outage_said_at > OUTAGE_SAID_S:
+            self._outage_said_at = time.monotonic()
+            log.warning("sink waits for what is away", sink=self.hosted.name, reason=reason)
 
     @contextlib.asynccontextmanager
-    async def _kept_busy(self, message: Message) -> Any:
+    async def _kept_busy(self, messages: Sequence[Message]) -> Any:
         async def tell() -> None:
             while True:
                 await asyncio.sleep(WORKING_S)
-                await self._bus.still_working(message)
+                for message in messages:
+                    await self._bus.still_working(message)
 
         task = asyncio.create_task(tell())
         try:
@@ -162,20 +273,39 @@ class SinkHost:
                 identity = f"{self.hosted.name}/{message.sequence}/{base}/{part}"
                 await self._bus.put(self._subjects.wire(base, 0), data, message_id=identity)
 
-    async def _bury(self, message: Message, reason: str, trace: str) -> None:
+    # -- dead letters
+
+    async def _bury_rows(self, taken: list[_Taken], drop: Drop) -> None:
+        """Set single events aside, in a letter for each message they came in."""
+        rows, first = sorted(drop.rows or ()), 0
+        for one in taken:
+            last = first + len(one.frame)
+            mine = [row - first for row in rows if first <= row < last]
+            if mine:
+                record = self._subjects.record_of(one.base)
+                for data in encode_parts(one.frame[mine], record):
+                    identity = f"/{mine[0]}-{len(mine)}"
+                    await self._bury(one.message, f"Drop: {drop.reason}", "", data, identity)
+            first = last
+
+    async def _bury(
+        self, message: Message, reason: str, trace: str, data: bytes = b"", identity: str = ""
+    ) -> None:
+        redriven = message.subject.startswith("redrive.")
+        told = msgpack.unpackb(message.data) if redriven else {}
         letter = {
             "function": self.hosted.name,
             "version": self.hosted.version,
-            "subject": message.subject,
+            "subject": told.get("subject", message.subject),
             "stream": self._subjects.subjects[self.hosted.reads[0]].stream,
             "position": message.sequence,
             "partition": None,
             "clock_ns": 0,
             "reason": reason[:2000],
             "trace": trace[-8000:],
-            "frame": message.data,
+            "frame": data or told.get("frame", message.data),
         }
-        identity = f"dead/{self.hosted.name}/{message.sequence}"
-        data = msgpack.packb(letter)
-        await self._bus.put(f"dead.{self.hosted.name}.all", data, message_id=identity)
+        identity = f"dead/{self.hosted.name}/{message.sequence}{identity}"
+        body = msgpack.packb(letter)
+        await self._bus.put(f"dead.{self.hosted.name}.all", body, message_id=identity)
         log.error("dead letter", function=self.hosted.name, reason=reason)

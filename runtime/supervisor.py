@@ -74,10 +74,13 @@ class Supervisor:
         """The worker processes."""
         return [one for one in self._processes.values() if one.name.startswith("worker-")]
 
-    def start(self, name: str, *arguments: str) -> Process:
-        """Run `jetscan ARGUMENTS` and keep it running."""
+    def start(
+        self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Run `jetscan ARGUMENTS` and keep it running; `environment` is for this process alone."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        process = Process(name, list(arguments), self._environment, self._logs / f"{name}.log")
+        known = {**self._environment, **(environment or {})}
+        process = Process(name, list(arguments), known, self._logs / f"{name}.log")
         self._processes[name] = process
         process.task = asyncio.create_task(self._keep(process))
         return process

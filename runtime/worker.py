@@ -25,6 +25,7 @@ from runtime.merge import Latest, MergeHost
 from runtime.outbound import Outbound
 from runtime.ownership import Owner, Owners, Roll, Unit, shares, unit_key
 from runtime.sinks import SinkHost
+from runtime.store import Store
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 
@@ -63,6 +64,7 @@ class Worker:
         control: Bus,
         chosen: Iterable[str] = (),
         name: str = "",
+        only_sinks: bool = False,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.plan = Plan()
@@ -72,11 +74,13 @@ class Worker:
         self._bus = bus
         self._control = control
         self._chosen = frozenset(chosen)
+        self._only_sinks = only_sinks
         self._roll = Roll(control, self.name)
         self._owners = Owners(control)
         self._owned: dict[str, Owner] = {}
         self._running: dict[Unit, _Running] = {}
         self._sinks: dict[str, _SinkRunning] = {}
+        self._store = Store(settings.database_url) if settings.database_url else None
         self._paused: set[str] = set()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -132,6 +136,8 @@ class Worker:
         return next((chain for chain in self._chains() if chain.name == name), None)
 
     def _is_chosen(self, chain: ChainPlan) -> bool:
+        if self._only_sinks:
+            return False
         names = {chain.name, *(one.name for one in chain.functions)}
         return not self._chosen or bool(names & self._chosen)
 
@@ -166,6 +172,8 @@ class Worker:
             for listener in self._listeners:
                 await listener.stop()
             await self._roll.close()
+            if self._store is not None:
+                await self._store.close()
 
     def stop(self) -> None:
         """Hand over and end."""
@@ -322,7 +330,12 @@ class Worker:
 
     def _look_at_sinks(self, group: asyncio.TaskGroup) -> None:
         wanted = {
-            one.name: one for one in self.plan.sinks if not self._chosen or one.name in self._chosen
+            one.name: one
+            for one in self.plan.sinks
+            if (not self._chosen or one.name in self._chosen)
+            and (
+                self._store is not None or not one.asks_for("store")
+            )  # its frames wait in the stream
         }
         for name, running in list(self._sinks.items()):
             one = wanted.get(name)
@@ -339,7 +352,7 @@ class Worker:
         tries_max, is_paused = self._limits.tries_max, self._is_sink_paused
         if one.declaration.at_once > 1:
             return CourierHost(self._bus, self._subjects, one, tries_max, is_paused, self._outbound)
-        return SinkHost(self._bus, self._subjects, one, tries_max, is_paused)
+        return SinkHost(self._bus, self._subjects, one, tries_max, is_paused, self._store)
 
     # -- pausing
 
@@ -409,11 +422,12 @@ async def run_worker(
     chosen: Iterable[str] = (),
     reload: bool = False,
     on_ready: Callable[[Worker], None] | None = None,
+    only_sinks: bool = False,
 ) -> None:
     """Connect, host, and on the way out hand over. Two connections: frames never delay a probe."""
     bus = await Bus.connect(url, "worker data")
     control = await Bus.connect(url, "worker control")
-    worker = Worker(settings, subjects, bus, control, chosen)
+    worker = Worker(settings, subjects, bus, control, chosen, only_sinks=only_sinks)
     if on_ready:
         on_ready(worker)
     watching = asyncio.create_task(_reload_on_save(worker, settings)) if reload else None

@@ -26,7 +26,7 @@ DOORS = {
     "yaml": {"runtime/subjects.py"},
     "aiosmtplib": {"runtime/outbound.py"},
     "httpcore": {"runtime/targets.py"},
-    "asyncpg": set(),
+    "asyncpg": {"runtime/store.py"},
     "redis": set(),
     "click": {"runtime/cli.py", "runtime/dev.py"},
     "watchfiles": {"runtime/worker.py"},

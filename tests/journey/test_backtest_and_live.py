@@ -117,6 +117,11 @@ async def test_live_and_backtest_say_the_same(
     recorded_alerts = [json.loads(line) for line in lines]
     assert len(recorded_alerts) > 5
     assert sorted(one["id"] for one in alerts) == sorted(one["id"] for one in recorded_alerts)
+    outcomes = pl.read_parquet(out / "outcomes.parquet")
+    assert outcomes["id"].to_list() == [one["id"] for one in recorded_alerts]
+    assert outcomes["return_1m_pct"].is_finite().any()
+    rules = pl.read_parquet(out / "rule_outcomes.parquet")
+    assert rules["alerts"].sum() == len(recorded_alerts)
     assert [one["seq"] for one in alerts] == list(range(1, len(alerts) + 1))
     live = {}
     for partition in range(subjects.partitions):

@@ -148,3 +148,34 @@ def test_the_way_out_is_for_couriers_and_couriers_are_sinks(
     assert "asks for 'outbound'" in plain.faults[0].message
     pure = COURIER.replace("async def", "def").replace(", outbound, attempt", "")
     assert "at_once is for sinks" in planned(tmp_path, subjects, courier=pure).faults[0].message
+
+
+SINK = '''"""Sink."""
+from runtime import function
+
+
+@function(reads={reads!r}, {more})
+async def sink(**frames): ...
+'''
+
+
+@pytest.mark.parametrize(
+    ("reads", "more", "says"),
+    [
+        (["bars.final", "alerts"], "", "sink sink reads the streams ALERTS, BARS; make it one"),
+        (["alerts"], "batch=0", "batch: expected 1 to 256, found 0"),
+        (["alerts"], "batch=300", "batch: expected 1 to 256, found 300"),
+        (["bars.final"], "batch=2, writes='alerts'", "batch is for sinks that write no subject"),
+    ],
+)
+def test_a_sink_reads_one_stream_and_joins_only_what_it_may(
+    tmp_path: Path, subjects: Subjects, reads: list[str], more: str, says: str
+) -> None:
+    text = SINK.format(reads=reads, more=more).replace("**frames", "bars=None, alerts=None")
+    plan = planned(tmp_path, subjects, sink=text)
+    assert any(says in str(fault) for fault in plan.faults), plan.faults
+
+
+def test_a_function_that_is_no_sink_cannot_join_frames(tmp_path: Path, subjects: Subjects) -> None:
+    plan = planned(tmp_path, subjects, good=GOOD.replace("state=", "batch=2, state="))
+    assert "batch is for sinks" in str(plan.faults[0])

