@@ -159,7 +159,7 @@ def load_plan(
         )
         return Plan(faults=(fault,))
     vocabulary = _vocabulary_digest(directory)
-    _forget(directory)
+    _forget(directory, vocabulary)
     for file in sorted(directory.glob("*.py")):
         if not file.name.startswith("_"):
             _load_file(file, vocabulary, overrides or {}, found)
@@ -617,9 +617,16 @@ def _digest(*texts: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _forget(directory: Path) -> None:
-    """Drop cached vocabulary modules, so that a saved change is what loads next."""
+# Folder -> digest of its vocabulary as this process imported it: two copies of one class are two classes.
+_imported: dict[str, str] = {}
+
+
+def _forget(directory: Path, digest: str) -> None:
+    """Drop cached vocabulary modules if they changed, so that a saved change is what loads next."""
     inside = str(directory.resolve())
+    if _imported.get(inside) == digest:
+        return
+    _imported[inside] = digest
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.startswith("functions.") and file and str(Path(file).resolve()).startswith(inside):

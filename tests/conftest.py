@@ -16,6 +16,7 @@ import pytest
 
 from runtime.bus import Bus
 from runtime.embedded import EmbeddedNats
+from runtime.loader import load_plan
 from runtime.migrate import load_migrations, migrate
 from runtime.provision import provision
 from runtime.store import Store
@@ -35,6 +36,11 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def pytest_configure() -> None:
+    """Import the vocabulary as a worker does, before test modules hold classes of it."""
+    load_plan(ROOT / "functions", load_subjects(ROOT / "subjects.yaml"))
 
 
 @pytest.fixture(scope="session")
