@@ -76,7 +76,8 @@ class Exchange:
         elif base == "toplists.partial":
             self.lists = {}
             for row in rows:
-                self.lists.setdefault(row["list"], []).append(row["symbol"])
+                if row["rank"]:  # else the symbol is none of the best any more
+                    self.lists.setdefault(row["list"], []).append(row["symbol"])
 
     def clock(self, *times_ns: int) -> Exchange:
         for ts_ns in times_ns:
