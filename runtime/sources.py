@@ -22,6 +22,9 @@ log = telemetry.get_logger(__name__)
 IDLE_S = 2.0
 AHEAD_NS = 2 * SECOND_NS
 WAITING_BATCHES = 8
+NOBODY = -1
+
+Waiting = asyncio.Queue[tuple[int, Batch | Exception | None]]
 
 
 @dataclass
@@ -78,7 +81,7 @@ class Sources:
     async def batches(self, stopping: asyncio.Event, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time, with the clock events of all."""
         marks = Watermarks(self._idle_s, after_ns)
-        queue = asyncio.Queue[tuple[int, Batch | Exception | None]](WAITING_BATCHES)
+        queue = Waiting(WAITING_BATCHES)
         tasks = []
         for place, provider in enumerate(self.providers):
             marks.hear(place, self._now(), after_ns)
@@ -98,7 +101,7 @@ class Sources:
         connection: Connection,
         after_ns: int,
         marks: Watermarks,
-        queue: asyncio.Queue[tuple[int, Batch | Exception | None]],
+        queue: Waiting,
     ) -> None:
         try:
             async with contextlib.aclosing(connection.batches(after_ns)) as batches:
@@ -109,30 +112,35 @@ class Sources:
                         self._moved.clear()
                         await self._moved.wait()
             await queue.put((place, None))
-        except ProviderError as error:
+        except Exception as error:  # noqa: BLE001 -- it is raised where the batches are awaited
             await queue.put((place, error))
 
-    async def _merged(
-        self, marks: Watermarks, queue: asyncio.Queue[tuple[int, Batch | Exception | None]]
-    ) -> AsyncGenerator[Batch]:
+    async def _merged(self, marks: Watermarks, queue: Waiting) -> AsyncGenerator[Batch]:
         left = len(self.providers)
         while left:
-            before_ns, one = marks.clock_ns, None
-            with contextlib.suppress(TimeoutError):
-                place, one = await asyncio.wait_for(queue.get(), self._idle_s)
-                if isinstance(one, Exception):
-                    raise one
-                if one is None:
-                    marks.end(place)
-                    left -= 1
-                else:
-                    is_clock = one.kind == "clock"
-                    marks.hear(place, self._now(), one.newest_ns if is_clock else 0)
-            if one is not None and one.kind != "clock":
-                yield one
+            before_ns = marks.clock_ns
+            place, one = await self._next(queue)
+            if isinstance(one, Batch):
+                is_clock = one.kind == "clock"
+                marks.hear(place, self._now(), one.newest_ns if is_clock else 0)
+                if not is_clock:
+                    yield one
+            elif place != NOBODY:
+                marks.end(place)
+                left -= 1
             clock_ns = marks.advance(self._now())
             if clock_ns > before_ns:
                 self._moved.set()
                 times = clocks_between(before_ns or clock_ns - 1, clock_ns)
                 if len(times):
                     yield clock_batch(times)
+
+    async def _next(self, queue: Waiting) -> tuple[int, Batch | None]:
+        """What a source said, None at its end; NOBODY when all are silent. Raises what a source raised."""
+        try:
+            place, one = await asyncio.wait_for(queue.get(), self._idle_s)
+        except TimeoutError:
+            return NOBODY, None
+        if isinstance(one, Exception):
+            raise one
+        return place, one

@@ -38,6 +38,9 @@ DROPS = Counter("jetscan_feed_drops_total", "Connections that a feed ended", ["s
 SHED = Counter(
     "jetscan_shed_total", "Events that were not published, for want of time", ["source", "kind"]
 )
+UNKNOWN_FIELDS = Counter(
+    "jetscan_unknown_fields_total", "Columns of frames that nobody knows", ["subject"]
+)
 UNKNOWN_CONDITIONS = Counter(
     "jetscan_unknown_conditions_total", "Prints with a sale condition nobody knows", ["code"]
 )

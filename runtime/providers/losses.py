@@ -21,7 +21,7 @@ def gap_batch(
 ) -> Batch:
     """One gap per place of `index`; `to_ns` 0 = it lasts. Times are ns of event time."""
     count = len(index)
-    columns = {
+    columns: dict[str, Array] = {
         "ts_ns": np.broadcast_to(np.asarray(ts_ns, dtype=np.int64), count).copy(),
         "from_ns": np.broadcast_to(np.asarray(from_ns, dtype=np.int64), count).copy(),
         "to_ns": np.broadcast_to(np.asarray(to_ns, dtype=np.int64), count).copy(),

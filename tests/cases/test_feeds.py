@@ -367,7 +367,9 @@ async def test_case_65_quotes_are_shed_first_trades_never_and_the_gap_is_said(
     assert rows["ticks.quotes"] + counter.get() - before == 400
     assert counter.get() > before
     gaps = [frame for base, frame in found if base == "ticks.gaps"]
-    assert {symbol for frame in gaps for symbol in frame["symbol"]} == {"A"}  # B's partition was not full
+    assert {symbol for frame in gaps for symbol in frame["symbol"]} == {
+        "A"
+    }  # B's partition was not full
     assert all((frame["what"] == QUOTES).all() for frame in gaps)
 
 
@@ -410,7 +412,7 @@ async def test_case_66_symbols_that_come_during_the_day_are_published_and_gapped
                     yield batch
 
     provider = Growing([clock(0), prints(0), prints(1), "closed"], [clock(2), clock(3)])
-    assert [one for one in await heard(provider) if one.kind == "gaps"][0].symbols == ["A", "NEW"]
+    assert next(one for one in await heard(provider) if one.kind == "gaps").symbols == ["A", "NEW"]
     await Ingest(nats.bus, subjects, Scripted([clock(0), prints(0, symbol="NEW")])).run()
     found = await frames(nats.bus, subjects, "ticks.trades", subjects_of(subjects, "NEW"))
     assert found[0]["symbol"].tolist() == ["NEW"]

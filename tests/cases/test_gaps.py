@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
 from functions.market.gaps import LASTS_NS, WINDOW_NS
+from functions.rules import compile_rules
 from tests.cases.exchange import ABOVE_10, MINUTE_NS, SECOND_NS, Exchange, at
 
 TEN = at(2026, 1, 6, 10, 0)  # a Tuesday
@@ -91,6 +93,7 @@ def test_case_61_crossings_and_levels_begin_anew_after_a_gap() -> None:
 def test_case_61_what_was_held_or_awaited_ends_in_a_gap(when: str, seconds: int) -> None:
     def after(is_gapped: bool) -> list[float]:
         rule = {"id": "r", "name": "R", "cooldown": 0, "when": when}
+        assert compile_rules(json.dumps({"rules": [rule]})).faults == {}
         exchange = Exchange(rule).trade("A", TEN, 8.0, 9.5)
         if is_gapped:
             gap(exchange, TEN + SECOND_NS, TEN, TEN + SECOND_NS, repaired=1)
