@@ -16,11 +16,13 @@ import random
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import CancelledError
 
 import numpy as np
 
 from runtime import telemetry
 from runtime.providers import Batch, Provider
+from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
 from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
 
@@ -49,9 +51,14 @@ class Reader:
             self._put(error)
 
     def _put(self, one: Batch | Exception | None) -> bool:
-        if self._is_left or self._loop.is_closed():
+        if self._is_left:
             return False
-        asyncio.run_coroutine_threadsafe(self._queue.put(one), self._loop).result()
+        putting = self._queue.put(one)
+        try:
+            asyncio.run_coroutine_threadsafe(putting, self._loop).result()
+        except (RuntimeError, CancelledError):  # the loop has ended, and with it whoever would read
+            putting.close()
+            return False
         return not self._is_left
 
     async def next(self, within_s: float | None) -> Batch | None:
@@ -84,7 +91,7 @@ class Connection:
         self._provider, self._stopping, self._draw = provider, stopping, draw
         self._places: dict[str, int] = {}
         self._symbols: list[str] = []
-        self._lengths: dict[int, int] = {}  # of the tables seen
+        self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._newest_ns = 0
         self._gap_ns = 0  # since when a gap lasts
         self._tries = 0
@@ -127,7 +134,7 @@ class Connection:
 
     def _with_news(self, batch: Batch) -> Iterator[Batch]:
         """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
-        if batch.index is None or not self._gap_ns:
+        if batch.kind in BESIDE or batch.index is None or not self._gap_ns:
             self._learn(batch)
             yield batch
             return
@@ -152,13 +159,20 @@ class Connection:
         return gap_batch(self._symbols, everyone, ts_ns, from_ns, to_ns, what, is_repaired)
 
     def _learn(self, batch: Batch) -> None:
+        if batch.kind in BESIDE:
+            return
         self._newest_ns = max(self._newest_ns, batch.newest_ns)
-        known = self._lengths.get(id(batch.symbols), 0)
+        if batch.index is None:
+            return
+        _, known = self._tables.get(id(batch.symbols), (batch.symbols, 0))
         for symbol in batch.symbols[known:]:
             if self._places.setdefault(symbol, len(self._places)) == len(self._symbols):
                 self._symbols.append(symbol)
-        if batch.index is not None:
-            self._lengths[id(batch.symbols)] = len(batch.symbols)
+        if len(batch.symbols) > known:
+            self._tables[id(batch.symbols)] = (
+                batch.symbols,
+                len(batch.symbols),
+            )  # held: its id is its own
 
     async def _pause(self, error: Dropped, action: str) -> None:
         if time.monotonic() - self._opened_s > GOOD_S:

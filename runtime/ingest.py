@@ -165,7 +165,19 @@ class Ingest:
         self._stopping.set()
 
     async def run(self, after_ns: int = 0) -> None:
-        """Publish until the feed ends or `stop` is called, and everything pending is stored."""
+        """Publish until the feed ends or `stop` is called, and everything pending is stored.
+
+        Raises BusError when the provider gives up.
+        """
+        try:
+            await self._run(after_ns)
+        except ExceptionGroup as failed:
+            given_up = failed.subgroup(ProviderError)
+            if given_up is None:
+                raise
+            raise BusError(str(given_up.exceptions[0])) from failed
+
+    async def _run(self, after_ns: int) -> None:
         self._epoch_ns = after_ns
         self._splitter.clock_ns = after_ns
         async with asyncio.TaskGroup() as group:

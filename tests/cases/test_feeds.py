@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from runtime import telemetry
-from runtime.bus import Bus
+from runtime.bus import Bus, BusError
 from runtime.connections import Connection
 from runtime.frames import Frame, decode
 from runtime.ingest import Ingest, run_ingest
 from runtime.providers import Batch, ProviderError, clock_batch
+from runtime.providers.history import informed
 from runtime.providers.losses import QUOTES, TRADES
 from runtime.providers.trouble import AGAIN, BACK_OFF, GIVE_UP, Dropped, decision, longest_wait_s
 from runtime.shedding import Shedder
@@ -210,6 +211,25 @@ async def test_case_61_drops_before_anything_came_again_are_one_gap() -> None:
     assert told(await heard(provider)) == [("trades", 0), ("gap", 0, None, 0), ("gap", 0, 9, 0), ("trades", 9)]  # fmt: skip
 
 
+async def test_case_61_what_files_know_ends_no_gap(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.csv"
+    facts.write_text("symbol,float\nZ,5000000\n")
+    feed = Sending([clock(0), prints(0), "closed"], [clock(5), prints(5)])
+    batches = await heard(informed(feed, [], [facts]))
+    assert [one for one in told(batches) if one[0] != "reference"] == [
+        ("clock", 0),
+        ("trades", 0),
+        ("gap", 0, None, 0),
+        ("clock", 5),
+        ("gap", 0, 5, 0),
+        ("trades", 5),
+        ("trades", 1),
+        ("gap", 0, 5, 1),
+    ]
+    assert [one.kind for one in batches].count("reference") == 2
+    assert {one.symbols[k] for one in batches if one.kind == "gaps" for k in one.index} == {"A"}  # type: ignore[union-attr]
+
+
 async def test_case_61_the_gap_names_every_symbol_that_was_sent_and_no_other() -> None:
     provider = Scripted([prints(0), prints(0, symbol="B"), "closed"], [prints(2, symbol="C")])
     gaps = [one for one in await heard(provider) if one.kind == "gaps"]
@@ -303,6 +323,14 @@ async def test_case_64_a_wrong_key_is_given_up(vendor: str, code: str) -> None:
     provider = Scripted([code], [prints(0)], name=vendor)
     with pytest.raises(ProviderError, match=f"{vendor}: the connection ended: {code}"):
         await heard(provider)
+
+
+async def test_case_64_ingest_ends_with_the_code_of_a_key_that_is_refused(
+    subjects: Subjects,
+) -> None:
+    ingest = Ingest(SlowBus(), subjects, Scripted(["402"]))  # type: ignore[arg-type]
+    with pytest.raises(BusError, match="alpaca: the connection ended: 402"):
+        await ingest.run()
 
 
 async def test_case_64_waits_grow_to_half_a_minute() -> None:
