@@ -3,7 +3,7 @@
 A rule fires when it turns true: at the first print at which its condition holds and did not hold, or
 was not known, at the symbol's print before. Then it is silent for its cooldown, in event time; what
 is suppressed does not prolong it. Prints that came late, may not update the last price, or belong to
-a halted symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
+a halted or gapped symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
 as well.
 """
 
