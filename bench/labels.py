@@ -135,19 +135,16 @@ def note(moments: Moments, alerts: Frame) -> None:
 
 
 def rules() -> Frame:
-    """One rule per alert metric: its default condition and sessions, no volume threshold, no cooldown."""
+    """One rule per alert metric: its documented condition and sessions, no volume threshold, no cooldown."""
     made = [rule(family, name) for family in ALERTS for name in family.names]
     body = json.dumps({"rules": made})
     return Frame({"version": np.array([1]), "body": texts([body])}, source="bench")
 
 
 def rule(family: Family, name: str) -> dict[str, Any]:
-    """The rule of one metric."""
-    operator, value = family.condition.split()
-    condition = {"metric": name, "operator": operator, "value": float(value), "volume_threshold": 0}
-    if len(family.sessions) == 1:
-        condition["calculated_during"] = family.sessions[0]
-    return {"id": name.replace(".", "_"), "name": name, "cooldown": 0, "conditions": [condition]}
+    """The rule of one metric in the rule language: its documented condition and sessions, whatever the volume."""
+    when = f"{name} {family.condition} volume >= 0"
+    return {"id": name.replace(".", "_"), "name": name, "cooldown": 0, "when": when}
 
 
 def scores(expected: Moments, found: Moments, tolerance_ns: int) -> dict[str, Score]:

@@ -3,7 +3,7 @@
 A rule fires when it turns true: at the first print at which its condition holds and did not hold, or
 was not known, at the symbol's print before. Then it is silent for its cooldown, in event time; what
 is suppressed does not prolong it. Prints that came late, may not update the last price, or belong to
-a halted symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
+a halted or gapped symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
 as well.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from functions.market import (
     closed,
     corrections,
+    gaps,
     halts,
     metrics,
     partials,
@@ -58,6 +59,7 @@ scanner = function(
         "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
         "same": "i4",  # with the symbol they name the causing event
         **halts.STATE,
+        **gaps.STATE,
         **kept.STATE,  # of rules
         "rules": "text",
         "rules_version": "text",
@@ -144,6 +146,14 @@ def breaker_alert(state, symbol, level, ts_ns):
             }
         ]
     )
+
+
+@scanner.on("ticks.gaps")
+def lose(lost, state, settings):
+    """Events of symbols are missing, or have been sent since."""
+    know_calendars(state, settings)
+    tape.know_markets(state, lost["row"])
+    gaps.add(state, lost)
 
 
 @scanner.on("ticks.daily")

@@ -21,6 +21,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from runtime import telemetry
 from runtime.contract import Binding, Drop, Retry
 from runtime.frames import (
     FRAME_BYTES_MAX,
@@ -128,6 +129,8 @@ class Chain:
         except (KeyError, BadFrame) as error:
             self._bury(self.plan.name, "", subject, data, f"bad frame: {error}", "")
             return self._outputs
+        if frame.extra:
+            telemetry.UNKNOWN_FIELDS.labels(base).inc(len(frame.extra))
         yield from self._feed(base, frame)
         return self._outputs
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import numpy as np
 from runtime import telemetry
 from runtime.bus import Bus, BusError
 from runtime.config import Settings
+from runtime.connections import Connection
 from runtime.frames import FRAME_BYTES_TARGET, Array, Frame, concatenate, decode, encode
 from runtime.providers import (
     SECOND_NS,
@@ -32,6 +33,8 @@ from runtime.providers import (
 )
 from runtime.providers.history import KINDS as KNOWN_KINDS
 from runtime.providers.history import informed
+from runtime.shedding import LATE_S, QUEUED_MAX, Shedder
+from runtime.sources import Sources
 from runtime.subjects import Subjects, partition_of
 from runtime.tables import TableError
 
@@ -122,6 +125,10 @@ class Splitter:
             yield from self._emit(partition)
 
 
+def _goes_by_content(base: str) -> bool:
+    return base == "ticks.gaps" or base.removeprefix("ticks.") in KNOWN_KINDS
+
+
 def _is_full(base: str, rows: int) -> bool:
     if base == "ticks.clock":
         return rows >= CLOCK_ROWS_MAX
@@ -135,14 +142,17 @@ class Ingest:
         self,
         bus: Bus,
         subjects: Subjects,
-        provider: Provider,
+        provider: Provider | Sources,
         clocks_ns: Mapping[int, int] | None = None,
+        late_s: float = LATE_S,
     ) -> None:
         self._bus = bus
         self._subjects = subjects
         self._provider = provider
         self._splitter = Splitter(subjects, provider.name, after_ns=dict(clocks_ns or {}))
         self._queues = [asyncio.Queue[Outgoing](QUEUE_FRAMES) for _ in range(subjects.partitions)]
+        self._shedders = [Shedder(late_s) for _ in range(subjects.partitions)]
+        self._late_s = 0.0  # by which publishing is behind event time
         self._numbers = [0] * subjects.partitions
         self._stopping = asyncio.Event()
         self._epoch_ns = 0
@@ -155,7 +165,19 @@ class Ingest:
         self._stopping.set()
 
     async def run(self, after_ns: int = 0) -> None:
-        """Publish until the feed ends or `stop` is called, and everything pending is stored."""
+        """Publish until the feed ends or `stop` is called, and everything pending is stored.
+
+        Raises BusError when the provider gives up.
+        """
+        try:
+            await self._run(after_ns)
+        except ExceptionGroup as failed:
+            given_up = failed.subgroup(ProviderError)
+            if given_up is None:
+                raise
+            raise BusError(str(given_up.exceptions[0])) from failed
+
+    async def _run(self, after_ns: int) -> None:
         self._epoch_ns = after_ns
         self._splitter.clock_ns = after_ns
         async with asyncio.TaskGroup() as group:
@@ -171,31 +193,64 @@ class Ingest:
 
     async def _feed(self, after_ns: int) -> None:
         pace = Pace(self._provider.speed, self._provider.warm_ns)
+        if isinstance(self._provider, Sources):
+            found = self._provider.batches(self._stopping, after_ns)
+        else:
+            found = Connection(self._provider, self._stopping).batches(after_ns)
+        async with contextlib.aclosing(found) as batches:
+            await self._publish(batches, pace)
+        await self._flush()
+
+    async def _publish(self, batches: AsyncIterator[Batch], pace: Pace) -> None:
         flushed_at = time.monotonic()
-        for batch in self._provider.batches(after_ns):
+        async for batch in batches:
             is_known = batch.kind in KNOWN_KINDS  # dated in the past, due now
             wait_s = 0.0 if is_known else pace.wait_s(batch.newest_ns)
+            self._late_s = -wait_s
             if wait_s > LINGER_S / 2 and not self._stopping.is_set():
                 await self._flush()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_s)
             for outgoing in self._splitter.split(batch):
-                await self._queues[outgoing.partition].put(outgoing)
+                await self._put(outgoing)
             if batch.kind == "clock":
                 self._ticked.set()
             telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
             self.published += len(batch) if batch.kind != "clock" and not is_known else 0
             if self._stopping.is_set() and batch.kind == "clock":
                 break  # a clock event in every partition is where the next run goes on
-            if time.monotonic() - flushed_at > LINGER_S:
+            is_urgent = batch.kind == "gaps"  # before a pause, perhaps: rules should know at once
+            if is_urgent or time.monotonic() - flushed_at > LINGER_S:
                 await self._flush()
                 flushed_at = time.monotonic()
                 await asyncio.sleep(0)
-        await self._flush()
 
     async def _flush(self) -> None:
         for outgoing in self._splitter.flush():
-            await self._queues[outgoing.partition].put(outgoing)
+            await self._put(outgoing)
+        for partition, queue in enumerate(self._queues):
+            if queue.qsize() < QUEUED_MAX:
+                await self._tell_shed(partition)
+
+    async def _put(self, outgoing: Outgoing) -> None:
+        """Have a frame sent, or shed it; it has its number either way, so that a restart says the same."""
+        partition, base = outgoing.partition, outgoing.base
+        if not _goes_by_content(base):
+            outgoing.frame.sequence = self._numbers[partition]
+            self._numbers[partition] += 1
+        queue, shedder = self._queues[partition], self._shedders[partition]
+        if shedder.sheds(base, outgoing.frame, self._late_s, queue.qsize()):
+            kind = base.removeprefix("ticks.")
+            telemetry.SHED.labels(self._provider.name, kind).inc(len(outgoing.frame))
+            return
+        if base == "ticks.quotes":
+            await self._tell_shed(partition)
+        await queue.put(outgoing)
+
+    async def _tell_shed(self, partition: int) -> None:
+        frame = self._shedders[partition].told(self._provider.name)
+        if frame is not None:
+            await self._queues[partition].put(Outgoing(partition, "ticks.gaps", frame))
 
     async def _drained(self) -> None:
         for queue in self._queues:
@@ -234,16 +289,14 @@ class Ingest:
         """The bytes of a frame, and what makes it the same message when it is sent again.
 
         The feed's frames are numbered; what is known beside it goes by its content, because it comes
-        again at every start, and in other frames when files grew.
+        again at every start, and in other frames when files grew; so do gaps, which have no number.
         """
         record = self._subjects.record_of(outgoing.base)
-        if outgoing.base.removeprefix("ticks.") in KNOWN_KINDS:
+        if _goes_by_content(outgoing.base):
             data = encode(outgoing.frame, record)
             digest = hashlib.blake2b(data, digest_size=16).hexdigest()
             return data, f"{outgoing.base}/{outgoing.partition}/{digest}"
-        number = self._numbers[outgoing.partition]
-        self._numbers[outgoing.partition] += 1
-        outgoing.frame.sequence = number
+        number = outgoing.frame.sequence
         identity = f"{self._provider.name}/{self._epoch_ns}/{outgoing.partition}/{number}"
         return encode(outgoing.frame, record), identity
 
@@ -305,12 +358,10 @@ async def run_ingest(
     is past its beginning, since all its trades would be late: --resume publishes what comes after.
     """
     del settings
-    if len(urls) != 1:
-        raise BusError(
-            "one feed per process: its clock is the market's clock; start one process each"
-        )
     try:
-        provider = informed(open_provider(urls[0]), list(daily), list(reference), minutes)
+        first, *others = [open_provider(one) for one in urls]
+        first = informed(first, list(daily), list(reference), minutes)
+        provider = Sources([first, *others]) if others else first
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
     bus = await Bus.connect(url, "ingest")
@@ -318,8 +369,9 @@ async def run_ingest(
         clocks_ns = await last_clocks_ns(bus, subjects)
         is_whole = len(clocks_ns) == subjects.partitions
         after_ns = min(clocks_ns.values()) if is_whole else 0
-        if urls[0].startswith("file:") and after_ns and not is_resuming:
-            await _refuse_past(provider, after_ns)
+        if all(one.startswith("file:") for one in urls) and after_ns and not is_resuming:
+            for one in (first, *others):
+                await _refuse_past(one, after_ns)
             after_ns, clocks_ns = 0, {}
         ingest = Ingest(bus, subjects, provider, clocks_ns)
         loop = asyncio.get_running_loop()

@@ -34,6 +34,13 @@ DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["funct
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
+DROPS = Counter("jetscan_feed_drops_total", "Connections that a feed ended", ["source", "code"])
+SHED = Counter(
+    "jetscan_shed_total", "Events that were not published, for want of time", ["source", "kind"]
+)
+UNKNOWN_FIELDS = Counter(
+    "jetscan_unknown_fields_total", "Columns of frames that nobody knows", ["subject"]
+)
 UNKNOWN_CONDITIONS = Counter(
     "jetscan_unknown_conditions_total", "Prints with a sale condition nobody knows", ["code"]
 )

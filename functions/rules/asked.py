@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.market import halts, metrics, sessions, tape
+from functions.market import gaps, halts, metrics, sessions, tape
 from functions.market.running import Runs
 from functions.market.state import SERIES
 from functions.rules.moments import (
     CLOSED,
+    GAPPED,
     HALTED,
     IN,
     MAY_FIRE,
@@ -102,14 +103,15 @@ def _values(
 
 
 def _stretch(state: Any, row: Array, begin_ns: Array) -> Array:
-    """When the stretch began that a moment lies in: a day, its first session, or the newest status."""
+    """When the stretch began that a moment lies in: a day, its first session, the newest status or news of a gap."""
     newest_ns = np.maximum(state["status_ns"][row], state["resumed_ns"][row])
-    return np.maximum(begin_ns, newest_ns)
+    return np.maximum(np.maximum(begin_ns, newest_ns), state["gap_news_ns"][row])
 
 
 def _barred(state: Any, row: Array, ts_ns: Array, session: Array, is_always: bool) -> Array:
     trades = halts.is_trading(state, row, ts_ns) & halts.is_open(state, row, ts_ns)
     barred = np.where(trades, np.uint8(MAY_FIRE), np.uint8(HALTED))
+    barred[trades & ~gaps.is_whole(state, row, ts_ns)] = GAPPED
     if not is_always:
         barred[trades & (session == sessions.CLOSED)] = CLOSED
     return barred

@@ -69,7 +69,7 @@ def truth_of(asked: Pass, entry: Entry) -> Array:
 def turned(asked: Pass, entry: Entry) -> Array | None:
     """Where a rule turns true; None = nowhere. Its last truth is kept."""
     moments, state, name = asked.moments, asked.state, f"armed.{entry.rule.version}"
-    truth = truth_of(asked, entry)
+    truth = over_gaps(asked, name, truth_of(asked, entry))
     if truth is asked.nowhere or not truth.any():
         if name in state:
             armed = state[name]
@@ -80,6 +80,14 @@ def turned(asked: Pass, entry: Entry) -> Array | None:
     before = moments.before(armed[moments.rows], truth)
     armed[moments.rows] = moments.lasts(truth)
     return np.flatnonzero(truth > before)
+
+
+def over_gaps(asked: Pass, name: str, truth: Array) -> Array:
+    """A rule's truth; at moments in a gap it stays what it was, or all that were true would fire after it."""
+    moments = asked.moments
+    if moments.is_whole is None:
+        return truth
+    return moments.filled(moments.is_whole, truth, asked.state[name][moments.rows].astype(bool))
 
 
 def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:

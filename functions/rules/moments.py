@@ -71,6 +71,14 @@ class Moments:
         """Whether no symbol comes twice."""
         return len(self.runs.rows) == len(self.runs.of)
 
+    @property
+    def is_whole(self) -> Array | None:
+        """The moments that lie in no gap; None = all."""
+        if "whole" not in self.memo:
+            is_whole = None if self.barred is None else self.barred != GAPPED
+            self.memo["whole"] = None if is_whole is None or is_whole.all() else is_whole
+        return self.memo["whole"]
+
     def before(self, carry: Array, ordered: Array) -> Array:
         """What was at the moment before: `carry` (per run) at the first of each run."""
         if self.is_single:

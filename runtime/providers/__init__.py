@@ -32,7 +32,7 @@ class Batch:
     neither; each of its rows is one clock event.
     """
 
-    kind: str  # trades, corrections, quotes, status, clock, daily, reference or minutes
+    kind: str  # trades, corrections, quotes, status, gaps, clock, daily, reference or minutes
     columns: dict[str, Array]
     symbols: list[str]
     index: Array | None

@@ -27,6 +27,8 @@ from runtime.providers import (
     take_parameters,
 )
 from runtime.providers.conditions import ODD_LOTS, flags_of
+from runtime.providers.losses import gap_batch
+from runtime.providers.sequences import CONTIGUOUS, gaps
 from runtime.providers.symbols import normal_table
 from runtime.tables import CORRECTED, TableError, read_trades
 
@@ -77,6 +79,7 @@ class FileProvider:
         self._index = columns.pop("symbol")
         self._corrections = corrections_of(columns, self._index)
         self._columns = {name: v for name, v in columns.items() if name not in CORRECTED}
+        self._holes = holes_of(source, self._columns, self._index)
 
     def _eligible(self, part: dict[str, Any]) -> dict[str, Any]:
         conditions, tape = part.pop("conditions", None), part.pop("tape", [])
@@ -122,18 +125,45 @@ class FileProvider:
         place = np.searchsorted(newest_ns, at_ns, side="right")
         place[at_ns < after_ns] = -1
         for one in np.unique(place[place >= 0]).tolist():
-            yield from self._trades(start, one)
+            yield from self._whole(start, one)
             start = max(start, one)
             rows = np.flatnonzero(place == one)
             some = {name: values[rows] for name, values in columns.items()}
             yield Batch("corrections", some, self._symbols, index[rows], at_ns[rows])
-        yield from self._trades(start, self.trades)
+        yield from self._whole(start, self.trades)
+
+    def _whole(self, start: int, stop: int) -> Iterator[Batch]:
+        """Trades, and each hole in the feed's numbers after the trade that shows it."""
+        for place, symbol, from_ns, to_ns in self._holes:
+            if start <= place < stop:
+                yield from self._trades(start, place + 1)
+                start = place + 1
+                yield gap_batch(self._symbols, np.array([symbol]), to_ns, from_ns, to_ns)
+        yield from self._trades(start, stop)
 
     def _trades(self, start: int, stop: int) -> Iterator[Batch]:
         for first in range(start, stop, BATCH_ROWS):
             rows = slice(first, min(first + BATCH_ROWS, stop))
             columns = {name: values[rows] for name, values in self._columns.items()}
             yield Batch("trades", columns, self._symbols, self._index[rows])
+
+
+def holes_of(feed: str, trades: dict[str, Array], index: Array) -> list[tuple[int, int, int, int]]:
+    """(place of the trade after it, symbol, time of the trade before, of the trade after) of every hole that is a loss.
+
+    feed  whose numbers they are, see `runtime.providers.sequences`; holes of others say nothing
+    """
+    if feed not in CONTIGUOUS or "id" not in trades:
+        return []
+    found = []
+    for symbol in np.unique(index).tolist():
+        rows = np.flatnonzero((index == symbol) & (trades["id"] > 0))
+        place_of = dict(zip(trades["id"][rows].tolist(), rows.tolist(), strict=True))
+        for first, last in gaps(feed, trades["id"][rows]):
+            before, after = place_of[first - 1], place_of[last + 1]
+            times = trades["ts_ns"][before], trades["ts_ns"][after]
+            found.append((max(before, after), symbol, int(min(times)), int(max(times))))
+    return sorted(found)
 
 
 def corrections_of(trades: dict[str, Array], index: Array) -> tuple[dict[str, Array], Array, Array]:

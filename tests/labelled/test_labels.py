@@ -1,4 +1,4 @@
-"""The live code finds every alert of the labelled market, and says nothing else."""
+"""Rules in the rule language, one per alert metric, find every event of the labelled market and nothing else."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class _World:
                 for name, value in self.values[symbol].items()
             }
         if draw.random() < 0.1 and not is_clock:
-            self.barred[symbol] = draw.choice([0, 0, 1])
+            self.barred[symbol] = draw.choice([0, 0, 1, 3])
         if draw.random() < 0.05 and not is_clock:
             self.stretch[symbol] += 1
         return Moment(

@@ -9,6 +9,7 @@ from typing import Any
 
 from functions.market.vocabulary import FAMILY_OF
 from functions.rules import tree
+from functions.rules.moments import GAPPED
 
 NOISE, EQUAL = 1e-9, 1e-4
 SESSIONS = ("closed", "premarket", "market", "postmarket")
@@ -127,7 +128,8 @@ class SlowRule:
         if now.barred:
             truth = None
         turns = truth is True and not seen.armed
-        seen.armed = truth is True
+        if now.barred != GAPPED:
+            seen.armed = truth is True
         return truth, turns and self.may_say(seen, now)
 
     def may_say(self, seen: Seen, now: Moment) -> bool:

@@ -1,0 +1,186 @@
+"""A provider kept connected: when it drops or goes mute a gap is told, it is opened again, and the gap is filled.
+
+    the connection ended          a gap of every symbol that was sent so far begins with the newest event
+    it is open again              the gap ends with the first event that comes
+    the provider can send again   what is missing, then the news that the gap is repaired
+
+Waits grow from half a second to 30 s, each drawn at random below that, and start small again after a
+minute of data. Nothing here decides for functions: they are told of gaps in event time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import CancelledError
+
+import numpy as np
+
+from runtime import telemetry
+from runtime.providers import Batch, Provider
+from runtime.providers.history import KINDS as BESIDE
+from runtime.providers.losses import QUOTES, TRADES, gap_batch
+from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
+
+log = telemetry.get_logger(__name__)
+
+GOOD_S = 60.0  # of data: then waits start small again
+AHEAD_BATCHES = 8  # that a reader may be ahead
+
+
+class Reader:
+    """A provider read in a thread of its own: a socket that says nothing holds up nobody else."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches, self._loop = batches, asyncio.get_running_loop()
+        self._queue = asyncio.Queue[Batch | Exception | None](AHEAD_BATCHES)
+        self._is_left = False
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for batch in self._batches:
+                if not self._put(batch):
+                    return
+            self._put(None)
+        except Exception as error:  # noqa: BLE001 -- it is raised where the batches are awaited
+            self._put(error)
+
+    def _put(self, one: Batch | Exception | None) -> bool:
+        if self._is_left:
+            return False
+        putting = self._queue.put(one)
+        try:
+            asyncio.run_coroutine_threadsafe(putting, self._loop).result()
+        except (RuntimeError, CancelledError):  # the loop has ended, and with it whoever would read
+            putting.close()
+            return False
+        return not self._is_left
+
+    async def next(self, within_s: float | None) -> Batch | None:
+        """The next batch, None at the end; raises TimeoutError, and what the provider raised."""
+        one = await asyncio.wait_for(self._queue.get(), within_s)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    def leave(self) -> None:
+        """Read no more; whoever waits to hand over goes on and ends."""
+        self._is_left = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+
+class Connection:
+    """The batches of a provider across its connections, gaps among them.
+
+    A provider may have two more attributes: `mute_s`, seconds of silence that mean it is gone (it is
+    then read in a thread), and `again(from_ns, to_ns)`, which gives the batches of a past time.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        stopping: asyncio.Event,
+        draw: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._provider, self._stopping, self._draw = provider, stopping, draw
+        self._places: dict[str, int] = {}
+        self._symbols: list[str] = []
+        self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
+        self._newest_ns = 0
+        self._gap_ns = 0  # since when a gap lasts
+        self._tries = 0
+        self._opened_s = 0.0
+
+    async def batches(self, after_ns: int = 0) -> AsyncGenerator[Batch]:
+        """Every batch after an event time; raises ProviderError where opening again is no use."""
+        self._newest_ns = after_ns
+        while not self._stopping.is_set():
+            try:
+                async with contextlib.aclosing(self._once(self._newest_ns)) as batches:
+                    async for batch in batches:
+                        for one in self._with_news(batch):
+                            yield one
+                return
+            except Dropped as error:
+                action = decision(error.vendor, error.code)
+                if action == GIVE_UP:
+                    raise
+                for one in self._begun():
+                    yield one
+                await self._pause(error, action)
+
+    async def _once(self, after_ns: int) -> AsyncGenerator[Batch]:
+        batches = self._provider.batches(after_ns)
+        self._opened_s = time.monotonic()
+        mute_s = getattr(self._provider, "mute_s", 0.0)
+        if not mute_s:
+            for batch in batches:
+                yield batch
+            return
+        reader = Reader(batches)
+        try:
+            while (one := await reader.next(mute_s)) is not None:
+                yield one
+        except TimeoutError as error:
+            raise Dropped(self._provider.name, MUTE) from error
+        finally:
+            reader.leave()
+
+    def _with_news(self, batch: Batch) -> Iterator[Batch]:
+        """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
+        if batch.kind in BESIDE or batch.index is None or not self._gap_ns:
+            self._learn(batch)
+            yield batch
+            return
+        from_ns, to_ns = self._gap_ns, int(batch.times.min())
+        self._gap_ns = 0
+        yield self._gap(max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns))
+        self._learn(batch)
+        yield batch
+        again = getattr(self._provider, "again", None)
+        if again is not None:
+            yield from again(from_ns, to_ns)
+            yield self._gap(self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+
+    def _begun(self) -> Iterator[Batch]:
+        if not self._gap_ns and self._symbols:
+            self._gap_ns = self._newest_ns
+            yield self._gap(self._newest_ns, self._gap_ns)
+
+    def _gap(self, ts_ns: int, from_ns: int, to_ns: int = 0, is_repaired: bool = False) -> Batch:
+        everyone = np.arange(len(self._symbols))
+        what = TRADES | QUOTES
+        return gap_batch(self._symbols, everyone, ts_ns, from_ns, to_ns, what, is_repaired)
+
+    def _learn(self, batch: Batch) -> None:
+        if batch.kind in BESIDE:
+            return
+        self._newest_ns = max(self._newest_ns, batch.newest_ns)
+        if batch.index is None:
+            return
+        _, known = self._tables.get(id(batch.symbols), (batch.symbols, 0))
+        for symbol in batch.symbols[known:]:
+            if self._places.setdefault(symbol, len(self._places)) == len(self._symbols):
+                self._symbols.append(symbol)
+        if len(batch.symbols) > known:
+            self._tables[id(batch.symbols)] = (
+                batch.symbols,
+                len(batch.symbols),
+            )  # held: its id is its own
+
+    async def _pause(self, error: Dropped, action: str) -> None:
+        if time.monotonic() - self._opened_s > GOOD_S:
+            self._tries = 0
+        wait_s = self._draw(0.0, longest_wait_s(action, self._tries))
+        self._tries += 1
+        telemetry.DROPS.labels(error.vendor, error.code).inc()
+        tell = log.error if action == BACK_OFF else log.warning
+        tell("connection ended", source=error.vendor, code=error.code, then=action, wait_s=wait_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait_s)

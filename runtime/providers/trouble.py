@@ -1,0 +1,60 @@
+"""Why a vendor's connection ended, and what follows: open it again, back off and raise an alarm, or give up. Pure.
+
+vendor     code              means                                             what follows
+alpaca     402 409 411       key, plan or scope are wrong                      give up
+           406               connection limit: somebody uses our key           back off
+           407               we read too slowly                                again
+massive    auth_failed       the key is wrong                                  give up
+           max_connections   somebody uses our key                             back off
+           force_disconnect  the older of two connections is closed            back off
+           slow_consumer     we read too slowly                                again
+databento  1 2               the key is wrong, or off                          give up
+           3                 connection limit                                  back off
+           7                 records were skipped, we read too slowly          again
+any        anything else     a close we did not ask for, silence, their error  again
+
+In each case that does not give up, what was sent meanwhile is lost: a gap. Two of us that each open
+again at once would close one another for ever, so a twin waits as long as anybody does, and says so.
+
+Sources: Alpaca, real-time stock data, error codes; Massive, websocket status messages; Databento,
+live API, error records.
+"""
+
+from __future__ import annotations
+
+from runtime.providers import ProviderError
+
+AGAIN, BACK_OFF, GIVE_UP = "again", "back off", "give up"
+MUTE, CLOSED = "mute", "closed"  # codes of our own
+WAIT_MAX_S = 30.0
+WAIT_FIRST_S = 0.5
+
+_DECISIONS = {
+    "alpaca": {"402": GIVE_UP, "409": GIVE_UP, "411": GIVE_UP, "406": BACK_OFF},
+    "massive": {
+        "auth_failed": GIVE_UP,
+        "max_connections": BACK_OFF,
+        "force_disconnect": BACK_OFF,
+    },
+    "databento": {"1": GIVE_UP, "2": GIVE_UP, "3": BACK_OFF},
+}
+
+
+class Dropped(ProviderError):
+    """A connection that ended, though nobody here ended it; `code` is the vendor's, or one of ours."""
+
+    def __init__(self, vendor: str, code: str) -> None:
+        super().__init__(f"{vendor}: the connection ended: {code}")
+        self.vendor, self.code = vendor, code
+
+
+def decision(vendor: str, code: str) -> str:
+    """What follows when a vendor ends a connection with a code."""
+    return _DECISIONS.get(vendor, {}).get(code, AGAIN)
+
+
+def longest_wait_s(action: str, tries: int) -> float:
+    """The longest time to wait before try number `tries`, from 0; the real one is drawn below it."""
+    return (
+        WAIT_MAX_S if action == BACK_OFF else min(WAIT_MAX_S, WAIT_FIRST_S * 2.0 ** min(tries, 10))
+    )
