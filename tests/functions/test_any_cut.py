@@ -60,6 +60,8 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
         ):  # of these prints; or of others, and then before or without their trade
             events.append(("ticks.corrections", corrections(draw, trades)))
             events.insert(-draw.choice([1, 1, 1, 3]) % len(events), events.pop())
+        if draw.random() < 0.15:
+            events.append(("ticks.gaps", gaps(draw, START_NS + second * 10**9)))
         events.append(("ticks.quotes", quotes(draw, START_NS + second * 10**9)))
         events.append(("ticks.clock", {"ts_ns": np.array([START_NS + (second + 4) * 10**9])}))
     names = np.empty(1, dtype=object)
@@ -89,6 +91,20 @@ def quotes(draw: np.random.Generator, ts_ns: int) -> dict[str, Any]:
         "ask_size": draw.integers(0, 9, count).astype(float),
         "condition": draw.choice(np.array([0, 0, 0, 4], dtype=np.uint8), count),
         "lots": draw.choice(np.array([0, 1], dtype=np.uint8), count),
+        "index": draw.integers(0, len(SYMBOLS), count),
+    }
+
+
+def gaps(draw: np.random.Generator, ts_ns: int) -> dict[str, Any]:
+    """Gaps of a second: some last until the next, the others were repaired at once."""
+    count = int(draw.integers(1, 5))
+    repaired = draw.integers(0, 2, count)
+    return {
+        "ts_ns": np.full(count, ts_ns),
+        "from_ns": ts_ns - draw.integers(0, 10, count) * 10**9,
+        "to_ns": np.where(repaired == 1, ts_ns, 0),
+        "what": draw.choice(np.array([1, 1, 3], dtype=np.uint8), count),
+        "repaired": repaired.astype(np.uint8),
         "index": draw.integers(0, len(SYMBOLS), count),
     }
 
