@@ -31,7 +31,10 @@ def answer(
         return {**told, "fault": no_symbol(state.symbols, symbol)}
     at_ns = at_ns or int(state["last_ns"][row])
     if at_ns <= 0:
-        return {**told, "fault": "no event time is known yet: nothing has traded, no clock event came"}
+        return {
+            **told,
+            "fault": "no event time is known yet: nothing has traded, no clock event came",
+        }
     moments = asked.at_clock(state, at_ns, is_always, stale_ns, row)
     found = firing.why_not(rules, rule.id, moments, state)
     more = {"name": rule.name, "text": spell_rule(rule), "english": read(rule)}
