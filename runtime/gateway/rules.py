@@ -98,7 +98,11 @@ class RuleBook:
     def _faults_among(self, rules: list[dict[str, Any]]) -> dict[str, str]:
         """Id of a rule -> why it does not compile; those with a fault stop no other."""
         if self._faults_of is not None:
-            found: dict[str, str] = json.loads(self._faults_of(json.dumps({"rules": rules})))
+            try:
+                found: dict[str, str] = json.loads(self._faults_of(json.dumps({"rules": rules})))
+            except ValueError as error:  # of the set, such as too many rules in the bucket
+                log.error("rules could not be checked together", reason=str(error))
+                found = {}
             return found
         faults = {}
         for rule in rules:
