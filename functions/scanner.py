@@ -28,7 +28,16 @@ from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, parse_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
-from functions.rules import answer_rules, asked, check_rules, compile_rules, firing, kept
+from functions.rules import (
+    answer_rules,
+    asked,
+    check_rules,
+    compile_rules,
+    faults_by_rule,
+    firing,
+    kept,
+    why,
+)
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
@@ -53,7 +62,7 @@ def check_settings(settings):
 
 scanner = function(
     "scanner",
-    writes=["alerts", "toplists.partial", "metrics.values"],
+    writes=["alerts", "toplists.partial", "metrics.values", "why.values"],
     state={
         **STATE,
         "same_ns": "i8",  # newest time of a print, and how many came since it was reached:
@@ -85,7 +94,12 @@ scanner = function(
     },
     version=3,
     carry="clean",
-    accepts={"control": check_control, "ask.rules": answer_rules, "ask.metrics": metrics.listed},
+    accepts={
+        "control": check_control,
+        "ask.rules": answer_rules,
+        "ask.faults": faults_by_rule,
+        "ask.metrics": metrics.listed,
+    },
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",
 )
@@ -218,6 +232,19 @@ def answer(asked, state, settings):
     return {
         "metrics.values": {"row": row, "ts_ns": when, "name": told, "value": np.concatenate(found)}
     }
+
+
+@scanner.on("ask.why")
+def answer_why(questions, state, settings, clock):
+    """Why rules do not fire for symbols, for whoever asked; nothing that is kept changes."""
+    rules, is_always = compile_rules(state["rules"]), settings["hours"] == "always"
+    columns = (questions[name].tolist() for name in ("ts_ns", "rule", "about"))
+    told = [
+        why.answer(rules, state, rule, symbol, at_ns or clock, is_always, STALE_NS)
+        for at_ns, rule, symbol in zip(*columns, strict=True)
+    ]
+    bodies = [json.dumps(one, separators=(",", ":")) for one in told]
+    return {"why.values": {"id": questions["id"].tolist(), "body": bodies}}
 
 
 @scanner.on("ticks.quotes")

@@ -19,7 +19,7 @@ from runtime.subjects import Subjects
 from runtime.tables import make_folder, write_parquet, write_text
 
 INPUT = "MARKET"
-KEPT = ("bars.final", "indicators", "alerts.filtered")
+KEPT = ("bars.final", "indicators", "alerts.filtered", "why.values")
 
 
 class BacktestError(RuntimeError):

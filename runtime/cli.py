@@ -873,13 +873,13 @@ def _time_ns(text: str) -> int:
     return found
 
 
-def _progress(is_quiet: bool) -> Callable[[int, int], None]:
+def _progress(is_quiet: bool, what: str = "trades") -> Callable[[int, int], None]:
     """Shows how far a long run is, on a terminal only."""
     if is_quiet or not sys.stderr.isatty():
         return _say_nothing
 
     def tell(done: int, total: int) -> None:
-        click.echo(f"\r{done:,} of {total:,} trades", nl=done >= total, err=True)
+        click.echo(f"\r{done:,} of {total:,} {what}", nl=done >= total, err=True)
 
     return tell
 
@@ -907,6 +907,74 @@ def _rules_body(plan: Plan, rules_file: str | None) -> str:
             except ValueError as error:
                 fail(f"{rules_file}: {error}")
     return body
+
+
+@main.command("why")
+@click.argument("rule")
+@click.argument("symbol")
+@click.option("--at", "time_text", help="Event time: ISO (UTC where it says no zone), or ns.")
+@click.option("--rules", "rules_file", type=click.Path(exists=True), help="JSON: a list of rules.")
+@click.option("--trades", multiple=True, type=click.Path(exists=True), help="Files to replay.")
+@known_options
+@json_option
+def why_command(
+    rule: str,
+    symbol: str,
+    time_text: str | None,
+    rules_file: str | None,
+    trades: tuple[str, ...],
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    minutes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Why RULE does not fire for SYMBOL: every value, threshold and margin, now or at a recorded time.
+
+    Now: the running deployment is asked. --at: what it recorded is replayed up to then, rule changes
+    where they happened. --trades: files are replayed, with --rules or the starter rules.
+    """
+    from runtime.providers import ProviderError, backtest_events
+    from runtime.why import (
+        Question,
+        WhyError,
+        ask_live,
+        from_files,
+        from_stream,
+        lines,
+        starter_rules,
+    )
+
+    found, subjects = settings_and_subjects()
+    if not trades and (daily or reference or minutes or (rules_file and not time_text)):
+        fail("--daily, --reference, --minutes and --rules are for replays: name --trades, or --at")
+    question = Question(rule, symbol, _time_ns(time_text) if time_text else 0)
+    plan = plan_of(found, subjects)
+    starter = starter_rules(Path(found.functions_dir)) if trades and not rules_file else None
+    rules = _rules_body(plan, rules_file or (str(starter) if starter else None))
+    progress = _progress(as_json, "trades" if trades else "messages")
+
+    async def ask() -> dict[str, Any]:
+        async with connected(found) as bus:
+            if question.at_ns:
+                return await from_stream(bus, subjects, plan, question, rules, progress)
+            return await ask_live(bus, subjects, question)
+
+    try:
+        if trades:
+            known = [[Path(one) for one in several] for several in (daily, reference, minutes)]
+            events = backtest_events(list(trades), progress, *known)
+            told = from_files(plan, subjects, question, events, rules)
+        else:
+            told = run(ask())
+    except (WhyError, ProviderError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps(told))
+    elif "fault" in told:
+        fail("; ".join(lines(told)))
+    else:
+        click.echo("\n".join(lines(told)))
+    sys.exit(EXIT_FAILED if "fault" in told else 0)
 
 
 @main.group("rules")

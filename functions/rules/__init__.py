@@ -3,6 +3,7 @@
 from functions.rules.checks import defaults_of
 from functions.rules.compile import Rules, compile_rules, compiled
 from functions.rules.desk import answer as answer_rules
+from functions.rules.desk import faults_by_rule
 from functions.rules.english import read
 from functions.rules.faults import RuleFault
 from functions.rules.forms import from_json, to_json
@@ -28,6 +29,7 @@ __all__ = [
     "compile_rules",
     "compiled",
     "defaults_of",
+    "faults_by_rule",
     "flip",
     "from_json",
     "parse_condition",

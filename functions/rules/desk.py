@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from functions.rules.compile import compiled
 from functions.rules.english import read
 from functions.rules.faults import RuleFault
 from functions.rules.forms import to_json
 from functions.rules.mirror import NoMirror, flip
 from functions.rules.spelling import spell_rule
 from functions.rules.tree import Rule
-from functions.rules.wire import parse_rule, parse_rules, parse_text_rule
+from functions.rules.wire import parse_rule, parse_rules, parse_text_rule, rules_of
 
 
 def answer(asked: str) -> str:
@@ -26,6 +27,24 @@ def answer(asked: str) -> str:
         rules, faults = (), (fault,)
     told = {"rules": [_told(rule) for rule in rules], "faults": [_fault(one) for one in faults]}
     return json.dumps(told)
+
+
+def faults_by_rule(body: str) -> str:
+    """What is wrong in a control body, as JSON: id of the rule -> why it does not run.
+
+    Rules are read one by one and then compiled together, as limits hold for all of them. Raises
+    RuleFault where the body itself is none.
+    """
+    faults: dict[str, str] = {}
+    rules: dict[str, Rule] = {}
+    for place, given in enumerate(rules_of(body)):
+        named = str(given.get("id") or place) if isinstance(given, dict) else str(place)
+        try:
+            rule = parse_rule(given)
+            rules[rule.id] = rule
+        except RuleFault as fault:
+            faults[named] = str(fault)
+    return json.dumps(faults | compiled(rules.values(), clock_metrics=False).faults)
 
 
 def _read(asked: str) -> tuple[tuple[Rule, ...], tuple[RuleFault, ...]]:

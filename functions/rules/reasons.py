@@ -137,6 +137,7 @@ def why(asked: Pass, entry: Entry, fired_ns: int, free_ns: int, is_armed: bool) 
         "ts_ns": ts_ns,
         "truth": truth,
         "fires": not found,
+        "armed": is_armed,
         "why": found,
         "leaves": leaves,
         "conditions": [_condition(asked, asked.rules.nodes[one], one) for one in entry.watching],

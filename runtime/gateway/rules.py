@@ -24,6 +24,7 @@ BODY_BYTES_MAX = 900_000  # one control frame
 RULES_MAX = 1_000
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BUCKET, SUBJECT = "rules", "control"
+FAULTS = "ask.faults"  # the function that accepts it tells the faults of a set: {id: fault}
 
 
 class RuleError(Exception):
@@ -44,7 +45,9 @@ class RuleBook:
         self._kv = bus.kv(BUCKET)
         self._subjects = subjects
         self._check = accepts.get(SUBJECT)
+        self._faults_of = accepts.get(FAULTS)
         self._rules: dict[str, dict[str, Any]] = {}
+        self._faults: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
         self._changing = asyncio.Lock()
         self._told = -1
@@ -75,15 +78,48 @@ class RuleBook:
     async def _refresh(self) -> None:
         version = await self._kv.sequence()
         entries = await self._kv.all()
-        self._rules = {key: json.loads(entry.value) for key, entry in entries.items()}
+        self._rules = {key: _stored(key, entry.value) for key, entry in entries.items()}
         self._revisions = {key: entry.revision for key, entry in entries.items()}
+        self._note_faults()
         if version != self._told:
             await self._tell(version)
             self._told = version
 
+    def _note_faults(self) -> None:
+        """Say of every stored rule once why it does not compile, and that it does again."""
+        found = self._faults_among(list(self._rules.values()))
+        for rule_id in sorted(found.keys() | self._faults.keys()):
+            if rule_id not in found:
+                log.info("rule compiles again, or is gone", rule=rule_id)
+            elif found[rule_id] != self._faults.get(rule_id):
+                log.error("rule left out", rule=rule_id, reason=found[rule_id])
+        self._faults = found
+
+    def _faults_among(self, rules: list[dict[str, Any]]) -> dict[str, str]:
+        """Id of a rule -> why it does not compile; those with a fault stop no other."""
+        if self._faults_of is not None:
+            try:
+                found: dict[str, str] = json.loads(self._faults_of(json.dumps({"rules": rules})))
+            except ValueError as error:  # of the set, such as too many rules in the bucket
+                log.error("rules could not be checked together", reason=str(error))
+                found = {}
+            return found
+        faults = {}
+        for rule in rules:
+            try:
+                self._checked_alone(rule)
+            except (ValueError, RuleError) as error:
+                faults[str(rule["id"])] = str(error)
+        return faults
+
+    def _checked_alone(self, rule: dict[str, Any]) -> None:
+        if self._check is None:
+            raise RuleError(503, "no hosted function takes rules")
+        self._check(json.dumps({"rules": [rule]}))
+
     async def _tell(self, version: int) -> None:
         """The whole set of enabled rules, to every partition, under an id that makes it one message."""
-        body = self._checked(self._enabled())
+        body = self._body()
         frame = Frame({"version": np.array([version]), "body": texts([body])}, source="gateway")
         data = encode(frame, self._subjects.record_of(SUBJECT))
         async with asyncio.TaskGroup() as group:
@@ -95,41 +131,45 @@ class RuleBook:
     def _enabled(self) -> list[dict[str, Any]]:
         return [rule for rule in self._rules.values() if rule.get("enabled", True)]
 
-    def _checked(self, rules: list[dict[str, Any]]) -> str:
-        """The control body; a rule that does not compile any more is left out and said, not all."""
-        good = []
-        for rule in sorted(rules, key=lambda one: str(one["id"])):
-            try:
-                self._compiled(rule)
-                good.append(rule)
-            except RuleError as error:
-                log.error("rule left out", rule=rule["id"], reason=str(error))
-        return json.dumps({"rules": good})
+    def _body(self) -> str:
+        """The control body; a rule that does not compile any more is left out, not all."""
+        good = [one for one in self._enabled() if one["id"] not in self._faults]
+        return json.dumps({"rules": sorted(good, key=lambda one: str(one["id"]))})
 
     def _compiled(self, rule: dict[str, Any]) -> None:
-        if self._check is None:
-            raise RuleError(503, "no hosted function takes rules")
+        """Refuse a rule that does not compile, alone or beside the others that are enabled."""
+        others = [one for one in self._enabled() if one["id"] != rule["id"]]
         try:
-            self._check(json.dumps({"rules": [rule]}))
+            self._checked_alone(rule)
+            found = self._faults_among([*others, {**rule, "enabled": True}])
         except ValueError as error:
-            raise RuleError(400, f"Failed to compile rule: {error}") from error
+            found = {rule["id"]: str(error)}
+        known = self._faults.keys() - {rule["id"]}
+        for fault in (text for name, text in found.items() if name not in known):
+            raise RuleError(400, f"Failed to compile rule: {fault}")
 
     # -- what REST does
 
     def all(self) -> list[dict[str, Any]]:
-        """Every rule, newest first."""
-        return sorted(self._rules.values(), key=lambda rule: str(rule["created_at"]), reverse=True)
+        """Every rule, newest first; with `fault` where one does not compile any more."""
+        rules = [self._shown(rule) for rule in self._rules.values()]
+        return sorted(rules, key=lambda rule: str(rule.get("created_at", "")), reverse=True)
 
     def get(self, rule_id: str) -> dict[str, Any]:
         """One rule; 404."""
         if rule_id not in self._rules:
             raise RuleError(404, "Rule not found")
-        return self._rules[rule_id]
+        return self._shown(self._rules[rule_id])
+
+    def _shown(self, rule: dict[str, Any]) -> dict[str, Any]:
+        fault = self._faults.get(str(rule["id"]))
+        return rule if fault is None else {**rule, "fault": fault}
 
     def verdict(self, rule_id: str) -> dict[str, Any]:
         """Whether a stored rule compiles."""
         try:
-            self._compiled(self.get(rule_id))
+            self.get(rule_id)
+            self._compiled(self._rules[rule_id])
         except RuleError as error:
             if error.status == 404:
                 raise
@@ -150,7 +190,8 @@ class RuleBook:
     async def replace(self, rule_id: str, rule: Any) -> dict[str, Any]:
         """Change a rule; its id and its creation stay."""
         async with self._changing:
-            before = self.get(rule_id)
+            self.get(rule_id)
+            before = self._rules[rule_id]
             whole = self._complete({**self._object(rule), "id": rule_id}, before)
             await self._store(whole, self._revisions[rule_id])
         return whole
@@ -177,6 +218,7 @@ class RuleBook:
             )
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         whole = {"description": "", "cooldown": 10, "enabled": True, **rule, "id": rule_id}
+        whole.pop("fault", None)  # what was read may be written back
         whole["created_at"] = before.get("created_at") or rule.get("created_at") or now
         whole["updated_at"] = now
         return whole
@@ -198,3 +240,12 @@ class RuleBook:
                 409, f"rule {rule['id']} was changed by somebody else; read it again"
             ) from error
         await self._refresh()
+
+
+def _stored(key: str, value: bytes) -> dict[str, Any]:
+    """A rule as it lies in the bucket; what is none becomes one that says so as its fault."""
+    try:
+        rule = json.loads(value)
+    except ValueError:
+        rule = None
+    return {**rule, "id": key} if isinstance(rule, dict) else {"id": key, "name": key}

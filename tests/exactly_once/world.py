@@ -103,6 +103,7 @@ class World:
     streams: dict[str, list[Message]] = field(default_factory=dict)
     epochs: int = 0
     final: Chain | None = None
+    plan: ChainPlan = PLAN
 
     def store(self, stream: str, subject: str, data: bytes, headers: dict[str, str]) -> int:
         messages = self.streams.setdefault(stream, [])
@@ -132,7 +133,7 @@ class World:
         host = PartitionHost(
             bus,  # type: ignore[arg-type]
             self.subjects,
-            PLAN,
+            self.plan,
             UNIT,
             Owner(owner.worker, epoch),
             Limits(interval, tries_max=1),
@@ -319,7 +320,8 @@ class KvDouble:
 def _stream_of(subject: str) -> str:
     if subject.startswith("$KV."):
         return "KV_" + subject.split(".")[1]
-    return {"bars": "BARS", "alerts": "ALERTS", "dead": "DEAD"}[subject.split(".")[0]]
+    streams = {"bars": "BARS", "indicators": "BARS", "alerts": "ALERTS", "toplists": "LISTS"}
+    return {**streams, "dead": "DEAD"}[subject.split(".")[0]]
 
 
 def input_of(subjects: Subjects) -> list[tuple[str, bytes]]:
