@@ -520,7 +520,7 @@ def _same_time(s: Any, m: Moments) -> Array:
 
 def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out: Array) -> None:
     first = moment.start_ns // MINUTE_NS
-    for minute in np.unique(m.minute[place]).tolist():
+    for minute in windows.distinct(m.minute[place]):
         since = min(int(minute - first), PROFILE_MINUTES - 1)
         here = place[m.minute[place] == minute]
         if since >= 0:
@@ -530,29 +530,48 @@ def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out
 
 def _usual_volume(s: Any, row: Array, since: int, kind: int) -> Array:
     """Mean volume of the last days of a kind up to a minute of the day; NaN where none is known."""
-    days_over = s["profile_days"][row]
-    ages = (days_over[:, None] - np.arange(DAYS + 1)[None, :]) % (DAYS + 1)
-    known = (ages > 0) & (ages <= np.minimum(days_over, DAYS)[:, None])
-    known &= s["profile_kind"][row] == kind
+    rows = _index(s, row)
+    days_over, kinds = s["profile_days"][rows], s["profile_kind"][rows]
+    known = KEPT_DAYS[np.where(days_over < DAYS, days_over, DAYS + days_over % (DAYS + 1))]
+    known &= kinds == kind
     count = known.sum(axis=1)
-    sums = np.full(known.shape, np.nan)
-    reached = s["same_minute"][row]
-    for minute in np.unique(reached).tolist():
+    sums = np.empty(known.shape)
+    reached = s["same_minute"][rows]
+    for minute in windows.distinct(reached):
         here = np.flatnonzero(reached == minute)
         sums[here] = _summed(s, row[here], minute, since + 1)
-    return np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+    sums[~known] = 0.0
+    return sums.sum(axis=1) / np.where(count > 0, count, np.nan)
+
+
+def _index(s: Any, row: Array) -> Any:
+    """Row numbers as an index: a slice where they are all rows, which costs no gathering."""
+    is_all = len(row) == s.rows and bool((np.diff(row) > 0).all())  # prints repeat their rows
+    return slice(None) if is_all else row
+
+
+def _kept_days(days_over: int) -> list[bool]:
+    """By slot: whether a completed day lies there."""
+    ages = ((days_over - slot) % (DAYS + 1) for slot in range(DAYS + 1))
+    return [0 < age <= min(days_over, DAYS) for age in ages]
+
+
+# By days that are over, as far as DAYS; behind them by how many remain when all slots were gone round.
+KEPT_DAYS = np.array(
+    [_kept_days(days_over) for days_over in (*range(DAYS), *range(DAYS + 1, 2 * DAYS + 2))]
+)
 
 
 def _summed(s: Any, row: Array, begin: int, end: int) -> Array:
     """Volume of every kept day up to minute `end`, moved on from minute `begin`, which is kept."""
     is_on = end >= begin
-    sums = s["same_time"][row] if is_on else np.zeros((len(row), DAYS + 1))
-    rows = slice(None) if len(row) == s.rows else row
+    rows = _index(s, row)
+    sums = s["same_time"][rows].copy() if is_on else np.zeros((len(row), DAYS + 1))
     for minute in range(begin if is_on else 0, end):
         for day in range(DAYS + 1):
             sums[:, day] += s["profile"][rows, day * PROFILE_MINUTES + minute]
-    if is_on:
-        s["same_time"][row], s["same_minute"][row] = sums, end
+    if end > begin:
+        s["same_time"][rows], s["same_minute"][rows] = sums, end
     return sums
 
 

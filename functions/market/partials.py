@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.market.listings import COLUMNS_MAX, SYSTEM, Toplist
-from functions.market.toplists import FEW, KEPT, ranked
+from functions.market.toplists import FEW, KEPT
 
 Array = NDArray[Any]
 
 PLACES = 256  # bits of `sent`; more than there may be lists
+WORDS = PLACES // 64
+HEAPS = 256  # into which symbols are dealt out to find the best: some times KEPT
+KNOWN_MAX = np.finfo(float).max
 STATE = {
-    "sent": ("u8", PLACES // 64),  # per list a bit: the symbol was among the best when last told
+    "sent": ("u8", WORDS),  # per list a bit: the symbol was among the best when last told
     "sent_lists": "text",  # ids of the lists in the order of their bits, separated by blanks
 }
 EXTRA = tuple(f"c{k}" for k in range(COLUMNS_MAX))  # columns of the wire for a list's own columns
@@ -71,14 +74,13 @@ def best_of(
     row      the symbols that may rank, ascending; every other one leaves
     """
     ended = None if state["sent_lists"] == plan.joined else _renumbered(state, plan)
-    symbols = np.array([state.symbols[one] for one in row.tolist()])
-    which, place, rank = _rankings(state, plan, values, row, symbols)
-    now = np.zeros((state.rows, PLACES), dtype=bool)
-    now[row[place], which] = True
+    value = _ranked_values(state, plan, values, row)
+    which, place, rank = _rankings(state, value * plan.signs, row)
+    now = _words(state.rows, row[place], which)
     sent = state["sent"]
-    gone, left = np.nonzero(_bits(sent) & ~now)
-    sent[...] = np.packbits(now, axis=1, bitorder="little").view("<u8")
-    told = _rows(plan, values, row, which, place, rank, gone, left)
+    gone, left = _set_bits(sent & ~now)
+    sent[...] = now
+    told = _rows(plan, values, value[which, place], row, which, place, rank, gone, left)
     if ended is not None and len(ended["row"]):
         told = {name: np.concatenate([told[name], ended[name]]) for name in told}
     return told if len(told["row"]) else None
@@ -89,21 +91,66 @@ def _bits(sent: Array) -> Array:
     return np.unpackbits(sent.view(np.uint8), axis=1, bitorder="little")
 
 
-def _rankings(
-    state: Any, plan: Plan, values: Mapping[str, Array], row: Array, symbols: Array
-) -> tuple[Array, Array, Array]:
-    """(list, position in `row`, rank) of the best of every list."""
+def _words(rows: int, row: Array, which: Array) -> Array:
+    """`sent` with one bit set for each of distinct pairs of row and list."""
+    words = np.zeros(rows * WORDS, dtype=np.uint64)
+    bits = np.left_shift(np.uint64(1), (which % 64).astype(np.uint64))
+    np.bitwise_or.at(words, row * WORDS + which // 64, bits)
+    return words.reshape(rows, WORDS)
+
+
+def _set_bits(words: Array) -> tuple[Array, Array]:
+    """(row, list) of the bits that are set, by row: few rows have any."""
+    rows = np.unique(np.flatnonzero(words) // WORDS)
+    at, which = np.nonzero(_bits(words[rows]))
+    return rows[at], which
+
+
+def _ranked_values(state: Any, plan: Plan, values: Mapping[str, Array], row: Array) -> Array:
+    """(lists, symbols): what each list ranks by; NaN where a symbol does not pass its filters."""
     value = np.array([values[one.metric] for one in plan.lists])
     for which, one in enumerate(plan.lists):
         if one.filters or one.exchange:
             value[which, ~_passes(state, one, values, row)] = np.nan
+    return value
+
+
+def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]:
+    """(list, position in `row`, rank) of the best of every list; `keys` rise from the best on."""
     if len(row) <= FEW:
-        return _rankings_of_few(value * plan.signs, symbols)
-    best = [
-        ranked(value[which], symbols, one.is_falling, KEPT) for which, one in enumerate(plan.lists)
-    ]
-    which = np.repeat(np.arange(len(best)), [len(one) for one in best])
-    return which, np.concatenate(best), np.concatenate([np.arange(1, len(b) + 1) for b in best])
+        return _rankings_of_few(keys, _symbols(state, row))
+    keys = np.where(np.isfinite(keys), keys, np.inf)
+    which, place = np.nonzero(keys <= _limits(keys)[:, None])
+    key = keys[which, place]
+    order = np.lexsort((key, which))
+    if _has_ties(which[order], key[order]):
+        order = np.lexsort((_symbols(state, row[place]), key, which))
+    which, place = which[order], place[order]
+    starts = np.searchsorted(which, np.arange(len(keys)))
+    rank = np.arange(len(which)) - starts[which]
+    best = rank < KEPT
+    return which[best], place[best], rank[best] + 1
+
+
+def _limits(keys: Array) -> Array:
+    """Of each list a key that at least KEPT keys do not exceed, and few others: finding the last of
+    the best itself takes ten times as long. Where fewer are known all are within it.
+
+    The symbols are dealt out into heaps; KEPT heaps begin with a key within the limit.
+    """
+    depth = keys.shape[1] // HEAPS
+    if not depth:
+        return np.full(len(keys), KNOWN_MAX)
+    heaps = keys[:, : depth * HEAPS].reshape(len(keys), depth, HEAPS).min(axis=1)
+    return np.minimum(np.partition(heaps, KEPT - 1, axis=1)[:, KEPT - 1], KNOWN_MAX)
+
+
+def _has_ties(which: Array, key: Array) -> bool:
+    return bool(((which[1:] == which[:-1]) & (key[1:] == key[:-1])).any())
+
+
+def _symbols(state: Any, row: Array) -> Array:
+    return np.array([state.symbols[one] for one in row.tolist()])
 
 
 def _rankings_of_few(keys: Array, symbols: Array) -> tuple[Array, Array, Array]:
@@ -121,6 +168,7 @@ def _rankings_of_few(keys: Array, symbols: Array) -> tuple[Array, Array, Array]:
 def _rows(
     plan: Plan,
     values: Mapping[str, Array],
+    value: Array,
     row: Array,
     which: Array,
     place: Array,
@@ -128,9 +176,8 @@ def _rows(
     gone: Array,
     left: Array,
 ) -> dict[str, Array]:
-    """The best, list by list, then who left."""
+    """The best, list by list, then who left; `value` is of the best."""
     every = np.concatenate([which, left])
-    value = np.array([values[one.metric] for one in plan.lists])[which, place]
     none = np.full(len(gone), np.nan)
     volume = np.nan_to_num(values["volume_daily"][place])
     told = {
