@@ -21,7 +21,8 @@ START_NS = 1_767_623_400_000_000_000
 SECOND_NS = 1_000_000_000
 NOON = 12 * 60
 MANY = 10  # times as many rules, in a second measurement
-RARE = 0.9  # a condition holds for one symbol in ten, all three of a rule for one in a thousand
+RARE = 0.97  # a condition holds for one symbol in thirty
+WARM = 5  # scans before those that count: what is true at the beginning turns true once
 PARTS = ("moments", "values", "rules", "alerts", "list_values", "ranking")
 
 
@@ -96,17 +97,17 @@ def _scanned(
 ) -> tuple[list[dict[str, float]], int, list[float]]:
     """(seconds by part of every scan, alerts, seconds of the prints before each scan).
 
-    Every symbol prints between two scans. At the first scan all that is true turns true: not counted.
+    Every symbol prints between two scans.
     """
     spent, alerts, prints_s = [], 0, []
-    for number in range(scans + 1):
+    for number in range(scans + WARM):
         at_ns = now + number * SECOND_NS // 2
         prints_s.append(world.prints(at_ns))
         parts, said = _scan(world.chain.table("scanner"), rules, at_ns + SECOND_NS // 4)
-        if number:
+        if number >= WARM:
             spent.append(parts)
             alerts += said
-    return spent, alerts, prints_s[1:]
+    return spent, alerts, prints_s[WARM:]
 
 
 def _scan(state: Any, rules: Any, now: int) -> tuple[dict[str, float], int]:

@@ -69,7 +69,6 @@ def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     later |= {name: positive(name) for name in ("day_high", "day_low", "ext_high", "ext_low")}
     found = Moments(rows, ts_ns, price, minute, session, later, row is None, is_clock=True)
     found.where = where
-    tape.complete(found)
     return found
 
 
@@ -140,7 +139,8 @@ def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
     if len(minutes) <= 1 or m.is_clock:
         row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
         windows.refresh(s, row, m.minute if first is None else m.minute[first])
-        return lambda name: m.of(s, name)
+        rows = slice(None) if m.is_all else m.row
+        return lambda name: s[name][rows]
     found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
     for minute in minutes:
         here = np.flatnonzero(m.minute == minute)

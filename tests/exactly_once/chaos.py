@@ -142,6 +142,7 @@ class Chaos:
             await self._feed(bus, subjects, seconds)
             breaking.cancel()
             self._thaw()
+            self.die_before_save = 0.0  # of those started from here on: they have to get done
             await self._settled(bus, subjects, list(plan.chains), gate.port)
             return await differences(bus, subjects, list(plan.chains))
         finally:
