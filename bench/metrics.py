@@ -175,12 +175,12 @@ class World:
         self.send("bars.final", {"ts_ns": np.full(len(self.names), ts_ns), **columns})
         self.clock(ts_ns + MINUTE_NS)
 
-    def prints(self, ts_ns: int) -> float:
+    def prints(self, ts_ns: int, size_max: int = 499) -> float:
         """One print of every symbol; the seconds it took."""
         count = len(self.names)
         price = np.maximum(np.round(self.price * (1 + self.draw.standard_normal(count) * 1e-4), 2), 0.01)  # fmt: skip
         columns = {"ts_ns": np.full(count, ts_ns), "price": price}
-        columns["size"] = self.draw.integers(1, 500, count).astype(float)
+        columns["size"] = self.draw.integers(1, size_max + 1, count).astype(float)
         began = time.perf_counter()
         self.send("ticks.trades", columns)
         return time.perf_counter() - began

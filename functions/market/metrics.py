@@ -44,6 +44,7 @@ EQUAL_WITHIN = 1e-9  # sums of prices in binary are equal within this
 
 def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     """The moments of a clock event: every symbol, or some rows, as its last print left it."""
+    row = None if row is not None and isinstance(_index(state, row), slice) else row
     rows = np.arange(state.rows) if row is None else row
     where = sessions.moments(clock_ns, state["setup"])
     market = tape.know_markets(state, rows)

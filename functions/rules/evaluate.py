@@ -178,8 +178,9 @@ class Pass:
         if counts is not None and not counts.item(moment):
             return None
         test = self.rules.tests[number]
-        sides = (test.left,) if test.bound is not None else (test.left, test.right)
-        if not all(math.isfinite(self.value(side).item(moment)) for side in sides):
+        if not math.isfinite(self.value(test.left).item(moment)):
+            return None
+        if test.bound is None and not math.isfinite(self.value(test.right).item(moment)):
             return None
         return bool(self.test(number).item(moment))
 
