@@ -25,6 +25,8 @@ HEAPS = 256  # into which symbols are dealt out to find the best: some times KEP
 KNOWN_MAX = np.finfo(float).max
 STATE = {
     "sent": ("u8", WORDS),  # per list a bit: the symbol was among the best when last told
+    "by_symbol": "i4",  # place of the symbol among all, sorted; ties go by it
+    "sorted": "text",  # of how many symbols that is
     "sent_lists": "text",  # ids of the lists in the order of their bits, separated by blanks
 }
 EXTRA = tuple(f"c{k}" for k in range(COLUMNS_MAX))  # columns of the wire for a list's own columns
@@ -117,14 +119,12 @@ def _ranked_values(state: Any, plan: Plan, values: Mapping[str, Array], row: Arr
 
 def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]:
     """(list, position in `row`, rank) of the best of every list; `keys` rise from the best on."""
+    symbol = _sorted_places(state)[row]
     if len(row) <= FEW:
-        return _rankings_of_few(keys, _symbols(state, row))
+        return _rankings_of_few(keys, symbol)
     keys = np.where(np.isfinite(keys), keys, np.inf)
     which, place = np.nonzero(keys <= _limits(keys)[:, None])
-    key = keys[which, place]
-    order = np.lexsort((key, which))
-    if _has_ties(which[order], key[order]):
-        order = np.lexsort((_symbols(state, row[place]), key, which))
+    order = np.lexsort((symbol[place], keys[which, place], which))
     which, place = which[order], place[order]
     starts = np.searchsorted(which, np.arange(len(keys)))
     rank = np.arange(len(which)) - starts[which]
@@ -145,23 +145,25 @@ def _limits(keys: Array) -> Array:
     return np.minimum(np.partition(heaps, KEPT - 1, axis=1)[:, KEPT - 1], KNOWN_MAX)
 
 
-def _has_ties(which: Array, key: Array) -> bool:
-    return bool(((which[1:] == which[:-1]) & (key[1:] == key[:-1])).any())
+def _sorted_places(state: Any) -> Array:
+    """The place of every symbol among all, sorted anew where symbols came."""
+    if state["sorted"] != str(state.rows):
+        place = np.empty(state.rows, dtype=np.int32)
+        place[np.argsort(np.array(state.symbols))] = np.arange(state.rows)
+        state["by_symbol"], state["sorted"] = place, str(state.rows)
+    places: Array = state["by_symbol"]
+    return places
 
 
-def _symbols(state: Any, row: Array) -> Array:
-    return np.array([state.symbols[one] for one in row.tolist()])
-
-
-def _rankings_of_few(keys: Array, symbols: Array) -> tuple[Array, Array, Array]:
+def _rankings_of_few(keys: Array, symbol: Array) -> tuple[Array, Array, Array]:
     """All lists in one sort; `keys` (lists, symbols) rise from the best on."""
-    by_symbol = np.argsort(symbols)  # a stable sort after it leaves ties in order of symbols
+    by_symbol = np.argsort(symbol)  # a stable sort after it leaves ties in order of symbols
     keys = keys[:, by_symbol]
     is_known = np.isfinite(keys)
     keys[~is_known] = np.nan  # sorted last
     order = by_symbol[np.argsort(keys, axis=1, kind="stable")]
     counts = np.minimum(is_known.sum(axis=1), KEPT)
-    which, rank = np.nonzero(np.arange(len(symbols)) < counts[:, None])
+    which, rank = np.nonzero(np.arange(len(symbol)) < counts[:, None])
     return which, order[which, rank], rank + 1
 
 
