@@ -99,14 +99,14 @@ def _scanned(
 ) -> tuple[list[dict[str, float]], int, list[float]]:
     """(seconds by part of every scan, alerts, seconds of the prints before each scan).
 
-    Every symbol prints one share between two scans: it is prices that make conditions true, not a
+    Every symbol prints a few shares between two scans: it is prices that make conditions true, not a
     minute's volume, which would pass its threshold at all symbols in a row.
     """
     spent, alerts, prints_s = [], 0, []
     world.clock(now)
     for number in range(scans + WARM):
         at_ns = now + (number + 1) * SECOND_NS // 2
-        prints_s.append(world.prints(at_ns, size_max=1))
+        prints_s.append(world.prints(at_ns, size_max=3))
         parts, said = _scan(world.chain.table("scanner"), rules, at_ns + SECOND_NS // 4)
         if number >= WARM:
             spent.append(parts)

@@ -75,9 +75,9 @@ def turned(asked: Pass, entry: Entry) -> Array | None:
                 armed[moments.rows] = 0
         return None
     armed = state[name]
-    before = moments.before(armed[moments.rows], truth)
-    armed[moments.rows] = moments.lasts(truth)
-    return np.flatnonzero(truth > before)
+    turns = truth > moments.before(armed[moments.rows].view(bool), truth)
+    armed[moments.rows] = moments.lasts(truth).view(np.uint8)
+    return np.flatnonzero(turns) if turns.any() else None
 
 
 def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:
