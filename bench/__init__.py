@@ -10,8 +10,9 @@ from runtime.subjects import Subjects
 
 _MEANINGS = {
     "bars": "the bar kernel and the bars function: trades per second on one core",
-    "scan": "10,000 symbols, 100 rules of 3 conditions, toplists: time of one scan",
+    "scan": "10,000 symbols, 100 and 1,000 rules of 3 conditions, toplists: time of one scan",
     "metrics": "10,000 symbols: every metric, those of 100 rules and 20 toplists, one minute close, memory",
+    "flat": "an hour of the simulator, 1,000 rules that come and go: memory at its end and early on",
     "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
     "latency": "trade published -> alert at a WebSocket client, under load",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",

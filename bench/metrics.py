@@ -34,6 +34,8 @@ RULES = (
     "dist_to_high_of_day_pct dist_to_low_of_day_pct dist_to_recent_high_5m_pct volume_spike_10_5m is_bullish_candle_5m "
     "bullish_engulfing_5m inside_bar_15m new_candle_high_5m lower_shadow_ratio_5m"
 ).split()
+PRINT_COLUMNS = ("print_ns", "print_price", "print_size", "print_id", "print_kind")
+CHANGE_COLUMNS = ("change_ns", "change_price")
 CLOSING = (
     "bars",
     "indicators",
@@ -59,6 +61,8 @@ def run(
 
     world = World(settings, subjects, symbols)
     world.add_days(days)
+    world.fill_profile()
+    world.fill_prints()
     for minute in range(CLOSE_AT - minutes, CLOSE_AT - 1):
         world.add_minute(minute)
     close_s = world.close(CLOSE_AT - 1)
@@ -143,6 +147,24 @@ class World:
             columns["factor"] = np.full(len(self.names), np.nan)
             self.send("ticks.daily", {"ts_ns": np.full(len(self.names), day * DAY_NS), **columns})
 
+    def fill_profile(self) -> None:
+        """Volumes by minute of all days that are kept, as if they had been lived through."""
+        from functions.market.state import DAYS, PROFILE_MINUTES
+
+        table, rows = self.chain.table("scanner"), slice(None)
+        for slot in range(DAYS * PROFILE_MINUTES):
+            volume = self.draw.integers(100, 900, len(self.names)).astype("f4")
+            table.put("profile", (rows, slot), volume)
+        table["profile_days"] = DAYS
+        table["profile_kind"] = np.arange(DAYS + 1) < DAYS
+
+    def fill_prints(self) -> None:
+        """Recent prints and price changes, as many as are kept: of a day long ago, so that none counts."""
+        for function, names in (("bars", PRINT_COLUMNS), ("scanner", CHANGE_COLUMNS)):
+            table = self.chain.table(function)
+            for name in names:
+                table.put(name, slice(None), 1)
+
     def add_minute(self, minute: int) -> None:
         """A minute as the bars stream has it, which is how a day is rebuilt."""
         ts_ns = MIDNIGHT_NS + minute * MINUTE_NS
@@ -153,12 +175,12 @@ class World:
         self.send("bars.final", {"ts_ns": np.full(len(self.names), ts_ns), **columns})
         self.clock(ts_ns + MINUTE_NS)
 
-    def prints(self, ts_ns: int) -> float:
+    def prints(self, ts_ns: int, size_max: int = 499) -> float:
         """One print of every symbol; the seconds it took."""
         count = len(self.names)
         price = np.maximum(np.round(self.price * (1 + self.draw.standard_normal(count) * 1e-4), 2), 0.01)  # fmt: skip
         columns = {"ts_ns": np.full(count, ts_ns), "price": price}
-        columns["size"] = self.draw.integers(1, 500, count).astype(float)
+        columns["size"] = self.draw.integers(1, size_max + 1, count).astype(float)
         began = time.perf_counter()
         self.send("ticks.trades", columns)
         return time.perf_counter() - began

@@ -1,25 +1,29 @@
-"""One scan: every symbol prints once, all rules and all toplists are evaluated, on one core."""
+"""One scan of 10,000 symbols on one core: metrics, rules, their alerts, toplists; and the rules alone."""
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bench.machinery import control_frame, percentiles_ms, rules_body
-from bench.metrics import RULES
-from runtime.chain import Chain
+from bench.machinery import percentiles_ms
+from bench.metrics import MIDNIGHT_NS, MINUTE_NS, RULES, World
 from runtime.config import Settings
-from runtime.frames import Frame
-from runtime.loader import load_plan
 from runtime.state import Rows, Table, shape_of
 from runtime.subjects import Subjects
 
 START_NS = 1_767_623_400_000_000_000
-MINUTE_NS = 60_000_000_000
+SECOND_NS = 1_000_000_000
+NOON = 12 * 60
+MANY = 10  # times as many rules, in a second measurement
+RARE = 0.97  # a condition holds for one symbol in thirty
+WARM = 5  # scans before those that count: what is true at the beginning turns true once
+PARTS = ("moments", "values", "rules", "alerts", "list_values", "ranking")
 
 
 def run(
@@ -29,59 +33,121 @@ def run(
     symbols: int = 10_000,
     rules: int = 100,
     scans: int = 60,
+    days: int = 260,
+    minutes: int = 65,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    market = load_plan(Path(settings.functions_dir), subjects).chain("market")
-    assert market is not None
-    chain = Chain(market, subjects, 0)
-    chain.run(1, "control.0", control_frame(subjects, rules_body(rules)))
-    draw = np.random.default_rng(3)
-    names = [f"S{k}" for k in range(symbols)]
-    prices = np.round(np.exp(draw.uniform(1, 5, symbols)), 2)
-    for minute in range(20):  # history enough for every metric in use
-        prices = _move(prices, draw)
-        _print(chain, names, prices, START_NS + minute * MINUTE_NS, draw)
-        _tick(chain, START_NS + (minute + 1) * MINUTE_NS)
-    prints_s, toplists_s, alerts = [], [], 0
-    for number in range(scans):
-        prices = _move(prices, draw)
-        now = START_NS + 20 * MINUTE_NS + number * 500_000_000
-        began = time.perf_counter()
-        alerts += sum(one.base == "alerts" for one in _print(chain, names, prices, now, draw))
-        prints_s.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        _tick(chain, now + 400_000_000)
-        toplists_s.append(time.perf_counter() - began)
-    whole = [a + b for a, b in zip(prints_s, toplists_s, strict=True)]
-    sizes = {"symbols": symbols, "rules": rules, "conditions": 3 * rules, "scans": scans}
-    results = {
-        **percentiles_ms(whole),
-        **rules_alone(symbols, rules, scans),
-        "prints_p50_ms": percentiles_ms(prints_s)["p50_ms"],
-        "toplists_p50_ms": percentiles_ms(toplists_s)["p50_ms"],
-        "ticks_per_s": round(symbols / float(np.median(prints_s))),
-        "alert_frames": alerts,
-    }
-    return sizes, results
+    world = World(settings, subjects, symbols)
+    world.add_days(days)
+    for minute in range(NOON - minutes, NOON - 1):
+        world.add_minute(minute)
+    world.close(NOON - 1)
+    now = MIDNIGHT_NS + NOON * MINUTE_NS + SECOND_NS
+    world.clock(now)
+    limits = _limits(world.chain.table("scanner"), now)
+    found: dict[str, Any] = {}
+    prints_s: list[float] = []
+    for name, count in (("", rules), ("many_", MANY * rules)):
+        spent, alerts, begun_s = _scanned(world, _rules(limits, count), now, scans)
+        prints_s += begun_s
+        now += MINUTE_NS
+        whole = [sum(one.values()) for one in spent]
+        found |= {f"{name}{key}": value for key, value in percentiles_ms(whole).items()}
+        for part in PARTS:
+            found[f"{name}{part}_ms"] = percentiles_ms([one[part] for one in spent])["p50_ms"]
+        found[f"{name}alerts_per_scan"] = round(alerts / scans, 1)
+    found["prints_p50_ms"] = percentiles_ms(prints_s)["p50_ms"]
+    found["ticks_per_s"] = round(symbols / float(np.median(prints_s)))
+    sizes = {"symbols": symbols, "rules": rules, "many_rules": MANY * rules, "conditions": 3}
+    return {**sizes, "scans": scans}, {**found, **rules_alone(symbols, rules, scans)}
 
 
-def _move(prices: Any, draw: np.random.Generator) -> Any:
-    return np.maximum(np.round(prices * np.exp(draw.standard_normal(len(prices)) * 0.001), 2), 0.01)
+def _limits(state: Any, now: int) -> dict[str, float]:
+    """Per metric a threshold that is rarely met; of one that says yes or no, the middle."""
+    from functions.market import metrics
+
+    wanted = {name: metrics.ALIASES.get(name, name) for name in RULES}
+    values = metrics.compute(set(wanted.values()), state, metrics.at_clock(state, now))
+    found = {}
+    for name, real in wanted.items():
+        if name == "trade_count_1m":  # every symbol prints at every scan
+            continue
+        known = values[real][np.isfinite(values[real])]
+        if len(known):
+            limit = float(np.quantile(known, RARE))
+            found[name] = limit if limit < known.max() else float(known.min() + known.max()) / 2
+    return found
 
 
-def _print(
-    chain: Chain, names: list[str], prices: Any, ts_ns: int, draw: np.random.Generator
-) -> Any:
-    count = len(names)
-    columns = {
-        "ts_ns": np.full(count, ts_ns),
-        "price": prices,
-        "size": draw.integers(1, 500, count).astype(float),
-    }
-    return chain.run_frame("ticks.trades", Frame(columns, names, np.arange(count), "bench"))
+def _rules(limits: dict[str, float], count: int) -> Any:
+    from functions.rules import compiled, parse_rules
+
+    draw, names = np.random.default_rng(4), sorted(limits)
+    made = [
+        {"id": f"r{k}", "name": f"R {k}", "cooldown": 300, "conditions": [
+            {"metric": str(name), "operator": ">", "value": limits[name], "volume_threshold": 1000}
+            for name in draw.choice(names, 3, replace=False)
+        ]}
+        for k in range(count)
+    ]  # fmt: skip
+    parsed, faults = parse_rules(json.dumps({"rules": made}))
+    assert not faults, faults
+    return compiled(parsed)
 
 
-def _tick(chain: Chain, ts_ns: int) -> None:
-    chain.run_frame("ticks.clock", Frame({"ts_ns": np.array([ts_ns])}, source="bench"))
+def _scanned(
+    world: World, rules: Any, now: int, scans: int
+) -> tuple[list[dict[str, float]], int, list[float]]:
+    """(seconds by part of every scan, alerts, seconds of the prints before each scan).
+
+    Every symbol prints a few shares between two scans: it is prices that make conditions true, not a
+    minute's volume, which would pass its threshold at all symbols in a row.
+    """
+    spent, alerts, prints_s = [], 0, []
+    world.clock(now)
+    for number in range(scans + WARM):
+        at_ns = now + (number + 1) * SECOND_NS // 2
+        prints_s.append(world.prints(at_ns, size_max=3))
+        parts, said = _scan(world.chain.table("scanner"), rules, at_ns + SECOND_NS // 4)
+        if number >= WARM:
+            spent.append(parts)
+            alerts += said
+    return spent, alerts, prints_s[WARM:]
+
+
+def _scan(state: Any, rules: Any, now: int) -> tuple[dict[str, float], int]:
+    """One scan as the scanner does it, part by part, ready to be undone."""
+    from functions.market import halts, metrics, partials
+    from functions.market.listings import SYSTEM
+    from functions.rules import asked, firing
+    from functions.scanner import STALE_NS, alert_of
+
+    spent: dict[str, float] = {}
+    state.mark(None)
+    with _timed(spent, "moments"):  # of all rules, also of those that only prints change
+        moments = replace(asked.at_clock(state, now, True, STALE_NS), is_clock=False)
+    with _timed(spent, "values"):
+        for name in rules.metrics:
+            moments.values(name)
+    with _timed(spent, "rules"):
+        fired = firing.fire(rules, moments, state)
+    with _timed(spent, "alerts"):
+        for one in fired:
+            alert_of(state, one, float(state["last"][one.row]), f"clock|{now}", {"clock_ns": now})
+    with _timed(spent, "list_values"):
+        plan = partials.plan_of(SYSTEM)
+        row = np.flatnonzero(halts.is_fresh(state, now, STALE_NS))
+        values = metrics.compute(plan.metrics, state, metrics.at_clock(state, now, row))
+    with _timed(spent, "ranking"):
+        partials.best_of(state, plan, values, row)
+    state.settle()
+    return spent, len(fired)
+
+
+@contextmanager
+def _timed(spent: dict[str, float], part: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    spent[part] = time.perf_counter() - began
 
 
 # -- the rules alone

@@ -104,7 +104,9 @@ def admitted(matches, profiles, state):
     cooldowns = Cooldowns(state["cooldowns"])
     is_free = cooldowns.admit(keys, matches.ts_ns[place], matches.heard_ns[place], cooldown_ns)
     state["cooldowns"] = cooldowns.text()
-    return {user: place[is_free & (owner == number)] for number, user in enumerate(users)}
+    ends = np.cumsum([len(wanted[user]) for user in users])[:-1]
+    split = zip(np.split(place, ends), np.split(is_free, ends), strict=True)
+    return {user: some[free] for user, (some, free) in zip(users, split, strict=True)}
 
 
 def hashes(names):

@@ -15,12 +15,16 @@ SETTINGS = Settings(functions_dir=str(ROOT / "functions"))
 SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
     "bars": ({"frames": 5}, {"ticks_per_s", "chain_ticks_per_s"}),
     "scan": (
-        {"symbols": 50, "rules": 3, "scans": 3},
-        {"p50_ms", "p95_ms", "p99_ms", "ticks_per_s"},
+        {"symbols": 50, "rules": 3, "scans": 3, "days": 12, "minutes": 12},
+        {"p50_ms", "p95_ms", "p99_ms", "many_p95_ms", "ticks_per_s"},
     ),
     "metrics": (
         {"symbols": 40, "minutes": 30, "days": 12, "scans": 4},
         {"all_ms", "scan_ms", "close_ms", "peak_rss_mb"},
+    ),
+    "flat": (
+        {"symbols": 20, "rules": 20, "minutes": 4, "early": 2, "rate": 8.0},
+        {"rss_grown", "state_grown"},
     ),
     "pipeline": (
         {"symbols": 100, "trades_per_s": 500, "seconds": 3, "rules": 2},

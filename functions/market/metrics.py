@@ -44,6 +44,7 @@ EQUAL_WITHIN = 1e-9  # sums of prices in binary are equal within this
 
 def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     """The moments of a clock event: every symbol, or some rows, as its last print left it."""
+    row = None if row is not None and isinstance(_index(state, row), slice) else row
     rows = np.arange(state.rows) if row is None else row
     where = sessions.moments(clock_ns, state["setup"])
     market = tape.know_markets(state, rows)
@@ -69,7 +70,6 @@ def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     later |= {name: positive(name) for name in ("day_high", "day_low", "ext_high", "ext_low")}
     found = Moments(rows, ts_ns, price, minute, session, later, row is None, is_clock=True)
     found.where = where
-    tape.complete(found)
     return found
 
 
@@ -140,7 +140,8 @@ def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
     if len(minutes) <= 1 or m.is_clock:
         row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
         windows.refresh(s, row, m.minute if first is None else m.minute[first])
-        return lambda name: m.of(s, name)
+        rows = slice(None) if m.is_all else m.row
+        return lambda name: s[name][rows]
     found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
     for minute in minutes:
         here = np.flatnonzero(m.minute == minute)
@@ -520,7 +521,7 @@ def _same_time(s: Any, m: Moments) -> Array:
 
 def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out: Array) -> None:
     first = moment.start_ns // MINUTE_NS
-    for minute in np.unique(m.minute[place]).tolist():
+    for minute in windows.distinct(m.minute[place]):
         since = min(int(minute - first), PROFILE_MINUTES - 1)
         here = place[m.minute[place] == minute]
         if since >= 0:
@@ -530,29 +531,48 @@ def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out
 
 def _usual_volume(s: Any, row: Array, since: int, kind: int) -> Array:
     """Mean volume of the last days of a kind up to a minute of the day; NaN where none is known."""
-    days_over = s["profile_days"][row]
-    ages = (days_over[:, None] - np.arange(DAYS + 1)[None, :]) % (DAYS + 1)
-    known = (ages > 0) & (ages <= np.minimum(days_over, DAYS)[:, None])
-    known &= s["profile_kind"][row] == kind
+    rows = _index(s, row)
+    days_over, kinds = s["profile_days"][rows], s["profile_kind"][rows]
+    known = KEPT_DAYS[np.where(days_over < DAYS, days_over, DAYS + days_over % (DAYS + 1))]
+    known &= kinds == kind
     count = known.sum(axis=1)
-    sums = np.full(known.shape, np.nan)
-    reached = s["same_minute"][row]
-    for minute in np.unique(reached).tolist():
+    sums = np.empty(known.shape)
+    reached = s["same_minute"][rows]
+    for minute in windows.distinct(reached):
         here = np.flatnonzero(reached == minute)
         sums[here] = _summed(s, row[here], minute, since + 1)
-    return np.where(known, sums, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+    sums[~known] = 0.0
+    return sums.sum(axis=1) / np.where(count > 0, count, np.nan)
+
+
+def _index(s: Any, row: Array) -> Any:
+    """Row numbers as an index: a slice where they are all rows, which costs no gathering."""
+    is_all = len(row) == s.rows and bool((np.diff(row) > 0).all())  # prints repeat their rows
+    return slice(None) if is_all else row
+
+
+def _kept_days(days_over: int) -> list[bool]:
+    """By slot: whether a completed day lies there."""
+    ages = ((days_over - slot) % (DAYS + 1) for slot in range(DAYS + 1))
+    return [0 < age <= min(days_over, DAYS) for age in ages]
+
+
+# By days that are over, as far as DAYS; behind them by how many remain when all slots were gone round.
+KEPT_DAYS = np.array(
+    [_kept_days(days_over) for days_over in (*range(DAYS), *range(DAYS + 1, 2 * DAYS + 2))]
+)
 
 
 def _summed(s: Any, row: Array, begin: int, end: int) -> Array:
     """Volume of every kept day up to minute `end`, moved on from minute `begin`, which is kept."""
     is_on = end >= begin
-    sums = s["same_time"][row] if is_on else np.zeros((len(row), DAYS + 1))
-    rows = slice(None) if len(row) == s.rows else row
+    rows = _index(s, row)
+    sums = s["same_time"][rows].copy() if is_on else np.zeros((len(row), DAYS + 1))
     for minute in range(begin if is_on else 0, end):
         for day in range(DAYS + 1):
             sums[:, day] += s["profile"][rows, day * PROFILE_MINUTES + minute]
-    if is_on:
-        s["same_time"][row], s["same_minute"][row] = sums, end
+    if end > begin:
+        s["same_time"][rows], s["same_minute"][rows] = sums, end
     return sums
 
 

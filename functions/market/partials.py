@@ -15,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.market.listings import COLUMNS_MAX, SYSTEM, Toplist
-from functions.market.toplists import FEW, KEPT, ranked
+from functions.market.toplists import FEW, KEPT
 
 Array = NDArray[Any]
 
 PLACES = 256  # bits of `sent`; more than there may be lists
+WORDS = PLACES // 64
+HEAPS = 256  # into which symbols are dealt out to find the best: some times KEPT
+KNOWN_MAX = np.finfo(float).max
 STATE = {
-    "sent": ("u8", PLACES // 64),  # per list a bit: the symbol was among the best when last told
+    "sent": ("u8", WORDS),  # per list a bit: the symbol was among the best when last told
+    "by_symbol": "i4",  # place of the symbol among all, sorted; ties go by it
+    "sorted": "text",  # of how many symbols that is
     "sent_lists": "text",  # ids of the lists in the order of their bits, separated by blanks
 }
 EXTRA = tuple(f"c{k}" for k in range(COLUMNS_MAX))  # columns of the wire for a list's own columns
@@ -71,14 +76,13 @@ def best_of(
     row      the symbols that may rank, ascending; every other one leaves
     """
     ended = None if state["sent_lists"] == plan.joined else _renumbered(state, plan)
-    symbols = np.array([state.symbols[one] for one in row.tolist()])
-    which, place, rank = _rankings(state, plan, values, row, symbols)
-    now = np.zeros((state.rows, PLACES), dtype=bool)
-    now[row[place], which] = True
+    value = _ranked_values(state, plan, values, row)
+    which, place, rank = _rankings(state, value * plan.signs, row)
+    now = _words(state.rows, row[place], which)
     sent = state["sent"]
-    gone, left = np.nonzero(_bits(sent) & ~now)
-    sent[...] = np.packbits(now, axis=1, bitorder="little").view("<u8")
-    told = _rows(plan, values, row, which, place, rank, gone, left)
+    gone, left = _set_bits(sent & ~now)
+    sent[...] = now
+    told = _rows(plan, values, value[which, place], row, which, place, rank, gone, left)
     if ended is not None and len(ended["row"]):
         told = {name: np.concatenate([told[name], ended[name]]) for name in told}
     return told if len(told["row"]) else None
@@ -89,38 +93,84 @@ def _bits(sent: Array) -> Array:
     return np.unpackbits(sent.view(np.uint8), axis=1, bitorder="little")
 
 
-def _rankings(
-    state: Any, plan: Plan, values: Mapping[str, Array], row: Array, symbols: Array
-) -> tuple[Array, Array, Array]:
-    """(list, position in `row`, rank) of the best of every list."""
+def _words(rows: int, row: Array, which: Array) -> Array:
+    """`sent` with one bit set for each of distinct pairs of row and list."""
+    words = np.zeros(rows * WORDS, dtype=np.uint64)
+    bits = np.left_shift(np.uint64(1), (which % 64).astype(np.uint64))
+    np.bitwise_or.at(words, row * WORDS + which // 64, bits)
+    return words.reshape(rows, WORDS)
+
+
+def _set_bits(words: Array) -> tuple[Array, Array]:
+    """(row, list) of the bits that are set, by row: few rows have any."""
+    rows = np.unique(np.flatnonzero(words) // WORDS)
+    at, which = np.nonzero(_bits(words[rows]))
+    return rows[at], which
+
+
+def _ranked_values(state: Any, plan: Plan, values: Mapping[str, Array], row: Array) -> Array:
+    """(lists, symbols): what each list ranks by; NaN where a symbol does not pass its filters."""
     value = np.array([values[one.metric] for one in plan.lists])
     for which, one in enumerate(plan.lists):
         if one.filters or one.exchange:
             value[which, ~_passes(state, one, values, row)] = np.nan
+    return value
+
+
+def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]:
+    """(list, position in `row`, rank) of the best of every list; `keys` rise from the best on."""
+    symbol = _sorted_places(state)[row]
     if len(row) <= FEW:
-        return _rankings_of_few(value * plan.signs, symbols)
-    best = [
-        ranked(value[which], symbols, one.is_falling, KEPT) for which, one in enumerate(plan.lists)
-    ]
-    which = np.repeat(np.arange(len(best)), [len(one) for one in best])
-    return which, np.concatenate(best), np.concatenate([np.arange(1, len(b) + 1) for b in best])
+        return _rankings_of_few(keys, symbol)
+    keys = np.where(np.isfinite(keys), keys, np.inf)
+    which, place = np.nonzero(keys <= _limits(keys)[:, None])
+    order = np.lexsort((symbol[place], keys[which, place], which))
+    which, place = which[order], place[order]
+    starts = np.searchsorted(which, np.arange(len(keys)))
+    rank = np.arange(len(which)) - starts[which]
+    best = rank < KEPT
+    return which[best], place[best], rank[best] + 1
 
 
-def _rankings_of_few(keys: Array, symbols: Array) -> tuple[Array, Array, Array]:
+def _limits(keys: Array) -> Array:
+    """Of each list a key that at least KEPT keys do not exceed, and few others: finding the last of
+    the best itself takes ten times as long. Where fewer are known all are within it.
+
+    The symbols are dealt out into heaps; KEPT heaps begin with a key within the limit.
+    """
+    depth = keys.shape[1] // HEAPS
+    if not depth:
+        return np.full(len(keys), KNOWN_MAX)
+    heaps = keys[:, : depth * HEAPS].reshape(len(keys), depth, HEAPS).min(axis=1)
+    return np.minimum(np.partition(heaps, KEPT - 1, axis=1)[:, KEPT - 1], KNOWN_MAX)
+
+
+def _sorted_places(state: Any) -> Array:
+    """The place of every symbol among all, sorted anew where symbols came."""
+    if state["sorted"] != str(state.rows):
+        place = np.empty(state.rows, dtype=np.int32)
+        place[np.argsort(np.array(state.symbols))] = np.arange(state.rows)
+        state["by_symbol"], state["sorted"] = place, str(state.rows)
+    places: Array = state["by_symbol"]
+    return places
+
+
+def _rankings_of_few(keys: Array, symbol: Array) -> tuple[Array, Array, Array]:
     """All lists in one sort; `keys` (lists, symbols) rise from the best on."""
-    by_symbol = np.argsort(symbols)  # a stable sort after it leaves ties in order of symbols
+    by_symbol = np.argsort(symbol)  # a stable sort after it leaves ties in order of symbols
     keys = keys[:, by_symbol]
     is_known = np.isfinite(keys)
     keys[~is_known] = np.nan  # sorted last
     order = by_symbol[np.argsort(keys, axis=1, kind="stable")]
     counts = np.minimum(is_known.sum(axis=1), KEPT)
-    which, rank = np.nonzero(np.arange(len(symbols)) < counts[:, None])
+    which, rank = np.nonzero(np.arange(len(symbol)) < counts[:, None])
     return which, order[which, rank], rank + 1
 
 
 def _rows(
     plan: Plan,
     values: Mapping[str, Array],
+    value: Array,
     row: Array,
     which: Array,
     place: Array,
@@ -128,9 +178,8 @@ def _rows(
     gone: Array,
     left: Array,
 ) -> dict[str, Array]:
-    """The best, list by list, then who left."""
+    """The best, list by list, then who left; `value` is of the best."""
     every = np.concatenate([which, left])
-    value = np.array([values[one.metric] for one in plan.lists])[which, place]
     none = np.full(len(gone), np.nan)
     volume = np.nan_to_num(values["volume_daily"][place])
     told = {

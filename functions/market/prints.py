@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 # Per symbol. Most corrections come within seconds, and a busy symbol prints some dozens a second; what a
-# feed repeats after a reconnect is about as much. 128 are 5 KB of state a symbol.
-PRINTS = 128
+# feed repeats after a reconnect is about as much. 64 are 2.5 KB of state a symbol.
+PRINTS = 64
 VOLUME, LAST, EXTREMES = 1, 2, 4  # bits of `upd`
 ALL = VOLUME | LAST | EXTREMES
 LAST_IF_FIRST = 32

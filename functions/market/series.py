@@ -128,8 +128,9 @@ class Candles:
     def _slot(self, width: int, back: int) -> Array:
         slot = self._slots.get(width)
         if slot is None:
-            is_power = width & (width - 1) == 0  # then a mask, which takes a tenth of the time
-            slot = self._slots[width] = self.k & (width - 1) if is_power else self.k % width
+            is_power = width & (width - 1) == 0  # then a mask; a remainder takes ten times as long,
+            k = self.k  # and to divide by one number is fast
+            slot = self._slots[width] = k & (width - 1) if is_power else k - k // width * width
         if back > 0:
             return np.where(slot < back, slot + (width - back), slot - back)
         return np.where(slot + 1 == width, 0, slot + 1) if back else slot

@@ -60,7 +60,10 @@ class Moments:
 
     def __getitem__(self, name: str) -> Array:
         if name not in self.memo:
-            self.memo[name] = self.later[name]()
+            later = self.later.get(
+                name
+            )  # knows nothing of these events, which end with the frame then
+            self.memo[name] = FOLLOWING[name](self) if later is None else later()
         return self.memo[name]
 
     def __len__(self) -> int:
@@ -71,13 +74,13 @@ class Moments:
         return state[column] if self.is_all else state[column][self.row]
 
 
-def complete(events: Moments) -> None:
-    """Give events the fields that follow from others."""
-    money = ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")
-    events.later["session_vwap"] = lambda: session_vwap(
-        *(events[name] for name in money), np.asarray(events.session)
-    )
-    events.later["volume_daily"] = lambda: events[money[0]] + events[money[1]] + events[money[2]]
+MONEY = ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")
+FOLLOWING: dict[str, Callable[[Moments], Array]] = {  # fields of events that follow from others
+    "session_vwap": lambda events: session_vwap(
+        *(events[name] for name in MONEY), np.asarray(events.session)
+    ),
+    "volume_daily": lambda events: events[MONEY[0]] + events[MONEY[1]] + events[MONEY[2]],
+}
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,6 @@ def add_prints(
     picked = {name: (lambda name=name: runs.unsorted(later[name])[place]) for name in later}
     events = Moments(row[place], ts_ns[place], price[place], minute[place], session[place], picked)
     events.where = where
-    complete(events)
     own = runs if is_all else runs_of(events.row)
     may_move = None if upd is None else (upd[place] & EXTREMES) > 0
     moves = may_fire if upd is None else is_today & ~is_late & ((upd & EXTREMES) > 0)

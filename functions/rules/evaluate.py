@@ -6,6 +6,7 @@ comparison per distinct test, one `&` each, and it ends at the first test that h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -145,7 +146,8 @@ class Pass:
                 return self.nowhere
         if volume > 0:
             enough = self.moments.volume() >= volume
-            held = enough if held is None else held & enough
+            if not enough.all():
+                held = enough if held is None else held & enough
         return held if held is None or held.any() else self.nowhere
 
     # -- nodes
@@ -166,19 +168,21 @@ class Pass:
             found = self._false[place] = MAKE_FALSE[node.kind](self, node)
         return found
 
-    def at(self, place: int, moments: Array) -> tuple[Array, Array]:
-        """(true, false) of a node at a few moments; a compare's masks are not made for that."""
+    def truth_at(self, place: int, moment: int) -> bool | None:
+        """Whether a node is true at one moment, None = unknown; a compare's masks are not made for that."""
         node = self.rules.nodes[place]
         if node.kind is not tree.Compare:
-            return self.true(place)[moments], self.false(place)[moments]
-        test = self.rules.tests[node.tests[0]]
-        holds, counts = self.test(node.tests[0])[moments], self.guard(node.volume, node.sessions)
-        known = np.isfinite(self.value(test.left)[moments])
-        if test.bound is None:
-            known &= np.isfinite(self.value(test.right)[moments])
-        if counts is not None:
-            known &= counts[moments]
-        return holds & known, known & ~holds
+            is_true = bool(self.true(place).item(moment))
+            return is_true or (False if self.false(place).item(moment) else None)
+        (number,), counts = node.tests, self.guard(node.volume, node.sessions)
+        if counts is not None and not counts.item(moment):
+            return None
+        test = self.rules.tests[number]
+        if not math.isfinite(self.value(test.left).item(moment)):
+            return None
+        if test.bound is None and not math.isfinite(self.value(test.right).item(moment)):
+            return None
+        return bool(self.test(number).item(moment))
 
     def keep(self, place: int, is_true: Array, is_false: Array) -> None:
         """Where a node that watches is true and false; it was asked before its rule is."""

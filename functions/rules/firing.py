@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ Array = NDArray[Any]
 MINUTE_NS = 60_000_000_000
 
 
-@dataclass(frozen=True)
-class Firing:
+class Firing(NamedTuple):
     """A rule that fired.
 
     place     the moment, by symbol; `moments.runs.order[place]` is its place in order of arrival
@@ -77,9 +75,9 @@ def turned(asked: Pass, entry: Entry) -> Array | None:
                 armed[moments.rows] = 0
         return None
     armed = state[name]
-    before = moments.before(armed[moments.rows], truth)
-    armed[moments.rows] = moments.lasts(truth)
-    return np.flatnonzero(truth > before)
+    turns = truth > moments.before(armed[moments.rows].view(bool), truth)
+    armed[moments.rows] = moments.lasts(truth).view(np.uint8)
+    return np.flatnonzero(turns) if turns.any() else None
 
 
 def over_gaps(asked: Pass, name: str, truth: Array) -> Array:
@@ -95,7 +93,7 @@ def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:
     allowed = list(_allowed(asked, entry, places))
     if not allowed:
         return []
-    some = np.array([place for place, _, _ in allowed])
+    some = [place for place, _, _ in allowed]
     explained, values = reasons.explained(asked, entry, some), reasons.values_at(asked, entry, some)
     return [
         Firing(entry, place, row, ts_ns, reasons.strength(leaves), leaves, named)
@@ -104,17 +102,16 @@ def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:
 
 
 def _allowed(asked: Pass, entry: Entry, places: Array) -> Iterator[tuple[int, int, int]]:
-    moments, rule = asked.moments, entry.rule
-    rows = moments.runs.rows[moments.runs.of[places]].tolist()
-    times, dates = moments.ts_ns[places].tolist(), moments.midnight_ns[places].tolist()
-    fired = None
-    symbols = asked.state.symbols if entry.scope is not None else ()
-    for place, row, ts_ns, date_ns in zip(places.tolist(), rows, times, dates, strict=True):
-        if entry.scope is not None and symbols[row] not in entry.scope:
+    moments, scope = asked.moments, entry.scope
+    runs, fired = moments.runs, None
+    for place in places.tolist():
+        row = runs.rows.item(runs.of.item(place))
+        if scope is not None and asked.state.symbols[row] not in scope:
             continue
         if fired is None:
-            fired = asked.state[f"fired.{rule.version}"]
-        if ts_ns >= free_at(entry, int(fired[row]), date_ns):
+            fired = asked.state[f"fired.{entry.rule.version}"]
+        ts_ns = moments.ts_ns.item(place)
+        if ts_ns >= free_at(entry, fired.item(row), moments.midnight_ns.item(place)):
             fired[row] = ts_ns
             yield place, row, ts_ns
 

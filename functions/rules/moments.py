@@ -80,9 +80,9 @@ class Moments:
         return self.memo["whole"]
 
     def before(self, carry: Array, ordered: Array) -> Array:
-        """What was at the moment before: `carry` (per run) at the first of each run."""
+        """What was at the moment before: `carry` (per run) at the first of each run, or `carry` itself."""
         if self.is_single:
-            return carry.astype(ordered.dtype)
+            return carry.astype(ordered.dtype, copy=False)
         out = np.empty_like(ordered)
         out[1:] = ordered[:-1]
         out[self.runs.starts] = carry

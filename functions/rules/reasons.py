@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from functions.rules.moments import BARRED
 from functions.rules.spelling import spell
 
 Array = NDArray[Any]
+At = Callable[[int], float]  # a value by moment
 
 STRENGTH_MAX = 10.0  # ten times its threshold is as far beyond as anything
 SECOND_NS = 1_000_000_000
@@ -51,55 +52,55 @@ def strength(leaves: list[dict[str, Any]]) -> float:
 # -- leaves
 
 
-def explained(asked: Pass, entry: Entry, places: Array) -> list[list[dict[str, Any]]]:
+def explained(asked: Pass, entry: Entry, places: Sequence[int]) -> list[list[dict[str, Any]]]:
     """For each of some moments, every leaf of a rule."""
     columns = [_column(asked, leaf, places) for leaf in entry.leaves]
     return [list(leaves) for leaves in zip(*columns, strict=True)]
 
 
-def values_at(asked: Pass, entry: Entry, places: Array) -> list[dict[str, float | None]]:
+def values_at(asked: Pass, entry: Entry, places: Sequence[int]) -> list[dict[str, float | None]]:
     """For each of some moments, the metrics a rule names."""
-    names = sorted(entry.metrics)
-    columns = [asked.moments.values(name)[places].tolist() for name in names]
-    rows = zip(*columns, strict=True) if columns else [()] * len(places)
-    return [dict(zip(names, map(_told, row), strict=True)) for row in rows]
+    columns = [(name, asked.moments.values(name).item) for name in sorted(entry.metrics)]
+    return [{name: _told(value(place)) for name, value in columns} for place in places]
 
 
-def _column(asked: Pass, leaf: Leaf, places: Array) -> Iterator[dict[str, Any]]:
+def _column(asked: Pass, leaf: Leaf, places: Sequence[int]) -> Iterator[dict[str, Any]]:
     """One leaf at each of some moments."""
-    operator, values, thresholds = _numbers(asked, leaf, places)
-    is_true, is_false = asked.at(leaf.node, places)
-    for value, threshold, true, false in zip(
-        values, thresholds, is_true.tolist(), is_false.tolist(), strict=True
-    ):
+    operator, value_at, threshold_at = _sides(asked, leaf)
+    for place in places:
+        value, threshold = value_at(place), threshold_at(place)
         yield {
             "text": leaf.text,
             "value": _told(value),
             "threshold": _told(threshold),
-            "truth": True if true else False if false else None,
+            "truth": asked.truth_at(leaf.node, place),
             "margin": margin(operator, value, threshold),
         }
 
 
-def _numbers(asked: Pass, leaf: Leaf, places: Array) -> tuple[str, list[float], list[float]]:
-    """(operator, values, thresholds) of a leaf."""
+def _sides(asked: Pass, leaf: Leaf) -> tuple[str, At, At]:
+    """(operator, value, threshold) of a leaf, both at a moment: few moments are ever explained."""
     one = leaf.leaf
     if isinstance(one, tree.Changed):
         key = asked.rules.nodes[leaf.node].key
-        return one.operator, asked.told[key][places].tolist(), [one.by.value] * len(places)
+        return one.operator, asked.told[key].item, lambda _: one.by.value
     if leaf.left < 0:
-        absent = [math.nan] * len(places)
-        return "==", absent, absent
+        return "==", _absent, _absent
     operator = one.operator if isinstance(one, tree.Compare) else one.direction
-    left, right = (_at(asked, side, places) for side in (leaf.left, leaf.right))
-    return operator, left, right
+    return operator, _side(asked, leaf.left), _side(asked, leaf.right)
 
 
-def _at(asked: Pass, side: int, places: Array) -> list[float]:
+def _side(asked: Pass, side: int) -> At:
     value = asked.rules.values[side]
     if isinstance(value, tree.Number):
-        return [value.value] * len(places)
-    return asked.value(side)[places].tolist()
+        number = value.value
+        return lambda _: number
+    at: At = asked.value(side).item
+    return at
+
+
+def _absent(_: int) -> float:
+    return math.nan
 
 
 def _told(value: float) -> float | None:
@@ -116,9 +117,8 @@ def why(asked: Pass, entry: Entry, fired_ns: int, free_ns: int, is_armed: bool) 
     free_ns    when its cooldown and its candle are over
     is_armed   whether it was true at the moment before
     """
-    place = np.zeros(1, dtype=np.int64)
     leaves = [
-        {**next(_column(asked, leaf, place)), "why": list(_unknown(asked, leaf))}
+        {**next(_column(asked, leaf, (0,))), "why": list(_unknown(asked, leaf))}
         for leaf in entry.leaves
     ]
     is_true, is_false = bool(asked.true(entry.root)[0]), bool(asked.false(entry.root)[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 MINUTE_NS = 60_000_000_000
 HOLD_NS = 10_000_000_000
-RECENT = 128
+RECENT = 64
 VOLUME, LAST, EXTREMES = 1, 2, 4
 
 
