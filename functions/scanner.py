@@ -24,7 +24,7 @@ from functions.market import (
     tape,
 )
 from functions.market.clocks import in_time
-from functions.market.listings import check_toplists, parse_toplists
+from functions.market.listings import check_toplists, listed_toplists, parse_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
 from functions.rules import answer_rules, asked, check_rules, compile_rules, firing, kept
@@ -83,7 +83,12 @@ scanner = function(
     },
     version=3,
     carry="clean",
-    accepts={"control": check_control, "ask.rules": answer_rules, "ask.metrics": metrics.listed},
+    accepts={
+        "control": check_control,
+        "ask.rules": answer_rules,
+        "ask.metrics": metrics.listed,
+        "ask.toplists": listed_toplists,
+    },
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",
 )
