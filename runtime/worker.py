@@ -24,6 +24,7 @@ from runtime.latest import Latest
 from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan
 from runtime.outbound import Outbound
 from runtime.ownership import Owner, Owners, Roll, Unit, shares, unit_key
+from runtime.redis_mirror import RankMirror
 from runtime.sinks import SinkHost
 from runtime.store import Store
 from runtime.subjects import Subjects
@@ -87,6 +88,7 @@ class Worker:
         self._failed_at: dict[Unit, float] = {}
         self._listeners: list[Listener] = []
         self._latest = Latest(bus, subjects)
+        self._mirror = RankMirror(settings.redis_url)
         self._watchdog = Watchdog(settings.handler_timeout_s)
         self._limits = Limits(settings.snapshot_interval_s, settings.tries_max)
         self._outbound = Outbound(settings)
@@ -154,6 +156,7 @@ class Worker:
                     group.create_task(self._roll.keep()),
                     group.create_task(self._manage(group)),
                     group.create_task(self._latest.keep()),
+                    group.create_task(self._mirror.keep()),
                     group.create_task(self._end_with(self._bus)),
                     group.create_task(self._end_with(self._control)),
                 ]
@@ -164,6 +167,7 @@ class Worker:
         finally:
             self._watchdog.stop()
             await self._outbound.close()
+            await self._mirror.close()
             for listener in self._listeners:
                 await listener.stop()
             await self._roll.close()
@@ -316,6 +320,7 @@ class Worker:
     async def _send_core(self, output: Output) -> None:
         await self._bus.publish(output.subject, output.data)
         self._latest.note(output)
+        self._mirror.note(output)
 
     # -- sinks
 
