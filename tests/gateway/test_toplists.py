@@ -233,8 +233,9 @@ async def test_rankings_are_paged_filtered_and_have_the_columns_of_the_list(serv
     first = (await served.ann.get(f"{PATH}/user/cheap/rankings?limit=1")).json()["rankings"][0]
     assert first["metadata"] == {"price": 5.0, "volume": 100.0, "relative_volume_5m": 2.5}
     assert (first["previous"], first["since"]) == (1, "1970-01-01T00:00:01.000000000Z")
-    none = (await served.ann.get(f"{PATH}/user/cheap/rankings?min_volume=101")).json()
-    assert none["pagination"]["total"] == 0
+    for limits, total in [("min_volume=101", 0), ("price_min=5", 3), ("price_max=4.9", 0)]:
+        page = (await served.ann.get(f"{PATH}/user/cheap/rankings?{limits}")).json()
+        assert page["pagination"]["total"] == total, limits
     wrong = await served.ann.get(f"{PATH}/user/cheap/rankings?price_min=x")
     assert (wrong.status_code, "price_min" in wrong.json()["detail"]) == (400, True)
 

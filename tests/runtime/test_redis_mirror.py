@@ -24,11 +24,11 @@ async def valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
     await server.stop()
 
 
-def said(name: str, shown: dict[str, float], gone: tuple[str, ...] = ()) -> Output:
+def said(name: str, shown: dict[str, float], gone: tuple[str, ...] = (), key: str = KEY) -> Output:
     names = [*shown, *gone]
     columns = {
         "list": texts([name] * len(names)),
-        "key": texts([KEY] * len(names)),
+        "key": texts([key] * len(names)),
         "value": np.array([*shown.values(), *[np.nan] * len(gone)]),
         "rank": np.array([*range(1, len(shown) + 1), *[0] * len(gone)]),
     }
@@ -60,14 +60,17 @@ async def test_a_redis_that_was_away_is_told_everything_again(tmp_path: Path) ->
     server = await EmbeddedValkey.start(tmp_path)
     mirror = RankMirror(server.url)
     mirror.note(said("gainers_5m", {"A": 3.0}))
+    mirror.note(said("quiet", {"Q": 1.0}, key="toplist:user:ann:quiet"))
     await mirror.flush()
     await server.stop()
     mirror.note(said("gainers_5m", {"A": 4.0}))
     await mirror.flush()  # stops nothing
     server = await EmbeddedValkey.start(tmp_path)
+    await mirror.flush()  # what changed, then the rest
     await mirror.flush()
     async with Redis.from_url(server.url, decode_responses=True) as reader:
         assert await reader.zscore(KEY, "A") == 4.0
+        assert await reader.zscore("toplist:user:ann:quiet", "Q") == 1.0
     await mirror.close()
     await server.stop()
 
