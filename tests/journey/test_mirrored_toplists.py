@@ -35,12 +35,14 @@ async def test_the_worker_that_merges_toplists_mirrors_them(nats: Nats, subjects
     }
     frame = Frame(columns, ["A", "B"], np.arange(2), "scanner")
     await nats.bus.put("toplists.partial.0", encode(frame, subjects.record_of("toplists.partial")))
-    async with Redis.from_url(valkey.url, decode_responses=True) as reader, asyncio.timeout(20):
-        while not await reader.exists("toplist:change_pct:5m"):
-            await asyncio.sleep(0.05)
-        assert await reader.zrevrange("toplist:change_pct:5m", 0, -1) == ["A", "B"]
-    worker.stop()
-    await running
-    await bus.close()
-    await control.close()
-    await valkey.stop()
+    try:
+        async with Redis.from_url(valkey.url, decode_responses=True) as reader, asyncio.timeout(20):
+            while not await reader.exists("toplist:change_pct:5m"):
+                await asyncio.sleep(0.05)
+            assert await reader.zrevrange("toplist:change_pct:5m", 0, -1) == ["A", "B"]
+    finally:
+        worker.stop()
+        await running
+        await bus.close()
+        await control.close()
+        await valkey.stop()
