@@ -25,7 +25,7 @@ from functions.market import (
     tape,
 )
 from functions.market.clocks import in_time
-from functions.market.listings import check_toplists, parse_toplists
+from functions.market.listings import check_toplists, listed_toplists, parse_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
 from functions.rules import (
@@ -100,6 +100,7 @@ scanner = function(
         "ask.rules": answer_rules,
         "ask.faults": faults_by_rule,
         "ask.metrics": metrics.listed,
+        "ask.toplists": listed_toplists,
     },
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",

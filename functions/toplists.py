@@ -16,6 +16,7 @@ from functions.market.toplists import KEPT, LENGTH
 from runtime import function
 
 ENTERS, LEAVES = 1, 2
+TOGETHER = 32  # lists of a message: 32 * 110 rows of 220 bytes are 0.8 MB, a message may have 1 MiB
 KEYS = {one.id: one.key for one in SYSTEM}
 
 toplists = function(
@@ -59,19 +60,19 @@ def merge(partials, state):
     answers = []
     if now > ts_ns:
         if changed:  # the round before is over, though not everybody told it
-            answers.append(rank(state, lists, sorted(changed), ts_ns))
+            answers += rank_all(state, lists, sorted(changed), ts_ns)
             changed = set()
         ts_ns, told, expected = now, 0, max(told, 1)
     told += now == ts_ns
     changed |= take(state, lists, partials)
     if told >= expected and changed:
-        answers.append(rank(state, lists, sorted(changed), ts_ns))
+        answers += rank_all(state, lists, sorted(changed), ts_ns)
         changed = set()
     state["lists"] = json.dumps({name: list(vars(one).values()) for name, one in lists.items()})
     state["changed"] = " ".join(sorted(changed))
     state["round"] = json.dumps([ts_ns, told, expected])
     return {
-        "toplists.updated": together([update for update, _ in answers]),
+        "toplists.updated": [update for update, _ in answers if len(update["row"])],
         "toplists.changes": together([change for _, change in answers]),
     }
 
@@ -118,6 +119,14 @@ def know(state, lists, name, partials, at):
     is_falling = int(partials["is_falling"][at])
     lists[str(name)] = Listed(place, version, configured, is_falling, key, number)
     return True
+
+
+def rank_all(state, lists, names, ts_ns):
+    """The answers of `rank`, so many lists at a time that a list never stands in two messages."""
+    return [
+        rank(state, lists, names[first : first + TOGETHER], ts_ns)
+        for first in range(0, len(names), TOGETHER)
+    ]
 
 
 def rank(state, lists, names, ts_ns):

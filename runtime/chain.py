@@ -13,7 +13,7 @@ raised anything else   state undone, again with back-off; dead letter after `tri
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,6 @@ from runtime.frames import (
     BadFrame,
     Frame,
     check_values,
-    concatenate,
     decode,
     encode_parts,
 )
@@ -488,12 +487,6 @@ class Chain:
                 _run_through(self._call(one, base, frame))
         _run_through(self._hand_over(base, frame))
         return len(self._outputs)
-
-
-def newest_of(frames: Iterable[Frame], subjects: Subjects, base: str) -> Frame | None:
-    """The newest frame of every partition as one, in partition order, for a merge."""
-    present = list(frames)
-    return concatenate(present, subjects.record_of(base)) if present else None
 
 
 def _listed(answer: Any) -> list[Any]:

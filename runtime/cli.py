@@ -219,7 +219,7 @@ def functions(as_json: bool) -> None:
     rows = [
         {
             "function": one.name,
-            "chain": chain.name if (chain := plan.chain(one.name)) else _kind(one, plan),
+            "chain": chain.name if (chain := plan.chain(one.name)) else "(sink)",
             "reads": ",".join(one.reads),
             "writes": ",".join(one.writes),
             "state_bytes_per_symbol": one.row_bytes,
@@ -231,10 +231,6 @@ def functions(as_json: bool) -> None:
     show(rows, list(rows[0]) if rows else ["function"], as_json)
     for fault in plan.faults:
         click.echo(f"refused: {fault}", err=True)
-
-
-def _kind(one: Any, plan: Plan) -> str:
-    return "(sink)" if one in plan.sinks else "(merge)"
 
 
 @main.command()

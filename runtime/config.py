@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "JETSCAN_"
-SECRETS = frozenset({"jwt_secret", "smtp_url"})  # never shown
+SECRETS = frozenset({"jwt_secret", "redis_url", "smtp_url"})  # never shown
 
 
 class ConfigError(ValueError):
@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "", description="postgresql://user:password@host/name; empty: the one of `jetscan dev`"
+    )
+    redis_url: str = Field(
+        "",
+        description="redis://HOST:PORT or unix:///SOCKET that toplists are mirrored to; empty: none",
     )
     migrations_dir: str = Field("migrations", description="the folder of numbered SQL files")
     data_dir: str = Field(
@@ -94,6 +98,8 @@ class Settings(BaseSettings):
             raise ValueError("smtp_url: expected smtp://HOST:PORT or smtps://HOST:PORT")
         if self.database_url and not self.database_url.startswith(("postgresql://", "postgres://")):
             raise ValueError("database_url: expected postgresql://USER:PASSWORD@HOST/NAME")
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("redis_url: expected redis://HOST:PORT, rediss:// or unix:///SOCKET")
         return self
 
     def described(self) -> list[tuple[str, Any, str]]:

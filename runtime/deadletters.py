@@ -63,8 +63,6 @@ async def redrive(bus: Bus, sequence: int) -> str:
     if message is None:
         raise BusError(f"no dead letter {sequence}; `jetscan dead list` shows those there are")
     found = _letter(message)
-    if found.stream == "core":
-        raise BusError(f"letter {sequence} is of a merge: newer frames have replaced it; drop it")
     await bus.put(found.redrive_subject, message.data, message_id=f"redrive/{sequence}")
     await drop(bus, sequence)
     return found.redrive_subject

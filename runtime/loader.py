@@ -126,13 +126,12 @@ class Plan:
 
     chains: tuple[ChainPlan, ...] = ()
     sinks: tuple[Hosted, ...] = ()
-    merges: tuple[Hosted, ...] = ()  # read a core subject: the newest frame of every partition
     faults: tuple[Fault, ...] = ()
 
     @property
     def functions(self) -> list[Hosted]:
         hosted = [hosted for chain in self.chains for hosted in chain.functions]
-        return [*hosted, *self.sinks, *self.merges]
+        return [*hosted, *self.sinks]
 
     def chain(self, name: str) -> ChainPlan | None:
         """The chain of this name, or the one that hosts a function of this name."""
@@ -442,29 +441,31 @@ def _recollection_problems(
 
 def plan_functions(hosted: list[Hosted], subjects: Subjects, faults: list[Fault]) -> Plan:
     """Place functions in chains by what they read and write."""
-    sinks, merges, pure = [], [], []
+    sinks, pure, faults = [], [], list(faults)
     for one in hosted:
         if one.declaration.is_sink:
             sinks.append(one)
         elif all(subjects.subjects[base].core for base in one.reads):
-            merges.append(one)
+            faults.append(_without_order(one))
         else:
             pure.append(one)
-    faults = list(faults)
     groups = _groups(pure, subjects, faults)
     chains = [_chain(name, members, subjects, faults) for name, members in groups.items()]
-    faults += _second_writers([chain for chain in chains if chain], sinks + merges)
+    faults += _second_writers([chain for chain in chains if chain], sinks)
     return Plan(
         tuple(chain for chain in chains if chain is not None),
         tuple(sinks),
-        tuple(merges),
         tuple(faults),
     )
 
 
-def merge_plan(hosted: Hosted) -> ChainPlan:
-    """A merge as a chain of one function, fed with the newest frames of all partitions."""
-    return ChainPlan(hosted.name, "core", (hosted,), hosted.reads, (None,))
+def _without_order(one: Hosted) -> Fault:
+    return Fault(
+        one.file,
+        one.line,
+        f"function {one.name} reads {', '.join(one.reads)}, which no stream keeps: its state could not "
+        "be restored; read a stored subject, or write an `async def`",
+    )
 
 
 def _groups(pure: list[Hosted], subjects: Subjects, faults: list[Fault]) -> dict[str, list[Hosted]]:
@@ -578,7 +579,7 @@ def _in_order(name: str, members: list[Hosted], faults: list[Fault]) -> tuple[Ho
 
 
 def _second_writers(chains: list[ChainPlan], others: list[Hosted]) -> list[Fault]:
-    """A fenced subject has one writing chain; sinks and merges may not write there."""
+    """A fenced subject has one writing chain; sinks may not write there."""
     owner: dict[str, str] = {}
     for chain in chains:
         for base in chain.writes:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,11 @@ import numpy as np
 from runtime.frames import Frame
 
 SAFE_INTEGER_MAX = 2**53 - 1  # Number.MAX_SAFE_INTEGER: every number of JSON is a double there
+
+
+def encoded(message: Any) -> bytes:
+    """A message as compact JSON."""
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def rfc3339(ts_ns: int) -> str:
@@ -64,25 +72,55 @@ def _told(frame: Frame, row: int) -> dict[str, Any]:
     return told
 
 
-def rank_shapes(frame: Frame) -> dict[str, list[dict[str, Any]]]:
-    """The rankings of a `toplists.updated` frame, by list, in rank order; rank 0 = shown no more."""
-    lists: dict[str, list[dict[str, Any]]] = {str(name): [] for name in frame["list"]}
-    symbols = frame["symbol"]
-    for row in np.argsort(frame["rank"], kind="stable").tolist():
-        if not frame["rank"][row]:
-            continue
-        lists[str(frame["list"][row])].append(
-            {
-                "symbol": str(symbols[row]),
-                "rank": int(frame["rank"][row]),
-                "value": float(frame["value"][row]),
-                "metadata": {
-                    "price": float(frame["price"][row]),
-                    "volume": float(frame["volume"][row]),
-                },
-            }
-        )
-    return lists
+@dataclass(frozen=True)
+class Listed:
+    """What a frame of `toplists.updated` says of one list.
+
+    number   of the update, contiguous from 1; 0 = not told
+    rows     in rank order
+    """
+
+    key: str
+    ts_ns: int
+    number: int
+    rows: list[dict[str, Any]]
+
+
+def list_shapes(frame: Frame, columns: Callable[[str, str], Sequence[str]]) -> dict[str, Listed]:
+    """The rankings of a `toplists.updated` frame, by list; rank 0 = shown no more.
+
+    columns   list and key -> the names of the list's own columns, which the frame only numbers
+    """
+    names = frame["list"].astype(str)
+    found = {}
+    for name in dict.fromkeys(names.tolist()):
+        mine = frame[names == name]
+        key = str(mine["key"][0]) if "key" in mine else ""
+        number = int(mine["number"].max()) if "number" in mine else 0
+        own = columns(name, key)
+        order = np.argsort(mine["rank"], kind="stable").tolist()
+        rows = [_rank(mine, row, own) for row in order if mine["rank"][row]]
+        found[name] = Listed(key, int(mine["ts_ns"].max()), number, rows)
+    return found
+
+
+def _rank(frame: Frame, row: int, columns: Sequence[str]) -> dict[str, Any]:
+    told = {"price": float(frame["price"][row]), "volume": float(frame["volume"][row])}
+    for k, name in enumerate(columns):
+        value = float(frame[f"c{k}"][row]) if f"c{k}" in frame else math.nan
+        if math.isfinite(value):  # what is absent is left out
+            told[name] = value
+    shape: dict[str, Any] = {
+        "symbol": str(frame["symbol"][row]),
+        "rank": int(frame["rank"][row]),
+        "value": float(frame["value"][row]),
+        "metadata": told,
+    }
+    if "previous" in frame:
+        shape["previous"] = int(frame["previous"][row])
+    if "since_ns" in frame:
+        shape["since"] = rfc3339(int(frame["since_ns"][row]))
+    return shape
 
 
 def bar_shapes(frame: Frame) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from runtime.chain import Chain, Output
 from runtime.contract import Declaration
 from runtime.frames import Frame, concatenate, encode_parts
-from runtime.loader import CLOCK, ChainPlan, hosted_of, merge_plan, plan_functions
+from runtime.loader import CLOCK, ChainPlan, hosted_of, plan_functions
 from runtime.state import Table
 from runtime.subjects import Subjects, load_subjects
 
@@ -40,10 +40,10 @@ class Harness:
         plan = plan_functions(hosted, self.subjects, [])
         if plan.faults:
             raise AssertionError("\n".join(map(str, plan.faults)))
-        chains = [*plan.chains, *(merge_plan(one) for one in plan.merges)]
-        if len(chains) != 1:
-            raise AssertionError(f"expected one chain, found {[chain.name for chain in chains]}")
-        self.plan: ChainPlan = chains[0]
+        if len(plan.chains) != 1:
+            found = [chain.name for chain in plan.chains]
+            raise AssertionError(f"expected one chain, found {found}")
+        self.plan: ChainPlan = plan.chains[0]
         self.partition = self.plan.partitions[0]
         self.chain = self._chain()
         self.expect_dead = expect_dead

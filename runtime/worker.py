@@ -20,10 +20,11 @@ from runtime.chain import Output
 from runtime.config import Settings
 from runtime.couriers import CourierHost
 from runtime.host import Fenced, Limits, PartitionHost, saved_cursor
-from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan, merge_plan
-from runtime.merge import Latest, MergeHost
+from runtime.latest import Latest
+from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan
 from runtime.outbound import Outbound
 from runtime.ownership import Owner, Owners, Roll, Unit, shares, unit_key
+from runtime.redis_mirror import RankMirror
 from runtime.sinks import SinkHost
 from runtime.store import Store
 from runtime.subjects import Subjects
@@ -41,7 +42,7 @@ PAUSE_PREFIX = "pause"
 class _Running:
     """A hosted unit and its task."""
 
-    host: PartitionHost | MergeHost
+    host: PartitionHost
     task: asyncio.Task[None]
 
 
@@ -87,6 +88,7 @@ class Worker:
         self._failed_at: dict[Unit, float] = {}
         self._listeners: list[Listener] = []
         self._latest = Latest(bus, subjects)
+        self._mirror = RankMirror(settings.redis_url)
         self._watchdog = Watchdog(settings.handler_timeout_s)
         self._limits = Limits(settings.snapshot_interval_s, settings.tries_max)
         self._outbound = Outbound(settings)
@@ -102,7 +104,7 @@ class Worker:
         broken = {Path(fault.file).resolve() for fault in plan.faults}
         self.plan = self._with_last_good(plan, broken)
         self.faults = Faults(plan.faults, {})
-        units = [chain for chain in self._chains() if self._is_chosen(chain)]
+        units = [chain for chain in self.plan.chains if self._is_chosen(chain)]
         self._roll.chains = tuple(chain.name for chain in units)
         for running_unit, running in self._running.items():
             chain = self._chain(running_unit[0])
@@ -121,19 +123,14 @@ class Worker:
         kept = {chain.name: chain for chain in self.plan.chains if hurt(chain.functions)}
         chains = [kept.pop(chain.name, chain) for chain in plan.chains]
         sinks = [one for one in self.plan.sinks if hurt([one])]
-        merges = [one for one in self.plan.merges if hurt([one])]
         return Plan(
             (*chains, *kept.values()),
             (*(one for one in plan.sinks if not hurt([one])), *sinks),
-            (*(one for one in plan.merges if not hurt([one])), *merges),
             plan.faults,
         )
 
-    def _chains(self) -> list[ChainPlan]:
-        return [*self.plan.chains, *(merge_plan(one) for one in self.plan.merges)]
-
     def _chain(self, name: str) -> ChainPlan | None:
-        return next((chain for chain in self._chains() if chain.name == name), None)
+        return next((chain for chain in self.plan.chains if chain.name == name), None)
 
     def _is_chosen(self, chain: ChainPlan) -> bool:
         if self._only_sinks:
@@ -159,6 +156,7 @@ class Worker:
                     group.create_task(self._roll.keep()),
                     group.create_task(self._manage(group)),
                     group.create_task(self._latest.keep()),
+                    group.create_task(self._mirror.keep()),
                     group.create_task(self._end_with(self._bus)),
                     group.create_task(self._end_with(self._control)),
                 ]
@@ -169,6 +167,7 @@ class Worker:
         finally:
             self._watchdog.stop()
             await self._outbound.close()
+            await self._mirror.close()
             for listener in self._listeners:
                 await listener.stop()
             await self._roll.close()
@@ -220,7 +219,7 @@ class Worker:
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
-        for chain in self._chains():
+        for chain in self.plan.chains:
             if not self._is_chosen(chain):
                 continue
             units = [(chain.name, partition) for partition in chain.partitions]
@@ -255,7 +254,7 @@ class Worker:
             if not is_dead:
                 return
         try:
-            cursor = 0 if chain.stream == "core" else await saved_cursor(self._control, unit)
+            cursor = await saved_cursor(self._control, unit)
             if is_dead and judged is not None and judged.cursor == cursor:
                 strikes = judged.strikes + 1
             claim = Owner(self.name, 0, strikes, cursor)
@@ -274,11 +273,7 @@ class Worker:
         if is_dead:
             telemetry.TAKEOVERS.inc()
 
-    def _host(self, unit: Unit, chain: ChainPlan, owner: Owner) -> PartitionHost | MergeHost:
-        if chain.stream == "core":
-            return MergeHost(
-                self._bus, self._subjects, chain, owner, self._send_core, self._watchdog
-            )
+    def _host(self, unit: Unit, chain: ChainPlan, owner: Owner) -> PartitionHost:
         return PartitionHost(
             self._bus,
             self._subjects,
@@ -291,7 +286,7 @@ class Worker:
             self._watchdog,
         )
 
-    async def _hosted(self, unit: Unit, host: PartitionHost | MergeHost) -> None:
+    async def _hosted(self, unit: Unit, host: PartitionHost) -> None:
         """Run a unit; whatever ends it, the unit is free to be taken again."""
         is_released = False
         try:
@@ -325,6 +320,7 @@ class Worker:
     async def _send_core(self, output: Output) -> None:
         await self._bus.publish(output.subject, output.data)
         self._latest.note(output)
+        self._mirror.note(output)
 
     # -- sinks
 

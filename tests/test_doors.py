@@ -27,7 +27,7 @@ DOORS = {
     "aiosmtplib": {"runtime/outbound.py"},
     "httpcore": {"runtime/targets.py"},
     "asyncpg": {"runtime/store.py"},
-    "redis": set(),
+    "redis": {"runtime/redis_mirror.py"},
     "click": {"runtime/cli.py", "runtime/dev.py"},
     "watchfiles": {"runtime/worker.py"},
 }

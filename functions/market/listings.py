@@ -21,6 +21,7 @@ from typing import Any
 
 from functions.market.metrics import ALIASES, NAMES
 from functions.market.toplists import LISTS
+from functions.market.vocabulary import toplists
 
 LISTS_MAX = 200  # of all users together: each is ranked every second, 0.1 ms in a partition
 COLUMNS_MAX = 8  # the wire has c0 to c7
@@ -109,6 +110,23 @@ def _system() -> tuple[Toplist, ...]:
 
 
 SYSTEM = _system()
+
+
+def listed_toplists(names: str) -> str:
+    """The system lists as their owners would configure them, as JSON, for whoever shows them.
+
+    `names`, separated by blanks, are the lists wanted; none is all of them.
+    """
+    titles = {str(row["name"]): row["title"] for row in toplists()}
+    wanted = names.split() or list(LISTS)
+    return json.dumps([_configured(one, titles[one.id]) for one in SYSTEM if one.id in wanted])
+
+
+def _configured(one: Toplist, title: object) -> dict[str, object]:
+    _, metric, window = one.key.split(":")
+    order = "desc" if one.is_falling else "asc"
+    told = {"id": one.id, "user_id": "", "name": title, "metric": metric, "time_window": window}
+    return {**told, "sort_order": order, "columns": [], "enabled": True}
 
 
 def check_toplists(body: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any as Anything
 
 from functions.market.metrics import ALIASES, NAMES
@@ -55,11 +57,28 @@ def metric_named(name: str) -> Metric:
     return Metric(found)
 
 
+# Ids of lists beside the system's, while rules of a body that has some are read.
+OTHER_LISTS: ContextVar[frozenset[str]] = ContextVar("OTHER_LISTS", default=frozenset())
+
+
+@contextmanager
+def with_lists(ids: Iterable[str]) -> Iterator[None]:
+    """Within it rules may name these lists too; a body is read whole, so nothing else sees them."""
+    token = OTHER_LISTS.set(frozenset(ids))
+    try:
+        yield
+    finally:
+        OTHER_LISTS.reset(token)
+
+
 def toplist_named(name: str) -> str:
     """The name of a toplist; raises RuleFault."""
-    if name not in LISTS:
-        raise RuleFault("a toplist", shown(name), nearest=nearest(name, LISTS))
-    return name
+    others = OTHER_LISTS.get()
+    if name in LISTS or name in others:
+        return name
+    if name.lower() in LISTS:
+        return name.lower()
+    raise RuleFault("a toplist", shown(name), nearest=nearest(name, (*LISTS, *sorted(others))))
 
 
 def family_of(name: str) -> Family:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from functions.rules.checks import with_lists
 from functions.rules.compile import compiled
 from functions.rules.english import read
 from functions.rules.faults import RuleFault
@@ -12,7 +13,7 @@ from functions.rules.forms import to_json
 from functions.rules.mirror import NoMirror, flip
 from functions.rules.spelling import spell_rule
 from functions.rules.tree import Rule
-from functions.rules.wire import parse_rule, parse_rules, parse_text_rule, rules_of
+from functions.rules.wire import parse_rule, parse_rules, parse_text_rule, told_of
 
 
 def answer(asked: str) -> str:
@@ -37,13 +38,15 @@ def faults_by_rule(body: str) -> str:
     """
     faults: dict[str, str] = {}
     rules: dict[str, Rule] = {}
-    for place, given in enumerate(rules_of(body)):
-        named = str(given.get("id") or place) if isinstance(given, dict) else str(place)
-        try:
-            rule = parse_rule(given)
-            rules[rule.id] = rule
-        except RuleFault as fault:
-            faults[named] = str(fault)
+    given_rules, lists = told_of(body)
+    with with_lists(lists):
+        for place, given in enumerate(given_rules):
+            named = str(given.get("id") or place) if isinstance(given, dict) else str(place)
+            try:
+                rule = parse_rule(given)
+                rules[rule.id] = rule
+            except RuleFault as fault:
+                faults[named] = str(fault)
     return json.dumps(faults | compiled(rules.values(), clock_metrics=False).faults)
 
 

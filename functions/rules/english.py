@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import ClassVar
 
+from functions.market.toplists import LISTS
 from functions.market.vocabulary import TITLES, timeframe_of
 from functions.rules import tree
 from functions.rules.checks import defaults_of, leaves_of
@@ -147,6 +148,8 @@ def toplist(name: str) -> str:
     """The title of a toplist: `Top Gainers (5m)`."""
     if name in TITLES:
         return TITLES[name]
+    if name not in LISTS:
+        return f"the list {name}"  # of a user
     return f"{TITLES[name.partition('_')[0]]} ({name.rpartition('_')[2]})"
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any as Anything
 from typing import ClassVar
 
-from functions.market.toplists import LISTS
 from functions.market.vocabulary import ALL as SESSIONS
 from functions.rules import tree
 from functions.rules.checks import (
@@ -28,6 +27,7 @@ from functions.rules.checks import (
     leaves_of,
     metric_named,
     ordered,
+    toplist_named,
 )
 from functions.rules.durations import duration_ns, duration_text
 from functions.rules.faults import MISWRITTEN, RuleFault, nearest
@@ -232,13 +232,13 @@ class _Reader:
         return self._made(tree.OfLast, self.condition(NOT), least, bars, timeframe)
 
     def _list(self, word: Word) -> Node:
-        name = self.words.take()
-        if name.lower == "watchlist":
-            raise self.words.fault("a toplist (a watchlist stands at the end of the rule)", name)
-        if name.lower not in LISTS or name.suffix:
-            raise self.words.fault("a toplist", name, nearest(name.lower, LISTS))
+        told = self.words.peek()
+        if told.lower == "watchlist":
+            raise self.words.fault("a toplist (a watchlist stands at the end of the rule)", told)
+        name = self.words.raw(ID, "a toplist")  # ids of users' lists are no words
+        found = self._placed(lambda: toplist_named(name), told.start, self.words.end)
         kinds = {"enters": tree.Enters, "leaves": tree.Leaves, "in": tree.InList}
-        return kinds[word.lower](name.lower)
+        return kinds[word.lower](found)
 
     # -- what goes on
 

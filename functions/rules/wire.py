@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from functions.rules import limits
-from functions.rules.checks import check_symbols, check_timeframe, defaults_of
+from functions.rules.checks import check_symbols, check_timeframe, defaults_of, with_lists
 from functions.rules.faults import RuleFault, shown
 from functions.rules.forms import duration_of, from_json, number_of, only, timeframe_of, to_json
 from functions.rules.text import Told, parse_text
@@ -48,19 +48,21 @@ def parse_rules(body: str) -> tuple[tuple[Rule, ...], tuple[RuleFault, ...]]:
     """
     rules: dict[str, Rule] = {}
     faults = []
-    for given in rules_of(body):
-        try:
-            rule = parse_rule(given)
-            if rule.id in rules:
-                raise RuleFault("each id once", "it twice", path=f"rule {rule.id}")
-            rules[rule.id] = rule
-        except RuleFault as fault:
-            faults.append(fault)
+    given_rules, lists = told_of(body)
+    with with_lists(lists):
+        for given in given_rules:
+            try:
+                rule = parse_rule(given)
+                if rule.id in rules:
+                    raise RuleFault("each id once", "it twice", path=f"rule {rule.id}")
+                rules[rule.id] = rule
+            except RuleFault as fault:
+                faults.append(fault)
     return tuple(rules[name] for name in sorted(rules)), tuple(faults)
 
 
-def rules_of(body: str) -> list[Any]:
-    """The JSON objects of a control body."""
+def told_of(body: str) -> tuple[list[Any], list[str]]:
+    """The rules of a control body, and the ids of the toplists that it brings and are enabled."""
     try:
         told = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -70,7 +72,15 @@ def rules_of(body: str) -> list[Any]:
         raise RuleFault('{"rules": [...]}', shown(told))
     if len(rules) > limits.RULES_MAX:
         raise RuleFault(f"at most {limits.RULES_MAX} rules", str(len(rules)))
-    return rules
+    lists = told.get("toplists")
+    ids = [
+        one["id"]
+        for one in (lists if isinstance(lists, list) else ())
+        if isinstance(one, dict)
+        and isinstance(one.get("id"), str)
+        and one.get("enabled", True) is not False
+    ]
+    return rules, ids
 
 
 def parse_rule(given: Any) -> Rule:

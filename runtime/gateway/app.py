@@ -20,12 +20,14 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
-from runtime.gateway import fanout
+from runtime.gateway import asked, fanout
+from runtime.gateway import toplists as toplist_routes
 from runtime.gateway.auth import Unauthorized, origin_allowed, user_of
+from runtime.gateway.book import Book, RuleError
 from runtime.gateway.hub import RING_MAX, Client, Hub
-from runtime.gateway.rules import RuleBook, RuleError
 from runtime.gateway.socket import Conversation, TooFast, write_waiting
-from runtime.shapes import alert_shapes, rank_shapes, rfc3339
+from runtime.redis_mirror import ConfigMirror
+from runtime.shapes import alert_shapes, list_shapes, rfc3339
 from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
@@ -38,7 +40,6 @@ SEND_BUFFER_BYTES = (
 UNANSWERED_MS = 20_000  # TCP_USER_TIMEOUT: a vanished client frees its socket
 GOODBYE_S = 3.0
 EXIT_S = 8.0
-LIST_LIMIT, LIST_LIMIT_MAX, OFFSET_MAX = 50, 500, 10_000
 ALERT_LIMIT, ALERT_LIMIT_MAX = 100, 1_000
 TRACEPARENT = "traceparent"
 HISTORY_READ = 20_000  # alerts messages read back at start
@@ -68,13 +69,16 @@ class Gateway:
         self.subjects = subjects
         self.bus = bus
         self.hub = Hub()
-        self.rules = RuleBook(bus, subjects, accepts)
+        self.book = Book(bus, subjects, accepts)
+        self.rules, self.lists = self.book.rules, self.book.lists
+        self.mirror = ConfigMirror(settings.redis_url)
+        self.book.on_change = self._lists_changed
         self.is_loaded = False
         self.is_draining = False
 
     async def run(self, seed_rules: str | None) -> None:
         """Read what there is, then follow what comes; ends only with an error or by cancellation."""
-        await self.rules.open(seed_rules)
+        await self.book.open(seed_rules)
         await self._load_toplists()
         listeners = [
             await self.bus.listen("toplists.updated", self._heard_toplists),
@@ -85,10 +89,12 @@ class Gateway:
                 group.create_task(self.hub.pump())
                 group.create_task(self._follow_alerts())
                 group.create_task(self._end_with_bus())
+                group.create_task(self.mirror.keep())
         finally:
+            await self.mirror.close()
             for listener in listeners:
                 await listener.stop()
-            await self.rules.close()
+            await self.book.close()
 
     async def _end_with_bus(self) -> None:
         await self.bus.closed.wait()
@@ -127,9 +133,27 @@ class Gateway:
         except BadFrame as error:
             log.error("toplists refused", reason=str(error))
             return
-        ts_ns = int(frame["ts_ns"].max())
-        for name, rankings in rank_shapes(frame).items():
-            self.hub.set_toplist(name, rankings, ts_ns, rfc3339(ts_ns))
+        for name, listed in list_shapes(frame, self._columns).items():
+            self.hub.set_toplist(name, listed)
+
+    def _columns(self, name: str, key: str) -> list[str]:
+        """The own columns of a list, where the ranking is of the list that is kept."""
+        known = self.lists.things.get(name)
+        if known is None or key != f"toplist:user:{known.get('user_id', '')}:{name}":
+            return []
+        return known.get("columns") or []
+
+    def _lists_changed(self) -> None:
+        users = {name: one.get("user_id", "") for name, one in self.lists.things.items()}
+        self.hub.forget_lists(users.get)
+        self.mirror.note({**self.book.system, **self.lists.things})
+
+    def may_follow(self, user: str, name: str) -> bool:
+        """Whether a user may follow a list: a system list, or an own one."""
+        known = self.lists.things.get(name)
+        if known is not None:
+            return bool(known.get("user_id") == user)
+        return not self.book.system or name in self.book.system
 
     async def _load_toplists(self) -> None:
         for entry in (await self.bus.kv("toplists").all()).values():
@@ -153,6 +177,7 @@ def create_app(gateway: Gateway) -> Quart:
     _probes(app, gateway)
     _rules(app, gateway)
     _reading(app, gateway)
+    toplist_routes.add(app, gateway.book, gateway.hub)
     _page(app)
     _websocket(app, gateway)
     return app
@@ -163,9 +188,13 @@ def create_app(gateway: Gateway) -> Quart:
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An RFC 9457 answer, with `error` and `code` for older clients."""
-    title = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 409: "Conflict"}.get(
-        status, "Error"
-    )
+    title = {
+        400: "Bad Request",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "Not Found",
+        409: "Conflict",
+    }.get(status, "Error")
     body = {
         "type": "about:blank",
         "title": title,
@@ -280,6 +309,7 @@ def _probes(app: Quart, gateway: Gateway) -> None:
 
 def _rules(app: Quart, gateway: Gateway) -> None:
     book = gateway.rules
+    verdict = gateway.book.verdict
 
     @app.get("/api/v1/rules")
     async def list_rules() -> Any:
@@ -288,7 +318,7 @@ def _rules(app: Quart, gateway: Gateway) -> None:
 
     @app.post("/api/v1/rules")
     async def add_rule() -> Any:
-        return await book.add(await _body()), 201
+        return await book.add(await asked.body()), 201
 
     @app.get("/api/v1/rules/<rule_id>")
     async def get_rule(rule_id: str) -> Any:
@@ -296,7 +326,7 @@ def _rules(app: Quart, gateway: Gateway) -> None:
 
     @app.put("/api/v1/rules/<rule_id>")
     async def put_rule(rule_id: str) -> Any:
-        return await book.replace(rule_id, await _body())
+        return await book.replace(rule_id, await asked.body())
 
     @app.delete("/api/v1/rules/<rule_id>")
     async def delete_rule(rule_id: str) -> Any:
@@ -305,13 +335,7 @@ def _rules(app: Quart, gateway: Gateway) -> None:
 
     @app.post("/api/v1/rules/<rule_id>/validate")
     async def validate_rule(rule_id: str) -> Any:
-        return book.verdict(rule_id)
-
-
-async def _body() -> Any:
-    if not request.is_json:
-        abort(415, "expected Content-Type: application/json")
-    return await request.get_json()
+        return verdict(rule_id)
 
 
 def _reading(app: Quart, gateway: Gateway) -> None:
@@ -319,10 +343,10 @@ def _reading(app: Quart, gateway: Gateway) -> None:
 
     @app.get("/api/v1/alerts")
     async def list_alerts() -> Any:
-        limit = _whole("limit", ALERT_LIMIT, 1, ALERT_LIMIT_MAX)
-        offset = _whole("offset", 0, 0, RING_MAX)
+        limit = asked.whole("limit", ALERT_LIMIT, 1, ALERT_LIMIT_MAX)
+        offset = asked.whole("offset", 0, 0, RING_MAX)
         symbol, rule_id = request.args.get("symbol"), request.args.get("rule_id")
-        start, end = _time("start_time"), _time("end_time")
+        start, end = asked.time_ns("start_time"), asked.time_ns("end_time")
         found = [
             alert
             for alert in hub.alerts()
@@ -353,78 +377,6 @@ def _reading(app: Quart, gateway: Gateway) -> None:
         if bar is None:
             abort(404, "Symbol not found")
         return {"symbol": symbol, "bar": bar}
-
-    @app.get("/api/v1/toplists")
-    async def list_toplists() -> Any:
-        lists = [
-            {"id": name, "name": name.replace("_", " "), "user_id": ""}
-            for name in sorted(hub.toplists)
-        ]
-        return {"system_toplists": lists, "user_toplists": [], "count": len(lists)}
-
-    @app.get("/api/v1/toplists/system/<name>")
-    async def get_toplist(name: str) -> Any:
-        if name not in hub.toplists:
-            abort(404, "Toplist not found")
-        limit = _whole("limit", LIST_LIMIT, 1, LIST_LIMIT_MAX)
-        offset = _whole("offset", 0, 0, OFFSET_MAX)
-        volume = _number("min_volume", 0.0)
-        low, high = _number("price_min", 0.0), _number("price_max", float("inf"))
-        wanted = [
-            rank
-            for rank in hub.toplists[name]["rankings"]
-            if rank["metadata"]["volume"] >= volume and low <= rank["metadata"]["price"] <= high
-        ]
-        page = [
-            {**rank, "rank": offset + k + 1}
-            for k, rank in enumerate(wanted[offset : offset + limit])
-        ]
-        return {
-            "toplist_id": name,
-            "toplist_name": name.replace("_", " "),
-            "rankings": page,
-            "pagination": {"limit": limit, "offset": offset, "total": len(wanted)},
-        }
-
-
-def _whole(name: str, default: int, least: int, most: int) -> int:
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        abort(400, f"{name}: expected a whole number from {least} to {most}, found {text!r}")
-    return int(text)
-
-
-def _number(name: str, default: float) -> float:
-    text = request.args.get(name)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not value >= 0:
-        abort(400, f"{name}: expected a number from 0, found {text!r}")
-    return value
-
-
-def _time(name: str) -> int | None:
-    """An RFC 3339 time as nanoseconds."""
-    import numpy as np
-
-    text = request.args.get(name)
-    if text is None:
-        return None
-    try:
-        if not text.endswith("Z"):
-            raise ValueError(text)
-        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
-    except ValueError:
-        abort(
-            400,
-            f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}",
-        )
 
 
 def _page(app: Quart) -> None:
@@ -464,7 +416,7 @@ def _websocket(app: Quart, gateway: Gateway) -> None:
         hub.join(client)
         writing = asyncio.create_task(write_waiting(client, lambda: client in hub.clients))
         try:
-            await _converse(Conversation(hub, client))
+            await _converse(Conversation(hub, client, gateway.may_follow))
         except TooFast:
             client.write(fanout.close_frame(1008, "too many messages"), b"")
             if transport is None:

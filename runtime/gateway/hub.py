@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,8 @@ from typing import Any
 from runtime import telemetry
 from runtime.frames import Frame
 from runtime.gateway import fanout
-from runtime.shapes import bar_shapes
+from runtime.gateway.rankings import Ranking, follow
+from runtime.shapes import Listed, bar_shapes, encoded
 
 RING_MAX = 100_000  # alerts held for resuming: about 60 MB
 STUCK_S = 15.0  # a client whose buffer does not empty for this long is cut off
@@ -27,11 +27,6 @@ PUMP_S = 0.02
 PING_S = 30.0
 CATCH_UP = 500  # alerts written to one client before others get their turn
 SUBSCRIPTIONS_MAX = 2_000
-
-
-def encoded(message: Any) -> bytes:
-    """A message as compact JSON."""
-    return json.dumps(message, separators=(",", ":")).encode()
 
 
 @dataclass(slots=True)
@@ -56,6 +51,7 @@ class Client:
     symbols: set[str] = field(default_factory=set)
     bars: set[str] = field(default_factory=set)
     lists: dict[str, int] = field(default_factory=dict)  # list -> version sent
+    deltas: set[str] = field(default_factory=set)  # lists of which it takes what changed
     bars_sent: dict[str, int] = field(default_factory=dict)
     late_until: int = 0  # alerts up to this number are marked late
     full_since: float = 0.0
@@ -93,16 +89,14 @@ class Hub:
 
     def __init__(self) -> None:
         self.clients: set[Client] = set()
-        self.toplists: dict[str, dict[str, Any]] = {}
+        self.toplists: dict[str, Ranking] = {}
         self._bars: dict[str, tuple[Frame, int]] = {}  # made JSON only for who asks
         self.newest_ns = 0
         self.connections = 0
         self.conflated = 0
         self.delivered = 0
         self._ring: OrderedDict[int, Held] = OrderedDict()
-        self._versions: dict[str, int] = {}
         self._bar_versions: dict[str, int] = {}
-        self._list_frames: dict[str, tuple[bytes, bytes]] = {}
 
     # -- what is followed
 
@@ -149,32 +143,40 @@ class Hub:
         self.delivered += 1
         telemetry.ALERTS_DELIVERED.inc()
 
-    def set_toplist(self, name: str, rankings: list[dict[str, Any]], ts_ns: int, at: str) -> None:
+    def set_toplist(self, name: str, listed: Listed) -> None:
         """The newest ranking of a list."""
-        self.newest_ns = max(self.newest_ns, ts_ns)
-        update = {
-            "toplist_id": name,
-            "toplist_type": "system",
-            "rankings": rankings,
-            "timestamp": at,
-        }
-        self.toplists[name] = update
-        self._versions[name] = self._versions.get(name, 0) + 1
-        payload = encoded({"type": "toplist_update", "data": update})
-        self._list_frames[name] = (fanout.text_frame(payload), payload)
+        ranking = follow(name, self.toplists.get(name), listed)
+        if ranking is None:
+            return
+        self.newest_ns = max(self.newest_ns, listed.ts_ns)
+        self.toplists[name] = ranking
         for client in self.clients:
             if name in client.lists:
                 self._offer_list(client, name)
 
     def _offer_list(self, client: Client, name: str) -> None:
-        version = self._versions.get(name, 0)
-        if version and client.lists[name] != version:
-            if client.is_free:
-                client.lists[name] = version
-                client.write(*self._list_frames[name])
-            else:
-                self.conflated += 1
-                telemetry.CONFLATED.inc()
+        ranking = self.toplists.get(name)
+        if ranking is None or client.lists[name] == ranking.version:
+            return
+        if client.is_free:
+            client.write(*ranking.for_client(client.lists[name], name in client.deltas))
+            client.lists[name] = ranking.version
+        else:
+            self.conflated += 1
+            telemetry.CONFLATED.inc()
+
+    def forget_lists(self, owner_of: Callable[[str], str | None]) -> None:
+        """What was ranked for one user is not shown to another who gave a list the same id.
+
+        owner_of   list -> its user; None = no list of a user
+        """
+        for name, ranking in list(self.toplists.items()):
+            user = owner_of(name)
+            if user is not None and not ranking.is_of(user):
+                del self.toplists[name]
+        for client in self.clients:
+            for name in [one for one in client.lists if owner_of(one) not in (None, client.user)]:
+                self.leave_list(client, name)
 
     @property
     def symbols(self) -> list[str]:
@@ -228,10 +230,16 @@ class Hub:
         client.cursor = min(after, self.newest)
         self._catch_up(client)
 
-    def follow_list(self, client: Client, name: str) -> None:
-        """Send a list's newest ranking, and every later one."""
+    def follow_list(self, client: Client, name: str, is_delta: bool) -> None:
+        """Send a list's newest ranking, and every later one, or what changes in it."""
         client.lists[name] = 0
+        (client.deltas.add if is_delta else client.deltas.discard)(name)
         self._offer_list(client, name)
+
+    def leave_list(self, client: Client, name: str) -> None:
+        """Send no more of a list."""
+        client.lists.pop(name, None)
+        client.deltas.discard(name)
 
     def follow_bars(self, client: Client, symbols: list[str]) -> None:
         """Send the running bars of symbols, and every later version."""
@@ -266,7 +274,8 @@ class Hub:
         if client.cursor < self.newest:
             self._catch_up(client)
         for name, version in client.lists.items():
-            if version != self._versions.get(name, 0):
+            ranking = self.toplists.get(name)
+            if ranking is not None and version != ranking.version:
                 self._offer_list(client, name)
         for symbol in client.bars:
             if client.bars_sent.get(symbol) != self._bar_versions.get(symbol, 0):

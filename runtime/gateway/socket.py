@@ -22,8 +22,9 @@ class TooFast(Exception):
 class Conversation:
     """One client's messages."""
 
-    def __init__(self, hub: Hub, client: Client) -> None:
+    def __init__(self, hub: Hub, client: Client, may_follow: Callable[[str, str], bool]) -> None:
         self._hub = hub
+        self._may_follow = may_follow  # whether a user may follow a list
         self._client = client
         self._allowance = float(BURST)
         self._asked_at = time.monotonic()
@@ -92,12 +93,17 @@ class Conversation:
         name = _toplist(message)
         if name not in self._client.lists and len(self._client.lists) >= SUBSCRIPTIONS_MAX:
             raise ValueError(f"at most {SUBSCRIPTIONS_MAX} toplists per connection")
+        is_delta = message.get("deltas", False)
+        if not isinstance(is_delta, bool):
+            raise ValueError(f"deltas: expected true or false, found {is_delta!r}")
+        if not self._may_follow(self._client.user, name):
+            raise ValueError(f"toplist_id: {name} is no list of yours")
         self._success("subscribed_toplist", {"toplist_id": name})
-        self._hub.follow_list(self._client, name)
+        self._hub.follow_list(self._client, name, is_delta)
 
     def _unsubscribe_toplist(self, message: dict[str, Any]) -> None:
         name = _toplist(message)
-        self._client.lists.pop(name, None)
+        self._hub.leave_list(self._client, name)
         self._success("unsubscribed_toplist", {"toplist_id": name})
 
     def _resume(self, message: dict[str, Any]) -> None:

@@ -129,10 +129,10 @@ async def test_a_gateway_that_starts_again_says_nothing_twice(served: Served) ->
     await served.http.post("/api/v1/rules", json=RULE)
     before = (await served.nats.bus.stream_state("MARKET")).messages
     again = Gateway(Settings(), served.subjects, served.nats.bus, {"control": check_rules})
-    await again.rules.open()
+    await again.book.open()
     assert (await served.nats.bus.stream_state("MARKET")).messages == before
     assert [rule["id"] for rule in again.rules.all()] == ["r1"]
-    await again.rules.close()
+    await again.book.close()
 
 
 @pytest.mark.parametrize(
@@ -329,12 +329,12 @@ async def test_starter_rules_are_put_into_an_empty_bucket_only(
     nats: Nats, subjects: Subjects
 ) -> None:
     gateway = Gateway(Settings(), subjects, nats.bus, {"control": check_rules})
-    await gateway.rules.open(str(ROOT / "functions" / "rules" / "examples.json"))
+    await gateway.book.open(str(ROOT / "functions" / "rules" / "examples.json"))
     assert len(gateway.rules.all()) == 5
     for rule in gateway.rules.all():
         await gateway.rules.remove(rule["id"])
-    await gateway.rules.close()
+    await gateway.book.close()
     again = Gateway(Settings(), subjects, nats.bus, {"control": check_rules})
-    await again.rules.open(str(ROOT / "functions" / "rules" / "examples.json"))
+    await again.book.open(str(ROOT / "functions" / "rules" / "examples.json"))
     assert again.rules.all() == []
-    await again.rules.close()
+    await again.book.close()

@@ -52,6 +52,7 @@ def handler(
         (handler("return datetime.now()", extra="from datetime import datetime"), 7, "calls .now(); time is data"),
         (handler("global x"), 7, "`global`"),
         (handler(reads="ticks.nothing"), 5, "reads ticks.nothing, which subjects.yaml does not name"),
+        (handler(reads="bars.live", arguments="live"), 5, "reads bars.live, which no stream keeps"),
         (handler(arguments="trades, network"), 5, "asks for 'network'; it may ask for its frames (trades)"),
         (handler().replace('writes="alerts"', 'writes="ticks.trades"'), 5, "which ingest writes"),
         (handler().replace('writes="alerts"', 'writes="mine"'), 5, "writes mine, which subjects.yaml does not name"),

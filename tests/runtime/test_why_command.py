@@ -18,7 +18,7 @@ from runtime.bus import Bus
 from runtime.cli import main
 from runtime.config import Settings
 from runtime.frames import Frame, encode, texts
-from runtime.gateway.rules import RuleBook
+from runtime.gateway.book import Book
 from runtime.loader import load_plan
 from runtime.subjects import Subjects, partition_of
 from runtime.tables import write_parquet
@@ -171,15 +171,15 @@ async def test_a_running_worker_answers_and_one_bad_rule_in_the_bucket_stops_no_
     for rule in (BROKEN, OVER, {**OVER, "id": "off", "enabled": False}):
         await kv.put(str(rule["id"]), json.dumps(rule).encode())
     await kv.put("bytes", b"no JSON")
-    book = RuleBook(nats.bus, subjects, {"control": check_rules, "ask.faults": faults_by_rule})
+    book = Book(nats.bus, subjects, {"control": check_rules, "ask.faults": faults_by_rule})
     await book.open()
-    faults = {one["id"]: one["fault"] for one in book.all() if "fault" in one}
+    faults = {one["id"]: one["fault"] for one in book.rules.all() if "fault" in one}
     assert set(faults) == {"broken", "bytes"}
     assert "did you mean price" in faults["broken"]
     assert book.verdict("broken")["error"].endswith(faults["broken"])
     assert book.verdict("over") == {"valid": True}
-    await book.replace("broken", {**book.get("broken"), "when": "price > 9"})
-    assert "fault" not in book.get("broken")
+    await book.rules.replace("broken", {**book.rules.get("broken"), "when": "price > 9"})
+    assert "fault" not in book.rules.get("broken")
     await kv.put("broken", json.dumps(BROKEN).encode())
     await book.refresh()
     for number, price in enumerate((9.0, 11.0)):

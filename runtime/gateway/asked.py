@@ -1,0 +1,55 @@
+"""What a request says: its body, and parameters within their limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from quart import abort, request
+
+
+async def body() -> Any:
+    """The JSON of the request; 415."""
+    if not request.is_json:
+        abort(415, "expected Content-Type: application/json")
+    return await request.get_json()
+
+
+def whole(name: str, default: int, least: int, most: int) -> int:
+    """A whole number within limits; 400."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        abort(400, f"{name}: expected a whole number from {least} to {most}, found {text!r}")
+    return int(text)
+
+
+def number(name: str, default: float) -> float:
+    """A number from 0; 400."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value >= 0:
+        abort(400, f"{name}: expected a number from 0, found {text!r}")
+    return value
+
+
+def time_ns(name: str) -> int | None:
+    """An RFC 3339 time as nanoseconds."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        if not text.endswith("Z"):
+            raise ValueError(text)
+        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
+    except ValueError:
+        abort(
+            400,
+            f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}",
+        )
