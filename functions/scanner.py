@@ -4,7 +4,7 @@ A rule fires when it turns true: at the first print at which its condition holds
 was not known, at the symbol's print before. Then it is silent for its cooldown, in event time; what
 is suppressed does not prolong it. Prints that came late, may not update the last price, or belong to
 a halted symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
-as well.
+as well. An alert whose print is cancelled or corrected is withdrawn or amended.
 """
 
 import json
@@ -27,7 +27,15 @@ from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, parse_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
-from functions.rules import answer_rules, asked, check_rules, compile_rules, firing, kept
+from functions.rules import (
+    answer_rules,
+    asked,
+    check_rules,
+    compile_rules,
+    firing,
+    kept,
+    withdrawals,
+)
 from runtime import function
 
 STALE_NS = 300_000_000_000  # a symbol without a print for five minutes leaves the toplists
@@ -59,6 +67,7 @@ scanner = function(
         "same": "i4",  # with the symbol they name the causing event
         **halts.STATE,
         **kept.STATE,  # of rules
+        **withdrawals.STATE,  # alerts whose print may yet be corrected
         "rules": "text",
         "rules_version": "text",
         "ranked": "text",  # "no" = prints came since the last ranking
@@ -175,11 +184,13 @@ def add_bars(bars, state, settings):
 
 
 @scanner.on("bars.corrected")
-def correct(corrected, state, settings):
-    """Values follow corrections; what happened stays, and nothing fires."""
+def correct(corrected, state, settings, clock):
+    """Values follow corrections, and alerts whose print was wrong; nothing fires."""
     know_calendars(state, settings)
     state["ranked"] = "no"
     corrections.apply(state, corrected)
+    alerts = withdrawals.follow(state, corrected, clock, compile_rules(state["rules"]))
+    return {"alerts": as_columns(alerts)} if alerts else None
 
 
 @scanner.on("indicators")
@@ -253,7 +264,7 @@ def fire(state, rules, prints, names, is_always):
     ]
     said.sort(key=lambda pair: (pair[0], pair[1].entry.rule.id))
     newest_ns, number = names
-    return [
+    alerts = [
         alert_of(
             state,
             one,
@@ -263,6 +274,19 @@ def fire(state, rules, prints, names, is_always):
         )
         for event, one in said
     ]
+    withdrawals.keep(
+        state,
+        [
+            withdrawals.Caused(
+                state.symbols[one.row],
+                *prints.name_of(event),
+                one.entry.rule.version,
+                {name: told for name, told in alert.items() if name != "row"},
+            )
+            for (event, one), alert in zip(said, alerts, strict=True)
+        ],
+    )
+    return alerts
 
 
 def fire_at(clock, state, rules, is_always):
