@@ -150,6 +150,7 @@ def breaker_alert(state, symbol, level, ts_ns):
                 "strength": 0.0,
                 "explain": json.dumps({"leaves": []}, separators=(",", ":")),
                 "causes": json.dumps({"stream": "MARKET"}, separators=(",", ":")),
+                "reason": "",
             }
         ]
     )
@@ -317,6 +318,7 @@ def alert_of(state, fired, price, moment, cause):
         "strength": fired.strength,
         "explain": json.dumps({"leaves": fired.leaves}, separators=(",", ":")),
         "causes": json.dumps({"stream": "MARKET", **cause}, separators=(",", ":")),
+        "reason": "",
     }
 
 

@@ -46,9 +46,7 @@ def rejudged(
     """
     moved = {name: _moved(name, value, *prices) for name, value in values.items()}
     leaves = [_again(rules, *pair, moved) for pair in zip(entry.leaves, told, strict=True)]
-    truths = {
-        leaf.leaf: one["truth"] for leaf, one in zip(entry.leaves, leaves, strict=True)
-    }
+    truths = {leaf.leaf: one["truth"] for leaf, one in zip(entry.leaves, leaves, strict=True)}
     stands = _judged(entry.rule.when, True, truths) is not False
     return Rejudged(stands, reasons.strength(leaves), leaves, moved)
 
@@ -99,7 +97,9 @@ def _again(
         return told
     value, threshold = _value(left, known), _value(right, known)
     operator = one.operator if isinstance(one, tree.Compare) else one.direction
-    holds = bool(OPERATORS[FLIPPED.get(operator, operator)](np.float64(value), np.float64(threshold)))
+    holds = bool(
+        OPERATORS[FLIPPED.get(operator, operator)](np.float64(value), np.float64(threshold))
+    )
     # Unknown stays unknown: a guard said so, or another value. A cross also needs the moment before,
     # of which is told only that one which crossed was on the other side.
     truth = told["truth"]
