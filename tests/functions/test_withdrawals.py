@@ -182,7 +182,8 @@ def test_a_correction_of_a_correction_is_followed_and_a_withdrawal_is_final() ->
     trade(h, ("A", 1, 11.0, 2))
     assert kinds(correct(h, ("A", 1, 11.0, 2), 12.0, new_id=9)) == ["amended"]
     assert kinds(correct(h, ("A", 1, 12.0, 9), 9.0)) == ["withdrawn"]
-    assert correct(h, ("A", 1, 9.0, 9), 15.0) == []
+    assert correct(h, ("A", 1, 9.0, 9), 12.0) == []
+    assert correct(h, ("A", 1, 12.0, 9)) == []
 
 
 def test_a_withdrawn_alert_gives_its_cooldown_back() -> None:
