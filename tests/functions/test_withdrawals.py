@@ -104,6 +104,12 @@ def test_a_cancel_of_another_print_withdraws_nothing() -> None:
     assert correct(h, ("A", 1, 11.0, 3)) == correct(h, ("A", 0, 9.0, 1)) == []
 
 
+def test_a_trade_that_comes_twice_withdraws_nothing() -> None:
+    h = hosted(r="price > 10")
+    trade(h, ("A", 1, 11.0, 2))
+    assert trade(h, ("A", 1, 11.0, 2)) == []
+
+
 def test_without_ids_a_print_is_known_by_its_time_price_and_size() -> None:
     h = hosted(r="price > 10")
     trade(h, ("A", 0, 9.0, 0), ("A", 1, 11.0, 0), ("A", 2, 12.0, 0))
