@@ -124,14 +124,16 @@ def said(chain: Chain, provider: LabelledProvider, prints_max: int = 0) -> tuple
 
 
 def note(moments: Moments, alerts: Frame) -> None:
-    """Alerts by the metric of their rule."""
-    for name, symbol, ts_ns in zip(
+    """Alerts by the metric of their rule, as they fired: what becomes of them later is no moment."""
+    for name, symbol, ts_ns, kind in zip(
         alerts["rule_name"].tolist(),
         alerts["symbol"].tolist(),
         alerts["ts_ns"].tolist(),
+        alerts["kind"].tolist(),
         strict=True,
     ):
-        moments[name].append((symbol, ts_ns))
+        if kind == "fired":
+            moments[name].append((symbol, ts_ns))
 
 
 def rules() -> Frame:

@@ -1,4 +1,4 @@
-"""Every alert once, numbered: what clients resume by.
+"""Every alert once, numbered: what clients resume by; so are amendments and withdrawals.
 
 A function that writes alerts of its own need not name a rule or an id: the function's name and the
 event stand in for them.
@@ -31,6 +31,7 @@ def alerts(alerts, state):
         "strength": alerts.get("strength", np.zeros(size)),
         "explain": alerts.get("explain", ["{}"] * size),
         "causes": alerts.get("causes", ["{}"] * size),
+        "reason": alerts.get("reason", [""] * size),
         "number": np.arange(count + 1, count + size + 1),
     }
 

@@ -7,6 +7,9 @@ Every alert is in `alerts.filtered`, whoever is told. From there, for each user:
     quiet       in quiet hours it is counted; a digest says so when they end
     budget      the first alerts of a window are told one by one, the others in one digest
 
+What amends or withdraws an alert goes to those who were told of it one by one, in quiet hours into
+their digest; it takes nothing of a cooldown or a budget.
+
 All by event time. Windows and digests follow the newest alert's time; `alerts.clock` says the digests
 that are due when no alert comes.
 """
@@ -15,7 +18,7 @@ import json
 
 import numpy as np
 
-from functions.users import desk
+from functions.users import desk, told
 from functions.users.cooldowns import Cooldowns, hash_of, keys_of
 from functions.users.matches import Matches
 from functions.users.profiles import NAME, USERS_MAX, check_profile, profile_of
@@ -31,6 +34,7 @@ deliveries = function(
         "heard_ns": "text",  # the newest alert's time
         "cooldowns": "text",  # see functions/users/cooldowns.py
         "open": "text",  # JSON: user -> what is open at the user's desk, functions/users/desk.py
+        "told": "text",  # who was told of which alert, see functions/users/told.py
     },
     accepts={"alerts.control": check_profile},
 )
@@ -76,18 +80,40 @@ def decide(filtered, state):
         return None
     matches = Matches(filtered, heard_ns)
     free = admitted(matches, profiles, state)
+    follows = np.flatnonzero(matches.follows)
+    told_before = told_of(matches, follows, state["told"])
     said = []
     for number, (user, profile) in enumerate(profiles.items()):
-        if user not in free and user not in open_:
+        if user not in free and user not in open_ and not len(follows):
             continue
         mine = desk.Desk(user, profile, open_.pop(user, None), matches)
-        mine.take(free.get(user, NONE))
+        mine.told |= told_before.get(user, set())
+        mine.take(np.sort(np.concatenate([free.get(user, NONE), follows])))
         said += [(place, number, delivery) for place, delivery in mine.said]
         if mine.is_needed():
             open_[user] = mine.open
     state["open"] = json.dumps(open_)
     said.sort(key=lambda one: one[:2])  # what one user is told stays in its order
+    state["told"] = told.with_told(state["told"], told_now(matches, said))
     return outputs([delivery for _, _, delivery in said], profiles)
+
+
+def told_of(matches, follows, text):
+    """User -> the ids of alerts that are amended or withdrawn and that the user was told of."""
+    found = {}
+    for alert_id in {matches.frame["id"][place] for place in follows.tolist()}:
+        for user in told.users_of(text, alert_id):
+            found.setdefault(user, set()).add(alert_id)
+    return found
+
+
+def told_now(matches, said):
+    """Alert id -> the users who are told of it one by one, in order."""
+    found = {}
+    for place, _, delivery in said:
+        if delivery["kind"] == "alert":
+            found.setdefault(matches.frame["id"][place], []).append(delivery["user"])
+    return found
 
 
 def admitted(matches, profiles, state):
@@ -115,7 +141,7 @@ def hashes(names):
 
 def wanted_places(matches, profile):
     """The places of the alerts that a profile's subscriptions want and its mutes allow."""
-    places = np.flatnonzero(profile.wants(matches.pairs)[matches.pair])
+    places = np.flatnonzero(profile.wants(matches.pairs)[matches.pair] & ~matches.follows)
     if profile.mutes and len(places):
         until_ns = np.array([profile.muted_until_ns(*pair) for pair in matches.pairs])
         places = places[matches.ts_ns[places] >= until_ns[matches.pair[places]]]
@@ -149,5 +175,5 @@ def outputs(said, profiles):
         for delivery in said
         for channel in profiles[delivery["user"]].channels
     ]
-    told = {name: [delivery[name] for delivery in said] for name in said[0]}
-    return {"alerts.user": told, "alerts.outbox": sent}
+    user = {name: [delivery[name] for delivery in said] for name in said[0]}
+    return {"alerts.user": user, "alerts.outbox": sent}

@@ -1,4 +1,4 @@
-"""What happened, kept in PostgreSQL: alerts, bars, indicators, official days.
+"""What happened, kept in PostgreSQL: alerts, deliveries, bars, indicators, official days.
 
 Every row has a natural key, so a frame that comes twice changes nothing; of two revisions the newer one
 stays, whatever their order. A row the database refuses is set aside alone.
@@ -7,6 +7,7 @@ stays, whatever their order. A row the database refuses is set aside alone.
 from decimal import Decimal
 
 from functions.market.rows import dates, days_in, known, times
+from functions.users.matches import message_of
 from runtime import Drop, function
 
 BATCH = 16  # messages: a minute of every partition
@@ -21,7 +22,15 @@ ALERT_EXTRAS = ("kind", "strength", "explain", "causes")
 
 keeps_bars = function("keeps_bars", batch=BATCH)
 keeps_days = function("keeps_days", batch=BATCH)
+# Of rows of one alert, which may have come in any order: what was said first knows of its withdrawal.
+NOTE_WITHDRAWALS = """
+    UPDATE alert_history AS kept SET withdrawn_at = gone.timestamp, withdrawn_reason = gone.withdrawn_reason
+    FROM alert_history AS gone
+    WHERE gone.id = ANY ($1) AND gone.kind = 'withdrawn' AND kept.id = gone.id AND kept.withdrawn_at IS NULL
+"""
+
 keeps_alerts = function("keeps_alerts", batch=BATCH)
+keeps_deliveries = function("keeps_deliveries", batch=BATCH)
 
 
 @keeps_bars.on("bars.final")
@@ -44,19 +53,46 @@ async def keep_days(days, store):
 @keeps_alerts.on("alerts.filtered")
 async def keep_alerts(filtered, store):
     await make_room(store, "alert_history", filtered["ts_ns"])
-    names = filtered["rule_name"].tolist()
-    symbols = filtered["symbol"].tolist()
+    size, absent = len(filtered), [""] * len(filtered)
+    told = [filtered["rule_name"].tolist(), filtered["symbol"].tolist()]
+    told += [list(filtered.get(name, absent)) for name in ("kind", "reason")]
+    gone = [kind == "withdrawn" for kind in told[2]]
     columns = {name: filtered[name].tolist() for name in ("id", "rule_id", "rule_name", "number")}
     columns |= {
-        "symbol": symbols,
+        "symbol": told[1],
         "timestamp": times(filtered["ts_ns"]),
+        "withdrawn_at": [
+            at if is_gone else None
+            for at, is_gone in zip(times(filtered["ts_ns"]), gone, strict=True)
+        ],
+        "withdrawn_reason": [told[3][k] if gone[k] else None for k in range(size)],
         "price": [Decimal(repr(price)) for price in filtered["price"].tolist()],
-        "message": [f"Rule '{n}' matched for {s}" for n, s in zip(names, symbols, strict=True)],
+        "message": [message_of(*one) for one in zip(*told, strict=True)],
         "metadata": filtered["values"].tolist(),
         "ts_ns": filtered["ts_ns"].tolist(),
     }
     columns |= {name: known(filtered[name]) for name in ALERT_EXTRAS if name in filtered}
-    await keep(store, "alert_history", columns, ("id", "timestamp"))
+    try:
+        await keep(store, "alert_history", columns, ("id", "timestamp"))
+    finally:  # the good rows are kept, whatever the others are
+        await store.fetch(NOTE_WITHDRAWALS, columns["id"])
+
+
+@keeps_deliveries.on("alerts.receipts")
+async def keep_deliveries(receipts, store):
+    await make_room(store, "deliveries", receipts["ts_ns"])
+    ids, channels = receipts["id"].tolist(), receipts["channel"].tolist()
+    columns = {
+        # Channels of one user share the delivery's id: each ends by itself.
+        "delivery_id": [f"{one}.{channel}" for one, channel in zip(ids, channels, strict=True)],
+        "timestamp": times(receipts["ts_ns"]),
+        "alert_id": list(receipts.get("alert", ids)),
+        "user_id": receipts["user"].tolist(),
+        "channel": channels,
+        "reason": known(receipts["reason"]),
+    }
+    columns |= {name: receipts[name].tolist() for name in ("outcome", "status", "tries")}
+    await keep(store, "deliveries", columns, ("delivery_id", "timestamp"))
 
 
 async def keep_minutes(store, table, frame, names):

@@ -86,7 +86,7 @@ async def sent(outbound, lane, channel, outbox, place):
 
 
 def text_of(told):
-    """An alert or a digest for people to read."""
+    """An alert, what becomes of it, or a digest for people to read."""
     if told["kind"] != "digest":
         return f"{told['message']}\n{told['price']:g} at {told['timestamp'][:19]}Z"
     lines = [told["message"]]
@@ -102,8 +102,17 @@ def receipt(outbox, place, outcome, answer, attempt):
         "user": [outbox["user"][place]],
         "channel": [outbox["channel"][place]],
         "id": [outbox["id"][place]],
+        "alert": [alert_of(outbox, place)],
         "outcome": [outcome],
         "status": [answer.status],
         "tries": [attempt.number],
         "reason": [answer.reason],
     }
+
+
+def alert_of(outbox, place):
+    """The id of the alert or digest that a delivery tells; the delivery's where its body tells none."""
+    try:
+        return str(json.loads(outbox["body"][place])["id"])
+    except (ValueError, KeyError, TypeError):
+        return outbox["id"][place]

@@ -2,7 +2,7 @@
 
 An alert opens its outcome. A bar whose minute is one of its horizons fills that in at once. When the
 alert's day is over, everything is judged anew from the stored bars, once more an hour later: so neither
-the order of arrival nor a late revision matters.
+the order of arrival nor a late revision matters. An alert that was withdrawn has no outcome.
 """
 
 from datetime import timedelta
@@ -12,6 +12,7 @@ import numpy as np
 from functions.market import outcomes as market
 from functions.market.rows import times
 from functions.market.sessions import check_setup, setup_of
+from functions.users.matches import FOLLOWS
 from runtime import Drop, function
 
 BATCH = 16  # messages: a minute of every partition
@@ -19,7 +20,8 @@ SETTINGS = {"closures": "", "markets": ""}  # give them what scanner is given
 
 
 def report_outcomes(bars, alerts, settings):
-    """Of a backtest: the alerts with their outcomes."""
+    """Of a backtest: the alerts that stand, with their outcomes."""
+    alerts = standing(alerts)
     found = market.outcomes(bars, alerts, setup_of(settings["closures"], settings["markets"]))
     names = ("id", "rule_id", "rule_name", "symbol", "ts_ns", "price")
     return {name: np.asarray(alerts[name]) for name in names} | found
@@ -27,8 +29,21 @@ def report_outcomes(bars, alerts, settings):
 
 def report_rules(bars, alerts, settings):
     """Of a backtest: how the alerts of each rule went."""
+    alerts = standing(alerts)
     found = market.outcomes(bars, alerts, setup_of(settings["closures"], settings["markets"]))
     return market.rule_statistics(alerts["rule_id"], alerts["symbol"], found)
+
+
+def standing(alerts):
+    """The alerts as they fired, without those that were withdrawn."""
+    if "kind" not in alerts:
+        return alerts
+    ids, kinds = np.asarray(alerts["id"]), np.asarray(alerts["kind"])
+    gone = set(ids[kinds == "withdrawn"].tolist())
+    stays = np.array([one not in gone for one in ids.tolist()], dtype=bool)
+    stays &= ~np.isin(kinds.astype(str), FOLLOWS)
+    names = ("id", "rule_id", "rule_name", "symbol", "ts_ns", "price")
+    return {name: np.asarray(alerts[name])[stays] for name in names}
 
 
 opens_outcomes = function(
@@ -43,7 +58,21 @@ fills_outcomes = function("fills_outcomes", batch=BATCH)
 
 @opens_outcomes.on("alerts.filtered")
 async def open_outcomes(filtered, store, settings):
+    kinds = np.array(list(filtered.get("kind", ["fired"] * len(filtered))), dtype=str)
+    gone = filtered["id"][kinds == "withdrawn"].tolist()
+    if gone:
+        await store.fetch("SELECT withdraw_outcomes($1)", gone)
+    fired = np.flatnonzero(~np.isin(kinds, FOLLOWS))
+    if not len(fired):
+        return
     setup = setup_of(settings["closures"], settings["markets"])
+    bad = await open_new(filtered[fired], store, setup)
+    if bad:
+        raise Drop(f"outcomes: {bad[0].reason}", rows=[int(fired[one.place]) for one in bad])
+
+
+async def open_new(filtered, store, setup):
+    """Open the outcomes of alerts that fired; the rows the database refuses."""
     ts_ns, symbols = filtered["ts_ns"], filtered["symbol"]
     columns = {name: filtered[name].tolist() for name in ("rule_id", "rule_name", "ts_ns", "price")}
     columns |= {"alert_id": filtered["id"].tolist(), "symbol": symbols.tolist()}
@@ -54,8 +83,7 @@ async def open_outcomes(filtered, store, settings):
     columns["ends"] = times(market.ends(symbols, ts_ns, setup))
     bad = await store.upsert("outcomes", columns, ("alert_id",))
     await store.fetch("SELECT judge_outcomes($1)", columns["alert_id"])  # of bars that came first
-    if bad:
-        raise Drop(f"outcomes: {bad[0].reason}", rows=[one.place for one in bad])
+    return bad
 
 
 @fills_outcomes.on("bars.final")

@@ -3,8 +3,8 @@
 A rule fires when it turns true: at the first print at which its condition holds and did not hold, or
 was not known, at the symbol's print before. Then it is silent for its cooldown, in event time; what
 is suppressed does not prolong it. Prints that came late, may not update the last price, or belong to
-a halted or gapped symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at clock events
-as well.
+a halted or gapped symbol fire nothing. Rules with `held`, `changed`, candles or lists are asked at
+clock events as well. An alert whose print is cancelled or corrected is withdrawn or amended.
 """
 
 import json
@@ -37,6 +37,7 @@ from functions.rules import (
     firing,
     kept,
     why,
+    withdrawals,
 )
 from runtime import function
 
@@ -71,6 +72,7 @@ scanner = function(
         **halts.STATE,
         **gaps.STATE,
         **kept.STATE,  # of rules
+        **withdrawals.STATE,  # alerts whose print may yet be corrected
         "rules": "text",
         "rules_version": "text",
         "ranked": "text",  # "no" = prints came since the last ranking
@@ -159,6 +161,7 @@ def breaker_alert(state, symbol, level, ts_ns):
                 "strength": 0.0,
                 "explain": json.dumps({"leaves": []}, separators=(",", ":")),
                 "causes": json.dumps({"stream": "MARKET"}, separators=(",", ":")),
+                "reason": "",
             }
         ]
     )
@@ -201,11 +204,13 @@ def add_bars(bars, state, settings):
 
 
 @scanner.on("bars.corrected")
-def correct(corrected, state, settings):
-    """Values follow corrections; what happened stays, and nothing fires."""
+def correct(corrected, state, settings, clock):
+    """Values follow corrections, and alerts whose print was wrong; nothing fires."""
     know_calendars(state, settings)
     state["ranked"] = "no"
     corrections.apply(state, corrected)
+    alerts = withdrawals.follow(state, corrected, clock, compile_rules(state["rules"]))
+    return {"alerts": as_columns(alerts)} if alerts else None
 
 
 @scanner.on("indicators")
@@ -292,7 +297,7 @@ def fire(state, rules, prints, names, is_always):
     ]
     said.sort(key=lambda pair: (pair[0], pair[1].entry.rule.id))
     newest_ns, number = names
-    return [
+    alerts = [
         alert_of(
             state,
             one,
@@ -302,6 +307,19 @@ def fire(state, rules, prints, names, is_always):
         )
         for event, one in said
     ]
+    withdrawals.keep(
+        state,
+        [
+            withdrawals.Caused(
+                state.symbols[one.row],
+                *prints.name_of(event),
+                one.entry.rule.version,
+                {name: told for name, told in alert.items() if name != "row"},
+            )
+            for (event, one), alert in zip(said, alerts, strict=True)
+        ],
+    )
+    return alerts
 
 
 def fire_at(clock, state, rules, is_always):
@@ -332,6 +350,7 @@ def alert_of(state, fired, price, moment, cause):
         "strength": fired.strength,
         "explain": as_json({"leaves": fired.leaves}),
         "causes": as_json({"stream": "MARKET", **cause}),
+        "reason": "",
     }
 
 

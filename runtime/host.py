@@ -42,6 +42,7 @@ log = telemetry.get_logger(__name__)
 
 EPOCH = "Jetscan-Epoch"
 TRACE = "traceparent"
+INPUT_TIME = "Jetscan-Input-Time"  # when the first input behind an output was stored
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
 DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
@@ -449,6 +450,7 @@ class PartitionHost:
             self.progress.suppressed += 1
             return
         headers = {POSITION: f"{position[0]}.{position[1]}", EPOCH: str(self.owner.epoch)}
+        headers[INPUT_TIME] = message.headers.get(INPUT_TIME, str(message.ts_ns))
         if TRACE in message.headers:
             headers[TRACE] = message.headers[TRACE]
         while True:

@@ -41,24 +41,49 @@ def alert_shapes(frame: Frame, traceparent: str = "") -> list[dict[str, Any]]:
     alerts = []
     trace_id = traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
     for row in range(len(frame)):
-        name, symbol = frame["rule_name"][row], str(symbols[row])
+        told = _told(frame, row)
         alerts.append(
             {
                 "id": frame["id"][row],
                 "rule_id": frame["rule_id"][row],
-                "rule_name": name,
-                "symbol": symbol,
+                "rule_name": frame["rule_name"][row],
+                "symbol": str(symbols[row]),
                 "timestamp": rfc3339(int(frame["ts_ns"][row])),
                 "ts_ns": int(frame["ts_ns"][row]),
                 "price": float(frame["price"][row]),
-                "message": f"Rule '{name}' matched for {symbol}",
+                "message": _message(frame, row, told),
                 "metadata": exact(json.loads(frame["values"][row])),
                 "trace_id": trace_id,
                 "seq": int(frame["number"][row]),
-                **_told(frame, row),
+                **told,
             }
         )
     return alerts
+
+
+def _message(frame: Frame, row: int, told: dict[str, Any]) -> str:
+    """`Rule 'Up' matched for A`, with what became of the alert before it and why after it."""
+    text = f"Rule '{frame['rule_name'][row]}' matched for {frame['symbol'][row]}"
+    if told["kind"] in ("amended", "withdrawn"):
+        text = f"{told['kind'].capitalize()}: {text}"
+    return f"{text} ({told['reason']})" if "reason" in told else text
+
+
+def latency_ms(ts_ns: int, input_ns: int, said_ns: int, heard_ns: int = 0) -> dict[str, float]:
+    """How long an alert took, in milliseconds by stage; stages that are not known are left out.
+
+    feed     from its event time until its input was stored, by the exchange's clock and the server's
+    stream   from there until the numbered alert was stored: what functions took, and waiting
+    gateway  from there until the gateway heard it, by the server's clock and the gateway's
+    """
+    ends = {
+        "feed": (ts_ns, input_ns),
+        "stream": (input_ns, said_ns),
+        "gateway": (said_ns, heard_ns),
+    }
+    return {
+        name: round((end - begin) / 1e6, 3) for name, (begin, end) in ends.items() if begin and end
+    }
 
 
 def _told(frame: Frame, row: int) -> dict[str, Any]:
@@ -66,6 +91,8 @@ def _told(frame: Frame, row: int) -> dict[str, Any]:
     told: dict[str, Any] = {"kind": str(frame["kind"][row]) if "kind" in frame else "fired"}
     if "strength" in frame:
         told["strength"] = float(frame["strength"][row])
+    if "reason" in frame and frame["reason"][row]:
+        told["reason"] = str(frame["reason"][row])
     for name in ("explain", "causes"):
         if name in frame:
             told[name] = exact(json.loads(frame[name][row]))

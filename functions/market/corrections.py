@@ -1,7 +1,8 @@
 """What a correction or cancel changes in the scanner: totals, the running minute, last prices, extremes.
 
 Prices and candles of closed minutes are put right by the revision of their bar that follows, at the
-next clock event. What happened at a print (crossings, breaks, rejections) stays as it happened, and nothing here fires an alert.
+next clock event. What happened at a print (crossings, breaks, rejections) stays as it happened, and nothing here fires
+an alert; what becomes of alerts that had fired stands in functions/rules/withdrawals.py.
 """
 
 from __future__ import annotations

@@ -363,6 +363,7 @@ def said_of(
         "new_price": new.price if new else np.nan,
         "new_size": new.size if new else 0.0,
         "new_upd": new.upd if new else 0,
+        "new_id": new.id if new else 0,
         **{name: price if price > 0 else np.nan for name, price in prices.items()},
         "is_exact": bar["is_exact"],
         "kind": kind,

@@ -91,10 +91,17 @@ class Prints:
     events: Moments
     ts_ns: Array
     ids: Array | None = None  # of trades, where the feed tells them
+    sizes: Array | None = None
 
     def cause_of(self, event: int) -> dict[str, Any]:
-        """What names a print as the cause of something."""
+        """What an alert says of the print that caused it."""
         return {} if self.ids is None else {"trade_ids": [int(self.ids[event])]}
+
+    def name_of(self, event: int) -> tuple[int, int, float, float]:
+        """(time, id or 0, price, size): what names a print when it is corrected."""
+        number = 0 if self.ids is None else int(self.ids[event])
+        size = 0.0 if self.sizes is None else float(self.sizes[event])
+        return int(self.ts_ns[event]), number, float(self.events.price[event]), size
 
 
 def parts_of(ts_ns: Array) -> Iterator[slice]:
@@ -299,7 +306,7 @@ def add_prints(
         if any(name.startswith("running_") for name in uses):
             _changes(state, own, events)
     ids = trades.get("id")
-    return Prints(own, events, ts_ns[place], None if ids is None else ids[place])
+    return Prints(own, events, ts_ns[place], None if ids is None else ids[place], size[place])
 
 
 def _first_seen(state: Any, row: Array) -> Array:

@@ -28,10 +28,14 @@ class Desk:
     ) -> None:
         self._user, self._profile, self._matches = user, profile, matches
         self.open = open_ or {"window": 0, "count": 0}
+        self.told: set[str] = set()  # ids of alerts that were told one by one
         self.said: list[tuple[int, dict[str, Any]]] = []
 
     def take(self, places: Places) -> None:
-        """Tell of the alerts at these places, in order, and say what gets due on the way."""
+        """Tell of the alerts at these places, in order, and say what gets due on the way.
+
+        What amends or withdraws is told if its alert is among `told`, whatever the budget.
+        """
         if len(places):
             heard_ns = self._matches.heard_ns[places]
             ends_ns = quiet_ends(self._profile.quiet, heard_ns)
@@ -44,6 +48,25 @@ class Desk:
 
     def _run(self, places: Places, quiet_end_ns: int, window: int) -> None:
         """Alerts of one window, all of them in the same quiet hours or in none."""
+        if self._matches.follows[places].any():
+            for place in places:
+                one = self._follow if self._matches.follows[place] else self._run_new
+                one(np.array([place]), quiet_end_ns, window)
+        else:
+            self._run_new(places, quiet_end_ns, window)
+
+    def _follow(self, places: Places, quiet_end_ns: int, _: int) -> None:
+        """What amends or withdraws an alert: counted in quiet hours, else told whatever the budget."""
+        (place,) = places.tolist()
+        if self._matches.frame["id"][place] not in self.told:
+            return
+        self._close(place + 1)
+        if quiet_end_ns:
+            self._count("quiet", quiet_end_ns, places)
+        else:
+            self.said.append((place, self._matches.delivery(place, self._user)))
+
+    def _run_new(self, places: Places, quiet_end_ns: int, window: int) -> None:
         self._close(int(places[0]) + 1)
         if quiet_end_ns:
             self._count("quiet", quiet_end_ns, places)
@@ -53,6 +76,7 @@ class Desk:
         room = max(0, self._profile.budget - self.open["count"])
         for place in places[:room].tolist():
             self.said.append((place, self._matches.delivery(place, self._user)))
+            self.told.add(self._matches.frame["id"][place])
         self.open["count"] += min(room, len(places))
         if len(places) > room:
             self._count("budget", (window + 1) * self._profile.window_ns, places[room:])

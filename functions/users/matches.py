@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIRED = "fired"  # what an alert says that does not say what happened to it
+FOLLOWS = ("amended", "withdrawn")  # kinds that are about an alert said before
 SAFE_INTEGER_MAX = 2**53 - 1  # Number.MAX_SAFE_INTEGER: beyond it JSON has texts
 
 
@@ -23,6 +24,7 @@ class Matches:
     pairs     the rules and symbols that occur together; pair (n,) the number of each alert's
     rule      (n,) the number of each alert's rule in rule_ids
     strength  (n,) 0 where there is none
+    follows   (n,) whether it amends or withdraws an alert said before
     """
 
     def __init__(self, frame: Any, heard_ns: NDArray[np.int64]) -> None:
@@ -33,6 +35,8 @@ class Matches:
         self.rule_ids, self.rule = numbered(rules)
         strength = frame.get("strength", np.zeros(len(frame)))
         self.strength = np.where(np.isfinite(strength), strength, 0.0)
+        kinds = frame["kind"].tolist() if "kind" in frame else [FIRED] * len(rules)
+        self.follows = np.array([kind in FOLLOWS for kind in kinds], dtype=bool)
         self.short, self.body = cache(self._short), cache(self._body)  # many users share them
 
     def _short(self, place: int) -> dict[str, Any]:
@@ -54,22 +58,34 @@ class Matches:
 
     def _body(self, place: int) -> str:
         """An alert as docs/wire.md has it, as JSON."""
-        alert = {**self._common(place), "kind": "alert"}
+        kind, reason = self._kind(place), self._reason(place)
+        alert = {**self._common(place), "kind": kind}
         if "strength" in self.frame:
             alert["strength"] = float(self.strength[place])
-        alert["message"] = f"Rule '{alert['rule_name']}' matched for {alert['symbol']}"
+        alert["message"] = message_of(alert["rule_name"], alert["symbol"], kind, reason)
+        if reason:
+            alert["reason"] = reason
         alert["metadata"] = metadata_of(self.frame["values"][place])
         return json.dumps(alert, separators=(",", ":"))
+
+    def _kind(self, place: int) -> str:
+        """alert, amended or withdrawn."""
+        return str(self.frame["kind"][place]) if self.follows[place] else "alert"
+
+    def _reason(self, place: int) -> str:
+        return str(self.frame["reason"][place]) if "reason" in self.frame else ""
 
     def delivery(self, place: int, user: str) -> dict[str, Any]:
         """The delivery of an alert to a user."""
         kind = str(self.frame["kind"][place]) if "kind" in self.frame else FIRED
         cause = f"{user}|{self.frame['id'][place]}" + (f"|{kind}" if kind != FIRED else "")
+        if self.follows[place]:  # an alert may be amended several times
+            cause += f"|{self.frame['number'][place]}"
         return {
             "ts_ns": int(self.ts_ns[place]),
             "user": user,
             "id": uuid_of(cause),
-            "kind": "alert",
+            "kind": self._kind(place),
             "body": self.body(place),
         }
 
@@ -79,6 +95,14 @@ def numbered(names: list[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     found = list(dict.fromkeys(names))
     number = {name: place for place, name in enumerate(found)}
     return found, np.array([number[name] for name in names], dtype=np.int64)
+
+
+def message_of(rule_name: str, symbol: str, kind: str, reason: str) -> str:
+    """What an alert says to people; `Withdrawn: Rule 'Up' matched for A (trade cancelled)`."""
+    text = f"Rule '{rule_name}' matched for {symbol}"
+    if kind not in FOLLOWS:
+        return text
+    return f"{kind.capitalize()}: {text}" + (f" ({reason})" if reason else "")
 
 
 def metadata_of(values: str) -> Any:

@@ -27,7 +27,7 @@ from runtime.gateway.book import Book, RuleError
 from runtime.gateway.hub import RING_MAX, Client, Hub
 from runtime.gateway.socket import Conversation, TooFast, write_waiting
 from runtime.redis_mirror import ConfigMirror
-from runtime.shapes import alert_shapes, list_shapes, rfc3339
+from runtime.shapes import alert_shapes, latency_ms, list_shapes, rfc3339
 from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
@@ -42,6 +42,7 @@ GOODBYE_S = 3.0
 EXIT_S = 8.0
 ALERT_LIMIT, ALERT_LIMIT_MAX = 100, 1_000
 TRACEPARENT = "traceparent"
+INPUT_TIME = "Jetscan-Input-Time"
 HISTORY_READ = 20_000  # alerts messages read back at start
 POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
@@ -105,13 +106,14 @@ class Gateway:
         newest = await self.bus.last(stream, subject)
         past = await self.bus.history(stream, subject, HISTORY_READ) if newest else []
         for message in past:
-            self._heard_alerts(message)
+            self._heard_alerts(message, 0)
         self.is_loaded = True
         start = newest.sequence + 1 if newest else "first"
         async for message in self.bus.read(stream, [subject], start):
-            self._heard_alerts(message)
+            self._heard_alerts(message, time.time_ns())
 
-    def _heard_alerts(self, message: Message) -> None:
+    def _heard_alerts(self, message: Message, heard_ns: int) -> None:
+        """Hold alerts and tell clients; `heard_ns` is 0 for those of before the gateway began."""
         record = self.subjects.record_of("alerts.filtered")
         try:
             alerts = alert_shapes(
@@ -121,7 +123,10 @@ class Gateway:
             log.error("alerts refused", sequence=message.sequence, reason=str(error))
             return
         with telemetry.span("deliver", message.headers, alerts=len(alerts)):
+            told = message.headers.get(INPUT_TIME, "")
+            input_ns = int(told) if told.isdigit() else 0
             for alert in alerts:
+                alert["latency_ms"] = latency_ms(alert["ts_ns"], input_ns, message.ts_ns, heard_ns)
                 self.hub.add_alert(alert)
 
     def _heard_toplists(self, message: Message) -> None:

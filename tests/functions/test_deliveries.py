@@ -17,6 +17,7 @@ from functions.users.cooldowns import Cooldowns, hash_of, keys_of, rounds
 from functions.users.matches import Matches
 from functions.users.profiles import USERS_MAX, ProfileFault, check_profile
 from functions.users.quiet import quiet_ends, quiet_of
+from functions.users.told import KEPT_MAX, users_of, with_told
 from runtime.frames import Frame, encode, texts
 from runtime.testing import Harness
 from tests.functions.slow_deliveries import SECOND_NS, SlowDeliveries, is_quiet, stamp
@@ -325,3 +326,110 @@ def test_cooldowns_are_forgotten_when_they_are_long_over() -> None:
     fired(h, (611, "r1", "C"))
     h.send("alerts.clock", ts_ns=[T0])
     assert len(Cooldowns(h.state("deliveries")["cooldowns"]).keys) == 2
+
+
+# -- amended and withdrawn
+
+
+def follow(h: Harness, kind: str, *ids: str, second: float = 2.0) -> dict[str, Frame]:
+    """One frame that amends or withdraws alerts by their ids, as `fired` makes them."""
+    rules, symbols, _ = zip(*(one.split("-") for one in ids), strict=True)
+    return h.send(
+        "alerts",
+        symbol=list(symbols),
+        ts_ns=[T0 + round(second * SECOND_NS)] * len(ids),
+        price=[1.0] * len(ids),
+        rule_id=list(rules),
+        rule_name=list(rules),
+        id=list(ids),
+        values=["{}"] * len(ids),
+        kind=[kind] * len(ids),
+        reason=["trade cancelled"] * len(ids),
+    )
+
+
+def who(out: dict[str, Frame]) -> list[tuple[str, str]]:
+    frame = out.get("alerts.user")
+    return [] if frame is None else list(zip(frame["user"], frame["kind"], strict=True))
+
+
+def test_a_withdrawal_reaches_those_who_were_told_and_nobody_else() -> None:
+    h = hosted(
+        {"subscriptions": [{"rules": ["r1"]}], "channels": ["phone"]}, {"subscriptions": [{}]}
+    )
+    fired(h, (0, "r1", "A"), (1, "r2", "A"))
+    control(h, "u2", {"subscriptions": [{}]})
+    h.crash_and_restore()
+    out = follow(h, "withdrawn", "r1-A-0")
+    assert who(out) == [("u0", "withdrawn"), ("u1", "withdrawn")]
+    body = json.loads(out["alerts.outbox"]["body"][0])
+    assert body["message"] == "Withdrawn: Rule 'r1' matched for A (trade cancelled)"
+    assert (body["id"], body["reason"], body["seq"]) == ("r1-A-0", "trade cancelled", 3)
+    assert who(follow(h, "withdrawn", "r2-A-1")) == [("u1", "withdrawn")]
+    assert who(follow(h, "withdrawn", "r9-A-1")) == []
+
+
+def test_a_withdrawal_costs_no_budget_and_no_cooldown() -> None:
+    h = hosted({"subscriptions": [{}], "budget": {"alerts": 2, "window_s": 3_600}})
+    fired(h, (0, "r1", "A"))
+    assert who(follow(h, "amended", "r1-A-0")) == [("u0", "amended")]
+    assert who(fired(h, (3, "r2", "A"))) == [("u0", "alert")]  # the second of the budget
+    fired(h, (4, "r3", "A"))
+    assert who(follow(h, "withdrawn", "r1-A-0", second=5)) == [("u0", "withdrawn")]
+    assert who(follow(h, "withdrawn", "r3-A-4", second=6)) == []  # it went into a digest
+
+
+def test_each_amendment_is_a_delivery_with_an_id_of_its_own() -> None:
+    h = hosted({"subscriptions": [{}]})
+    first = fired(h, (0, "r1", "A"))
+    said = [first, *(follow(h, "amended", "r1-A-0", second=s) for s in (1, 2))]
+    assert len({out["alerts.user"]["id"][0] for out in said}) == 3
+
+
+def test_in_quiet_hours_a_withdrawal_is_counted() -> None:
+    quiet = [{"from": "14:30", "to": "14:31", "zone": "UTC"}]
+    h = hosted({"subscriptions": [{}], "cooldown_s": 0, "quiet": quiet})
+    out = fired(h, (-1, "r1", "A"))
+    identity = json.loads(out["alerts.user"]["body"][0])["id"]
+    h.send("alerts", symbol=["A"], ts_ns=[T0], price=[1.0], rule_id=["r1"], rule_name=["R"],
+           id=[identity], values=["{}"], kind=["withdrawn"], reason=["x"])  # fmt: skip
+    out = h.send("alerts.clock", ts_ns=[T0 + 60 * SECOND_NS])
+    assert [one[:4] for one in told(out)] == [("u0", "digest", "quiet", 1)]
+
+
+def mixed(width: int) -> list[tuple[str, str]]:
+    """What is said of alerts and withdrawals in frames of `width`."""
+    h, draw = hosted(*PROFILES[:2]), np.random.default_rng(5)
+    rows: list[tuple[str, int, str]] = []
+    known: list[str] = []
+    for number in range(60):
+        if known and draw.random() < 0.4:
+            rows.append((known.pop(int(draw.integers(len(known)))), number, "withdrawn"))
+        else:
+            known.append(f"{draw.choice(RULES)}-{draw.choice(SYMBOLS)}-{number}")
+            rows.append((known[-1], number, "fired"))
+    said = []
+    for start in range(0, len(rows), width):
+        ids, seconds, kinds = zip(*rows[start : start + width], strict=True)
+        columns = {name: [one.split("-")[k] for one in ids] for k, name in enumerate(("rule_id", "symbol"))}  # fmt: skip
+        columns |= {"id": list(ids), "kind": list(kinds), "rule_name": columns["rule_id"]}
+        size = {name: [text] * len(ids) for name, text in (("values", "{}"), ("reason", ""))}
+        ts_ns = [T0 + one * SECOND_NS for one in seconds]
+        said += who(h.send("alerts", ts_ns=ts_ns, price=[1.0] * len(ids), **columns, **size))
+    return said
+
+
+def test_who_is_told_of_a_withdrawal_does_not_depend_on_the_cut() -> None:
+    alone = mixed(1)
+    assert alone.count(("u0", "withdrawn")) > 3
+    assert mixed(3) == mixed(60) == alone
+
+
+def test_only_the_newest_who_were_told_are_remembered() -> None:
+    text = ""
+    for first in range(0, 60_000, 1_000):
+        some = range(first, first + 1_000)
+        text = with_told(text, {f"alert {k}": ["u0", f"u{k}"] for k in some})
+    assert KEPT_MAX - 100 < len(text) <= KEPT_MAX
+    assert users_of(text, "alert 0") == []
+    assert users_of(text, "alert 59999") == ["u0", "u59999"]

@@ -18,7 +18,14 @@ import msgpack
 import numpy as np
 import pytest
 
-from functions.history import BAR, INDICATORS, keep_alerts, keep_days, keep_indicators
+from functions.history import (
+    BAR,
+    INDICATORS,
+    keep_alerts,
+    keep_days,
+    keep_deliveries,
+    keep_indicators,
+)
 from runtime.bus import Bus
 from runtime.config import Settings
 from runtime.contract import Drop
@@ -85,6 +92,52 @@ async def test_what_newer_alerts_tell_is_kept_as_well(store: Store) -> None:
     (row,) = await store.fetch("SELECT * FROM alert_history")
     assert (row["kind"], row["strength"], row["explain"]) == ("rule", 0.5, '{"leaf": 1}')
     assert row["causes"] is None
+
+
+@pytest.mark.parametrize("comes_first", ["fired", "withdrawn"])
+async def test_a_withdrawn_alert_is_marked_and_its_rows_stay_in_any_order(
+    store: Store, comes_first: str
+) -> None:
+    fired = alerts(2, kind=texts(["fired"] * 2), reason=texts(["", ""]))
+    gone = alerts(
+        1, ts_ns=np.array([OPEN_NS + 5 * 10**9]), number=np.array([3]),
+        kind=texts(["withdrawn"]), reason=texts(["trade cancelled"]),
+    )  # fmt: skip
+    frames = [fired, gone] if comes_first == "fired" else [gone, fired]
+    for frame in [*frames, *frames]:
+        await keep_alerts(frame, store)
+    rows = await store.fetch("SELECT * FROM alert_history ORDER BY number")
+    assert [(row["id"], row["kind"]) for row in rows] == [
+        ("id-0", "fired"), ("id-1", "fired"), ("id-0", "withdrawn"),
+    ]  # fmt: skip
+    at = datetime(2026, 1, 5, 14, 30, 5, tzinfo=UTC)
+    assert [(row["withdrawn_at"], row["withdrawn_reason"]) for row in rows] == [
+        (at, "trade cancelled"), (None, None), (at, "trade cancelled"),
+    ]  # fmt: skip
+    assert rows[2]["message"] == "Withdrawn: Rule 'Rule' matched for AAPL (trade cancelled)"
+
+
+async def test_every_receipt_is_one_row_however_often_it_comes(store: Store) -> None:
+    columns = {
+        "ts_ns": np.array([OPEN_NS, OPEN_NS, OPEN_NS + 10**9]),
+        "user": texts(["u1"] * 3),
+        "channel": texts(["phone", "mail", "phone"]),
+        "id": texts(["d1"] * 3),
+        "alert": texts(["a1"] * 3),
+        "outcome": texts(["later", "delivered", "delivered"]),
+        "status": np.array([503, 250, 200], dtype=np.int32),
+        "tries": np.array([1, 1, 2]),
+        "reason": texts(["busy", "", ""]),
+    }
+    for _ in range(2):
+        await keep_deliveries(Frame(columns), store)
+    rows = await store.fetch("SELECT * FROM deliveries ORDER BY timestamp, channel")
+    assert [(row["delivery_id"], row["outcome"], row["status"], row["tries"], row["reason"]) for row in rows] == [
+        ("d1.mail", "delivered", 250, 1, None),
+        ("d1.phone", "later", 503, 1, "busy"),
+        ("d1.phone", "delivered", 200, 2, None),
+    ]  # fmt: skip
+    assert {(row["alert_id"], row["user_id"]) for row in rows} == {("a1", "u1")}
 
 
 async def test_one_alert_that_cannot_be_kept_is_named_and_the_others_are(store: Store) -> None:
@@ -259,7 +312,7 @@ async def test_workers_without_a_database_leave_its_sinks_to_others(
     sinks = sorted(one.name for one in load_plan(functions, subjects).sinks)
     assert len(sinks) > 3
     assert await hosted_by(store._url) == (sinks, False)
-    assert await hosted_by("") == (["other"], False)
+    assert await hosted_by("") == (["notify", "other"], False)
 
 
 async def waits(host: SinkHost) -> bool:

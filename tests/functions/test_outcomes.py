@@ -10,7 +10,7 @@ import pytest
 
 from functions.history import keep_bars
 from functions.market.outcomes import COLUMNS, outcomes, rule_statistics
-from functions.outcomes import fill_outcomes, open_outcomes
+from functions.outcomes import fill_outcomes, open_outcomes, report_outcomes, report_rules
 from runtime.frames import Frame, texts
 from runtime.store import Store
 from tests.functions import slow_outcomes
@@ -239,3 +239,29 @@ async def test_a_late_revision_changes_the_outcome_within_the_hour(store: Store)
     await feed(store, [bar(460, 102.0)])
     row = (await told(store))["x"]
     assert (row["best_pct"], row["stage"]) == (pytest.approx(20.0), 2)
+
+
+@pytest.mark.parametrize("comes_first", ["fired", "withdrawn"])
+async def test_a_withdrawn_alert_counts_in_no_statistics_in_any_order(
+    store: Store, comes_first: str
+) -> None:
+    alerts = [{**alert(0), "id": name, "rule_id": "r"} for name in ("x", "y")]
+    fired = alert_frame(alerts)
+    gone, amended = (alert_frame([{**alert(7), "id": "x", "rule_id": "r"}]) for _ in range(2))
+    gone.columns["kind"], amended.columns["kind"] = texts(["withdrawn"]), texts(["amended"])
+    frames = [fired, gone] if comes_first == "fired" else [gone, fired]
+    for frame in [*frames, amended, *frames]:
+        await open_outcomes(frame, store, SETTINGS)
+    await feed(store, [bar(0, 101.0)])
+    (row,) = await store.fetch("SELECT alerts, known_1m FROM rule_outcomes")
+    assert row == {"alerts": 1, "known_1m": 1}
+    assert (await told(store))["x"]["ts_ns"] == OPEN_NS
+
+
+def test_a_backtest_reports_the_alerts_that_stand() -> None:
+    rows = [{**alert(k), "id": name, "rule_id": "r", "rule_name": "R", "kind": kind} for k, (name, kind) in enumerate(
+        [("x", "fired"), ("y", "fired"), ("y", "amended"), ("x", "withdrawn")])]  # fmt: skip
+    found = report_outcomes(columns([bar(0, 101.0)]), columns(rows), SETTINGS)
+    assert found["id"].tolist() == ["y"]
+    assert found["ts_ns"].tolist() == [OPEN_NS + 1]
+    assert report_rules(columns([bar(0, 101.0)]), columns(rows), SETTINGS)["alerts"] == [1]

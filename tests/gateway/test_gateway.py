@@ -41,7 +41,9 @@ class Served:
         async with websockets.connect(f"ws://{self.address}/ws", **options) as client:
             yield client
 
-    async def alert(self, number: int, symbol: str = "A") -> None:
+    async def alert(
+        self, number: int, symbol: str = "A", headers: dict[str, str] | None = None
+    ) -> None:
         """An alert as the alerts function writes it."""
         columns = {
             "ts_ns": np.array([number * 10**9]),
@@ -54,7 +56,7 @@ class Served:
         }
         frame = Frame(columns, [symbol], np.zeros(1, dtype=int), "alerts")
         await self.nats.bus.put(
-            "alerts.filtered", encode(frame, self.subjects.record_of("alerts.filtered"))
+            "alerts.filtered", encode(frame, self.subjects.record_of("alerts.filtered")), headers
         )
 
     async def toplist(self, symbols: list[str]) -> None:
@@ -173,6 +175,20 @@ async def test_a_body_that_is_not_json_and_one_that_is_too_large(served: Served)
     assert broken.status_code == 400
     large = await served.http.post("/api/v1/rules", json={"name": "x" * 400_000})
     assert large.status_code == 413
+
+
+async def test_an_alert_tells_how_long_each_stage_took(served: Served) -> None:
+    async with served.socket() as client:
+        await client.send('{"type":"ping"}')
+        await heard(client, "pong")
+        await served.alert(2, headers={"Jetscan-Input-Time": str(3 * 10**9)})
+        await served.alert(3)
+        told, foreign = [m["data"]["latency_ms"] for m in await heard(client, "alert", 2)]
+    assert told.keys() == {"feed", "stream", "gateway"}
+    assert told["feed"] == 1_000.0
+    assert told["stream"] > 10**12  # since three seconds after 1970
+    assert -1_000 < told["gateway"] < 10_000
+    assert foreign.keys() == {"gateway"}
 
 
 async def test_alerts_reach_a_client_and_are_resumed_once_in_order(served: Served) -> None:

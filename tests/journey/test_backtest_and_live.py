@@ -113,6 +113,8 @@ async def test_live_and_backtest_say_the_same(
     await Ingest(nats.bus, subjects, FileProvider([file], speed=0)).run()
     await asyncio.wait_for(answered(nats, subjects), 60)
     alerts = [one for m in await read(nats.bus, "ALERTS", "alerts.filtered") for one in alert_shapes(decode(m.data, subjects.record_of("alerts.filtered")))]  # fmt: skip
+    for message in await read(nats.bus, "ALERTS", "alerts.filtered"):
+        assert 0 < int(message.headers["Jetscan-Input-Time"]) <= message.ts_ns
     lines = (out / "alerts.jsonl").read_text(encoding="utf-8").splitlines()
     recorded_alerts = [json.loads(line) for line in lines]
     assert len(recorded_alerts) > 5

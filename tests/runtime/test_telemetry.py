@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from runtime import telemetry
-from runtime.shapes import alert_shapes
+from runtime.shapes import alert_shapes, latency_ms
 from runtime.testing import Harness
 
 
@@ -60,3 +60,27 @@ async def test_a_worker_serves_its_metrics_and_probes() -> None:
         assert [(await client.get(path)).status_code for path in ("/ready", "/live", "/health", "/x")] == [200, 200, 200, 404]  # fmt: skip
     server.close()
     await asyncio.wait_for(server.wait_closed(), 5)
+
+
+def test_an_alert_that_is_withdrawn_says_so_and_why() -> None:
+    from functions.alerts import alerts
+
+    columns = {"symbol": ["A", "A"], "ts_ns": [1, 2], "price": [2.0, 2.0], "rule_name": ["R", "R"]}
+    out = Harness(alerts).send(
+        "alerts", **columns, kind=["fired", "withdrawn"], reason=["", "trade cancelled"]
+    )
+    fired, withdrawn = alert_shapes(out["alerts.filtered"])
+    assert (fired["kind"], fired["message"]) == ("fired", "Rule 'R' matched for A")
+    assert "reason" not in fired
+    assert withdrawn["message"] == "Withdrawn: Rule 'R' matched for A (trade cancelled)"
+    assert (withdrawn["kind"], withdrawn["reason"]) == ("withdrawn", "trade cancelled")
+
+
+def test_latency_is_told_by_the_stages_that_are_known() -> None:
+    second_ns = 10**9
+    told = latency_ms(
+        second_ns, 2 * second_ns, 2 * second_ns + 1_500_000, 2 * second_ns + 1_750_000
+    )
+    assert told == {"feed": 1000.0, "stream": 1.5, "gateway": 0.25}
+    assert latency_ms(second_ns, 0, 3 * second_ns) == {}
+    assert latency_ms(second_ns, 2 * second_ns, 3 * second_ns) == {"feed": 1000.0, "stream": 1000.0}

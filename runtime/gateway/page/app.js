@@ -137,7 +137,8 @@ function showAlert(alert, isLate) {
   const row = document.createElement("tr");
   row.className = isLate ? "late" : "fresh";
   const because = Object.entries(alert.metadata.metrics || {}).map(([name, value]) => `${name} ${Number(value.toFixed(3))}`).join(", ");
-  const shown = [timeOf(alert.ts_ns / 1e6), alert.symbol, alert.rule_name, price(alert.price), because];
+  const what = alert.kind === "fired" ? alert.rule_name : `${alert.rule_name} (${alert.kind})`;
+  const shown = [timeOf(alert.ts_ns / 1e6), alert.symbol, what, price(alert.price), because];
   shown.forEach((text, k) => {
     const cell = row.insertCell();
     put(cell, text, k === 1 ? "symbol" : k === 3 ? "number" : "");
