@@ -109,9 +109,10 @@ class Timeline:
 
 def _coded(first: Any, second: Any) -> tuple[Array, Array]:
     """Symbols of both as numbers, the same number for the same symbol."""
-    names = np.concatenate([np.asarray(one, dtype=object) for one in (first, second)])
-    codes = np.unique(names.astype(str), return_inverse=True)[1].reshape(-1)
-    return codes[: len(first)], codes[len(first) :]
+    place: dict[str, int] = {}
+    codes = [place.setdefault(str(one), len(place)) for names in (first, second) for one in names]
+    found = np.array(codes, dtype=np.int64)
+    return found[: len(first)], found[len(first) :]
 
 
 def _picked(values: Array, place: Array) -> Array:
