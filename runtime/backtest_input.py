@@ -70,7 +70,7 @@ def control_body(plan: Plan, rules: Sequence[Path], toplists: Path | None) -> tu
             text = accept(text)
         except ValueError as error:
             files = ", ".join(str(path) for path in [*rules, *([toplists] if toplists else [])])
-            raise InputError(f"{files}: {error}") from error
+            raise InputError(f"{files}: {str(error).splitlines()[0]}") from error
     return text, toplists is not None or _names_lists(plan, body)
 
 
