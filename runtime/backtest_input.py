@@ -209,7 +209,10 @@ def _told(
 ) -> Iterator[tuple[str, Frame]]:
     done = said = 0
     for batch in feed.batches():
-        yield batch.base, frame_of(batch, feed.name)
+        if counted == "bars" and batch.kind in ("trades", "bars"):  # all of its symbols occur
+            yield batch.base, Frame(dict(batch.columns), batch.symbols, batch.index, feed.name)
+        else:
+            yield batch.base, frame_of(batch, feed.name)
         done += len(batch) if batch.kind == counted else 0
         if done - said >= TOLD_EVERY:
             said = done

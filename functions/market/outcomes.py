@@ -65,7 +65,7 @@ def outcomes(
     price = np.asarray(alerts["price"], dtype=float)
     minute = np.asarray(bars["ts_ns"], dtype=np.int64)
     symbols, codes = _coded(bars["symbol"], alerts["symbol"])
-    order = np.lexsort((minute, symbols))
+    order = _by_symbol(symbols, minute)
     timeline = Timeline(symbols[order], minute[order])
     high, low, close = (
         np.asarray(bars[name], dtype=float)[order] for name in ("high", "low", "close")
@@ -110,9 +110,16 @@ class Timeline:
 def _coded(first: Any, second: Any) -> tuple[Array, Array]:
     """Symbols of both as numbers, the same number for the same symbol."""
     place: dict[str, int] = {}
-    codes = [place.setdefault(str(one), len(place)) for names in (first, second) for one in names]
+    codes = [place.setdefault(one, len(place)) for names in (first, second) for one in names]
     found = np.array(codes, dtype=np.int64)
     return found[: len(first)], found[len(first) :]
+
+
+def _by_symbol(symbols: Array, minute: Array) -> Array:
+    """Positions by symbol, then by minute."""
+    if len(minute) and symbols.max() < 1 << 16 and (minute[1:] >= minute[:-1]).all():
+        return np.argsort(symbols.astype(np.uint16), kind="stable")  # a pass over the digits
+    return np.lexsort((minute, symbols))
 
 
 def _picked(values: Array, place: Array) -> Array:

@@ -98,7 +98,7 @@ def _whole(columns: dict[str, Array]) -> dict[str, Array]:
 class BarFeed:
     """Bars as a provider: of each minute its prints, its bars where they are asked for, its clock event.
 
-    The clock ticks at whole minutes only. Where bars come with their prints, who makes bars of prints
+    A batch names just the symbols in it. The clock ticks at whole minutes only. Where bars come with their prints, who makes bars of prints
     is not needed.
     """
 
@@ -137,10 +137,11 @@ class BarFeed:
 
     def _minute(self, rows: slice) -> Iterator[Batch]:
         columns = {name: values[rows] for name, values in self._bars.columns.items()}
-        index = self._bars.index[rows]
-        yield prints_of_minute(columns, self._bars.symbols, index)
+        symbols = [self._bars.symbols[one] for one in self._bars.index[rows].tolist()]
+        place = np.arange(len(symbols))
+        yield prints_of_minute(columns, symbols, place)
         if self._is_closing:
-            yield ClosedBars("bars", columns, self._bars.symbols, index)
+            yield ClosedBars("bars", columns, symbols, place)
 
 
 class ClosedBars(Batch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,16 @@ async def test_stored_bars_are_fed_as_those_of_a_file(
     assert len(days) == 2
     assert all(frame["close"].tolist() == [10.0] for frame in days)
     assert np.isnan(days[0]["factor"]).all()
+
+
+def test_the_examples_of_the_guide_run(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "backtest.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```\w+ (rule|toplists)\n(.*?)```", guide, re.DOTALL))
+    bars = write_bars(tmp_path / "b.parquet")
+    (tmp_path / "hot.rule").write_text(blocks["rule"], encoding="utf-8")
+    (tmp_path / "lists.json").write_text(blocks["toplists"], encoding="utf-8")
+    words = ["--rules", str(tmp_path / "hot.rule"), "--toplists", str(tmp_path / "lists.json")]
+    told(tmp_path, "--bars", str(bars), *words)
+    assert {one["rule_id"] for one in alerts_in(tmp_path)} == {"hot"}
+    lists = pl.read_parquet(tmp_path / "out" / "toplists.parquet")["list"]
+    assert "movers" in set(lists)
