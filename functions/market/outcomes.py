@@ -109,10 +109,13 @@ class Timeline:
 
 def _coded(first: Any, second: Any) -> tuple[Array, Array]:
     """Symbols of both as numbers, the same number for the same symbol."""
-    place: dict[str, int] = {}
-    codes = [place.setdefault(one, len(place)) for names in (first, second) for one in names]
-    found = np.array(codes, dtype=np.int64)
-    return found[: len(first)], found[len(first) :]
+    names = dict.fromkeys([*dict.fromkeys(first), *second])
+    place = {name: code for code, name in enumerate(names)}
+    return _codes(place, first), _codes(place, second)
+
+
+def _codes(place: Mapping[Any, int], names: Any) -> Array:
+    return np.fromiter(map(place.__getitem__, names), dtype=np.int64, count=len(names))
 
 
 def _by_symbol(symbols: Array, minute: Array) -> Array:

@@ -60,13 +60,11 @@ def bars_of(parts: list[dict[str, Any]]) -> Bars:
     symbols = [symbol for part in parts for symbol in part["symbol"]]
     spelled = normal_table(symbols)
     place: dict[str, int] = {}
-    index = np.array(
-        [
-            place.setdefault(spelled[one], len(place)) if one in spelled else -1
-            for one in symbols
-        ],
-        dtype=np.int64,
-    )  # fmt: skip
+    code = {
+        one: place.setdefault(spelled[one], len(place)) if one in spelled else -1
+        for one in dict.fromkeys(symbols)
+    }
+    index = np.fromiter(map(code.__getitem__, symbols), dtype=np.int64, count=len(symbols))
     names = ("open", "high", "low", "close", "volume", "vwap", "count")
     columns: dict[str, Array] = {
         name: np.concatenate([part[name] for part in parts]) for name in names
