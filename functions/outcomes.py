@@ -11,7 +11,7 @@ import numpy as np
 
 from functions.market import outcomes as market
 from functions.market.rows import times
-from functions.market.sessions import check_setup, setup_of
+from functions.market.sessions import SESSIONS, check_setup, market_of, moments, setup_of
 from functions.users.matches import FOLLOWS
 from runtime import Drop, function
 
@@ -24,7 +24,16 @@ def report_outcomes(bars, alerts, settings):
     alerts = standing(alerts)
     found = market.outcomes(bars, alerts, setup_of(settings["closures"], settings["markets"]))
     names = ("id", "rule_id", "rule_name", "symbol", "ts_ns", "price")
-    return {name: np.asarray(alerts[name]) for name in names} | found
+    told = {name: np.asarray(alerts[name]) for name in names}
+    return told | {"session": session_names(alerts, settings)} | found
+
+
+def session_names(alerts, settings):
+    """The session of its market in which each alert was said."""
+    setup = setup_of(settings["closures"], settings["markets"])
+    pairs = zip(alerts["symbol"], alerts["ts_ns"], strict=True)
+    codes = [moments(ts, setup)[market_of(symbol, setup)].session for symbol, ts in pairs]
+    return [SESSIONS[code] for code in codes]
 
 
 def report_rules(bars, alerts, settings):

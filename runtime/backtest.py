@@ -1,10 +1,10 @@
-"""Run the functions over recorded trades in this process: no server, no wall clock, the live answers."""
+"""Run the functions over recorded trades or bars in this process: no server, no wall clock, the live answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from runtime.subjects import Subjects
 from runtime.tables import make_folder, write_parquet, write_text
 
 INPUT = "MARKET"
-KEPT = ("bars.final", "indicators", "alerts.filtered", "why.values")
+BARS, INDICATORS, ALERTS, CHANGES = (
+    "bars.final",
+    "indicators",
+    "alerts.filtered",
+    "toplists.changes",
+)
+KEPT = (BARS, INDICATORS, ALERTS, CHANGES, "why.values")
+FIRED = "fired"  # kind of an alert that a rule fired; other kinds are said of earlier alerts
 
 
 class BacktestError(RuntimeError):
@@ -28,20 +35,30 @@ class BacktestError(RuntimeError):
 
 @dataclass
 class Result:
-    """Everything the functions said, newest revision of a bar last."""
+    """Everything the functions said on the kept subjects, newest revision of a bar last.
+
+    bars  the bars that were fed, where they were: columns with a symbol each, one per symbol and minute
+    """
 
     frames: dict[str, list[Frame]] = field(default_factory=dict)
     trades: int = 0
+    fed: int = 0  # bars that were fed
     dead: list[dict[str, Any]] = field(default_factory=list)
+    kept: tuple[str, ...] = KEPT
+    bars: Mapping[str, Any] | None = None
 
     def note(self, outputs: Iterable[Output]) -> None:
         seen: Frame | None = None
         for output in outputs:
             if output.base == "dead":
                 self.dead.append(msgpack.unpackb(output.data))
-            elif output.base in KEPT and output.frame is not None and output.frame is not seen:
+            elif output.base in self.kept and output.frame is not None and output.frame is not seen:
                 self.frames.setdefault(output.base, []).append(output.frame)
                 seen = output.frame
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts as clients know them, in order."""
+        return [one for frame in self.frames.get(ALERTS, []) for one in alert_shapes(frame)]
 
 
 def run_backtest(
@@ -49,6 +66,7 @@ def run_backtest(
     subjects: Subjects,
     events: Iterable[tuple[str, Frame]],
     rules: str = "",
+    kept: tuple[str, ...] = KEPT,
 ) -> Result:
     """Feed (base subject, frame) events, in order, to every chain; `rules` is a control body.
 
@@ -60,15 +78,30 @@ def run_backtest(
     followers = {
         chain.name: (chain, Chain(chain, subjects, None, is_published=False)) for chain in later
     }
-    result = Result()
+    result = Result(kept=kept)
     if rules:
         control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
         _feed(first, chains, followers, "control", control, result)
     for base, frame in events:
         if base == "ticks.trades":
             result.trades += len(frame)
+        elif base == BARS:
+            result.fed += len(frame)
         _feed(first, chains, followers, base, frame, result)
     return result
+
+
+def fed_with_bars(plan: Plan) -> Plan:
+    """The plan without those who make bars of prints: bars are an input of it, where they made them."""
+    chains = []
+    for chain in plan.chains:
+        kept = tuple(one for one in chain.functions if BARS not in one.writes)
+        if chain.stream != INPUT or len(kept) == len(chain.functions):
+            chains.append(chain)
+        elif kept:
+            inputs = tuple(dict.fromkeys([*chain.inputs, BARS]))
+            chains.append(replace(chain, functions=kept, inputs=inputs))
+    return replace(plan, chains=tuple(chains))
 
 
 def _feed(
@@ -116,42 +149,66 @@ def _again(output: Output) -> Frame:
 
 
 def write_result(
-    result: Result, subjects: Subjects, directory: Path, plan: Plan | None = None
+    result: Result,
+    subjects: Subjects,
+    directory: Path,
+    reports: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, int]:
-    """Write bars.parquet, indicators.parquet, alerts.jsonl and reports; returns the rows of each.
+    """Write bars, indicators, alerts, toplists and reports; returns the rows of each file.
 
-    Raises TableError.
+    Bars that were fed are not written again. Raises TableError.
     """
     make_folder(directory)
     rows = {}
-    for base, file in (("bars.final", "bars.parquet"), ("indicators", "indicators.parquet")):
+    files = [(INDICATORS, "indicators.parquet")] if INDICATORS in result.kept else []
+    for base, file in ([] if result.bars is not None else [(BARS, "bars.parquet")]) + files:
         columns = _newest(result.frames.get(base, []), subjects, base)
         write_parquet(directory / file, columns)
         rows[file] = len(columns["symbol"])
-    alerts = [
-        alert for frame in result.frames.get("alerts.filtered", []) for alert in alert_shapes(frame)
-    ]
-    for name, report in _reported(plan, result, subjects):
+    for name, report in (reports or {}).items():
         write_parquet(directory / f"{name}.parquet", report)
         rows[f"{name}.parquet"] = len(next(iter(report.values())))
+    if CHANGES in result.frames:
+        changes = _changes(result.frames[CHANGES])
+        write_parquet(directory / "toplists.parquet", changes)
+        rows["toplists.parquet"] = len(changes["ts_ns"])
+    alerts = result.alerts()
     text = "".join(json.dumps(alert, separators=(",", ":")) + "\n" for alert in alerts)
     write_text(directory / "alerts.jsonl", text)
     rows["alerts.jsonl"] = len(alerts)
     return rows
 
 
-def _reported(
-    plan: Plan | None, result: Result, subjects: Subjects
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What the functions of the plan say of all bars and all alerts, by name."""
-    bars = _newest(result.frames.get("bars.final", []), subjects, "bars.final")
-    said = result.frames.get("alerts.filtered", [])
+def _changes(frames: list[Frame]) -> dict[str, Any]:
+    """Who entered and left which toplist when, in order."""
+    names = ("ts_ns", "list", "kind", "rank")
+    symbols = [str(one) for frame in frames for one in frame["symbol"]]
+    return {"symbol": symbols} | {
+        name: np.concatenate([frame[name] for frame in frames]) for name in names
+    }
+
+
+def reported(plan: Plan | None, result: Result, subjects: Subjects) -> dict[str, Mapping[str, Any]]:
+    """What the functions of the plan say of all bars and all alerts that fired, by name."""
     names = ("ts_ns", "price", "id", "rule_id", "rule_name")
-    alerts = {name: [one for frame in said for one in frame[name].tolist()] for name in names}
-    alerts["symbol"] = [str(one) for frame in said for one in frame["symbol"]]
-    for one in plan.functions if plan else ():
-        for name, report in one.declaration.reports.items():
-            yield name, report(bars, alerts, one.settings)
+    alerts: dict[str, Any] = {name: [] for name in (*names, "symbol")}
+    for frame in result.frames.get(ALERTS, []):
+        fired = (
+            np.flatnonzero(np.asarray(frame["kind"]) == FIRED) if "kind" in frame else slice(None)
+        )
+        for name in names:
+            alerts[name] += frame[name][fired].tolist()
+        alerts["symbol"] += [str(one) for one in np.asarray(frame["symbol"], dtype=object)[fired]]
+    functions = plan.functions if plan else ()
+    reports = [(one, name) for one in functions for name in one.declaration.reports]
+    if not reports:
+        return {}
+    bars = result.bars
+    if bars is None:
+        bars = _newest(result.frames.get(BARS, []), subjects, BARS)
+    return {
+        name: one.declaration.reports[name](bars, alerts, one.settings) for one, name in reports
+    }
 
 
 def _newest(frames: list[Frame], subjects: Subjects, base: str) -> dict[str, Any]:

@@ -704,52 +704,131 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
 
 
 @main.command()
-@click.option("--trades", "files", multiple=True, required=True, type=click.Path(exists=True))
-@click.option("--rules", "rules_file", type=click.Path(exists=True), help="JSON: a list of rules.")
-@click.option("--out", required=True, type=click.Path(file_okay=False))
+@click.option("--trades", multiple=True, type=click.Path(exists=True), help="Trades.")
+@click.option("--bars", multiple=True, type=click.Path(exists=True), help="Minute bars instead.")
+@click.option("--stored", is_flag=True, help="Minute and daily bars of the database instead.")
+@click.option(
+    "--rules", multiple=True, type=click.Path(exists=True), help="Rules as JSON, or one as text."
+)
+@click.option("--toplists", type=click.Path(exists=True), help="JSON: a list of toplists.")
+@click.option("--from", "from_", default="", help="First date, or event time.")
+@click.option("--to", default="", help="Last date, or event time before which it ends.")
+@click.option("--symbols", default="", help="Only these, separated by commas.")
+@click.option("--indicators", is_flag=True, help="With bars: write their indicators as well.")
+@click.option(
+    "--report", default="both", show_default=True, type=click.Choice(["md", "html", "both", "none"])
+)
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
 @known_options
 @json_option
 def backtest(
-    files: tuple[str, ...],
-    rules_file: str | None,
+    trades: tuple[str, ...],
+    bars: tuple[str, ...],
+    stored: bool,
+    rules: tuple[str, ...],
+    toplists: str | None,
+    from_: str,
+    to: str,
+    symbols: str,
+    indicators: bool,
+    report: str,
     out: str,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run the live functions over recorded trades: bars, indicators and alerts into a directory."""
-    from runtime.backtest import BacktestError, run_backtest, write_result
-    from runtime.providers import ProviderError, backtest_events
-    from runtime.tables import TableError, make_folder
+    """Run the live functions over recorded trades or bars: alerts, outcomes and a report into a folder."""
+    from runtime import backtest_command
+    from runtime.backtest_input import Asked
+
+    if (bool(trades) + bool(bars) + stored) != 1:
+        fail("expected one of --trades FILE, --bars FILE and --stored", EXIT_USAGE)
+    given = {
+        "trades": trades,
+        "bars": bars,
+        "daily": daily,
+        "reference": reference,
+        "minutes": minutes,
+    }
+    files = {name: [Path(one) for one in several] for name, several in given.items()}
+    from_ns, to_ns = _range_ns(from_, to)
+    wanted = tuple(one.strip() for one in symbols.split(",") if one.strip())
+    found, subjects = settings_and_subjects()
+    asked = Asked(**files, from_ns=from_ns, to_ns=to_ns, symbols=wanted)
+    job = backtest_command.Job(
+        asked,
+        Path(out),
+        [Path(one) for one in rules],
+        Path(toplists) if toplists else None,
+        report,
+        indicators or bool(trades),
+        database_url(found) if stored else "",
+    )
+    progress = _progress(as_json, "trades" if trades else "bars")
+    try:
+        told, dead = backtest_command.run(
+            job, lambda more: plan_of(found, subjects, more), subjects, progress
+        )
+    except (*backtest_command.ERRORS, *STORE_ERRORS, OSError) as error:
+        fail(str(error))
+    click.echo(json.dumps(told) if as_json else backtest_command.summary(told, out))
+    for letter in dead[:5]:
+        click.echo(f"dead letter of {letter['function']}: {letter['reason']}", err=True)
+    sys.exit(EXIT_FAILED if dead else 0)
+
+
+@main.command("parity")
+@click.option("--from", "from_", default="", help="First date, or event time.")
+@click.option("--to", default="", help="Last date, or event time before which it ends.")
+@json_option
+def parity_command(from_: str, to: str, as_json: bool) -> None:
+    """Compare the alerts of a live deployment with a replay of its market; exit 1 if they differ.
+
+    Run it with the functions and settings of the deployment: other code says other alerts.
+    """
+    from runtime.parity import ParityError, parity
 
     found, subjects = settings_and_subjects()
     plan = plan_of(found, subjects)
-    if plan.faults:
-        fail("\n".join(map(str, plan.faults)))
-    rules = _rules_body(plan, rules_file)
-    started = time.monotonic()
-    known = [[Path(one) for one in several] for several in (daily, reference, minutes)]
+    from_ns, to_ns = _range_ns(from_, to)
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            progress = _progress(as_json, "messages")
+            return await parity(bus, subjects, plan, from_ns, to_ns, progress)
+
     try:
-        make_folder(Path(out))  # rather now than after all the work
-        events = backtest_events(list(files), _progress(as_json), *known)
-        result = run_backtest(plan, subjects, events, rules)
-        rows = write_result(result, subjects, Path(out), plan)
-    except (BacktestError, ProviderError, TableError, OSError) as error:
+        compared = run(work())
+    except ParityError as error:
         fail(str(error))
-    seconds = time.monotonic() - started
-    told = {"trades": result.trades, **rows, "dead": len(result.dead), "seconds": round(seconds, 3)}
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(vars(compared), default=str))
     else:
-        rate = result.trades / seconds if seconds else 0
-        click.echo(
-            f"{result.trades} trades in {seconds:.2f} s ({rate:,.0f}/s): "
-            + ", ".join(f"{name} {count}" for name, count in rows.items())
-        )
-    for letter in result.dead[:5]:
-        click.echo(f"dead letter of {letter['function']}: {letter['reason']}", err=True)
-    sys.exit(EXIT_FAILED if result.dead else 0)
+        click.echo(compared.line)
+        for one in compared.differences:
+            click.echo("{time} {symbol} {rule_id} {kind} {id}: {difference}".format(**one))
+    for note in compared.notes:
+        click.echo(note, err=True)
+    sys.exit(EXIT_FAILED if compared.differ else 0)
+
+
+def _range_ns(first: str, last: str) -> tuple[int, int]:
+    """Event times from, and before which, something is asked for; a date is 05:00 UTC to 05:00 UTC.
+
+    That is night in New York, whose last session of a date ends at 01:00 UTC.
+    """
+    from_ns = _range_end_ns("--from", first, 5) if first else 0
+    to_ns = _range_end_ns("--to", last, 29) if last else NS_MOST
+    if from_ns >= to_ns:
+        fail(f"--from {first} --to {last}: expected a range that ends after it begins", EXIT_USAGE)
+    return from_ns, to_ns
+
+
+def _range_end_ns(option: str, text: str, hours: int) -> int:
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return _time_ns(text, option) + hours * 3_600_000_000_000
+    return _time_ns(text, option)
 
 
 @main.command()
@@ -849,60 +928,42 @@ def _show_metrics(table: list[dict[str, Any]], markdown: bool, as_json: bool) ->
             click.echo(f"{row['name']:36} {told:14} {row.get('formula', row.get('metric'))}")
 
 
-def _time_ns(text: str) -> int:
+def _time_ns(text: str, option: str = "--at") -> int:
     """A time as ns; ends the command where it is none, or lies outside what ns of 64 bits can say."""
     expected = "expected nanoseconds or an ISO time such as 2018-01-02T15:30:00Z"
     if text.isdecimal():
         if not NS_LEAST <= int(text) <= NS_MOST:
-            fail(f"--at {text}: {expected}; as nanoseconds this is no time from 1973 to 2261")
+            fail(f"{option} {text}: {expected}; as nanoseconds this is no time from 1973 to 2261")
         return int(text)
     digits = NS_DIGITS.search(text)  # more than datetime knows
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        fail(f"--at {text}: {expected}")
+        fail(f"{option} {text}: {expected}")
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     whole = int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000
     found = whole + (int(digits[1].ljust(9, "0")) if digits else moment.microsecond * 1_000)
     if abs(found) > NS_MOST:
-        fail(f"--at {text}: expected a year from 1678 to 2261")
+        fail(f"{option} {text}: expected a year from 1678 to 2261")
     return found
 
 
 def _progress(is_quiet: bool, what: str = "trades") -> Callable[[int, int], None]:
-    """Shows how far a long run is, on a terminal only."""
+    """Shows how far a long run is and how long it will still take, on a terminal only."""
     if is_quiet or not sys.stderr.isatty():
         return _say_nothing
+    began = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        click.echo(f"\r{done:,} of {total:,} {what}", nl=done >= total, err=True)
+        left_s = (time.monotonic() - began) * (total - done) / done if done else 0.0
+        left = f", {left_s:,.0f} s left" if done < total else ""
+        click.echo(f"\r{done:,} of {total:,} {what}{left}   ", nl=done >= total, err=True)
 
     return tell
 
 
 def _say_nothing(_: int, __: int) -> None:
     """Progress for programs."""
-
-
-def _rules_body(plan: Plan, rules_file: str | None) -> str:
-    """The rules of a file as a checked control body; wrong rules end the command."""
-    if rules_file is None:
-        return ""
-    try:
-        rules = json.loads(Path(rules_file).read_text(encoding="utf-8"))
-    except ValueError as error:
-        fail(f"{rules_file}: not JSON: {error}")
-    if isinstance(rules, dict):
-        rules = rules.get("rules", [rules])
-    body = json.dumps({"rules": rules})
-    for one in plan.functions:
-        accept = one.declaration.accepts.get("control")
-        if accept is not None:
-            try:
-                body = accept(body)
-            except ValueError as error:
-                fail(f"{rules_file}: {error}")
-    return body
 
 
 @main.command("why")
@@ -929,6 +990,7 @@ def why_command(
     Now: the running deployment is asked. --at: what it recorded is replayed up to then, rule changes
     where they happened. --trades: files are replayed, with --rules or the starter rules.
     """
+    from runtime.backtest_input import InputError, control_body
     from runtime.providers import ProviderError, backtest_events
     from runtime.why import (
         Question,
@@ -946,7 +1008,11 @@ def why_command(
     question = Question(rule, symbol, _time_ns(time_text) if time_text else 0)
     plan = plan_of(found, subjects)
     starter = starter_rules(Path(found.functions_dir)) if trades and not rules_file else None
-    rules = _rules_body(plan, rules_file or (str(starter) if starter else None))
+    rules_path = Path(rules_file) if rules_file else starter
+    try:
+        rules, _ = control_body(plan, [rules_path] if rules_path else [], None)
+    except InputError as error:
+        fail(str(error))
     progress = _progress(as_json, "trades" if trades else "messages")
 
     async def ask() -> dict[str, Any]:
@@ -1039,7 +1105,7 @@ def rules_flip(asked: str) -> None:
 @click.argument("name", required=False)
 @json_option
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: bars, scan, pipeline, latency, takeover, labels. Without NAME, list them."""
+    """Measure: bars, scan, pipeline, latency, takeover, labels, backtest. Without NAME, list them."""
     try:
         from bench import names, run_bench
     except ImportError:

@@ -12,11 +12,12 @@ import numpy as np
 
 from runtime import telemetry
 from runtime.chain import Chain
-from runtime.frames import Array, Frame, texts
+from runtime.frames import Frame, texts
 from runtime.loader import Plan
 from runtime.providers import Batch, clocked, frame_of
+from runtime.providers.bars import PRINTS_OF_BAR, prints_of
 from runtime.providers.file import FileProvider
-from runtime.providers.history import by_time, known_in_time
+from runtime.providers.history import known_in_time
 from runtime.providers.minutes import minutes_until
 from runtime.subjects import Subjects
 from runtime.tables import read_bars, write_parquet
@@ -26,8 +27,6 @@ log = telemetry.get_logger(__name__)
 ASK, VALUES, CLOCK = "ask.metrics", "metrics.values", "ticks.clock"
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
-OPEN, VOLUME, LAST_AND_EXTREMES, EXTREMES = 6, 1, 6, 4  # bits of `upd`
-PRINTS_OF_BAR = 5
 NEVER_NS = 1 << 63
 NAMES_AT_ONCE = 8  # keeps one answer to a few ten thousand rows
 
@@ -198,47 +197,7 @@ def _batches(asked: Asked, step_ns: int) -> tuple[int, Iterator[Batch]]:
         return provider.trades, provider.batches(step_ns=step_ns)
     parts = [read_bars(path) for path in asked.bars]
     total = PRINTS_OF_BAR * sum(len(part["symbol"]) for part in parts)
-    return total, clocked(_prints_of(parts), step_ns=step_ns)
-
-
-def _prints_of(parts: list[dict[str, Any]]) -> Iterator[Batch]:
-    """Each minute bar as five prints at the end of its minute: open, two extremes, volume, close.
-
-    The extremes may set high and low only; the volume is one print at the bar's VWAP, or its typical
-    price, that stands for the bar's number of trades.
-    """
-    symbols = [symbol for part in parts for symbol in part["symbol"]]
-    columns = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in parts[0]
-        if name != "symbol"
-    }
-    table, index = np.unique(np.array(symbols, dtype=str), return_inverse=True)
-    for _, rows in by_time(columns["ts_ns"]):
-        yield _prints_of_minute(
-            {name: values[rows] for name, values in columns.items()}, table.tolist(), index[rows]
-        )
-
-
-def _prints_of_minute(bars: dict[str, Array], symbols: list[str], index: Array) -> Batch:
-    o, h, low, c = (bars[name] for name in ("open", "high", "low", "close"))
-    is_up = c >= o
-    typical = np.where(np.isfinite(bars["vwap"]), bars["vwap"], (h + low + c) / 3.0)
-    prices = [o, np.where(is_up, low, h), np.where(is_up, h, low), typical, c]
-    nothing = np.zeros(len(o))
-    sizes = [nothing, nothing, nothing, bars["volume"], nothing]
-    flags = [LAST_AND_EXTREMES, EXTREMES, EXTREMES, VOLUME, LAST_AND_EXTREMES]
-    count = np.where(np.isfinite(bars["count"]), bars["count"], 1.0)
-    counts = [nothing, nothing, nothing, count, nothing]
-    ends = bars["ts_ns"] // MINUTE_NS * MINUTE_NS + MINUTE_NS
-    columns = {
-        "ts_ns": np.concatenate([ends - PRINTS_OF_BAR + k for k in range(PRINTS_OF_BAR)]),
-        "price": np.concatenate(prices),
-        "size": np.concatenate(sizes),
-        "upd": np.repeat(np.array(flags, dtype=np.uint8), len(o)),
-        "count": np.concatenate(counts).astype(np.int64),
-    }
-    return Batch("trades", columns, symbols, np.tile(index, PRINTS_OF_BAR))
+    return total, clocked(prints_of(parts), step_ns=step_ns)
 
 
 def write_values(path: Path, values: dict[str, Any]) -> None:

@@ -38,6 +38,10 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"kills": 1, "freezes": 0},
         {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},
     ),
+    "backtest": (
+        {"symbols": 30, "minutes": 40},
+        {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
+    ),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
 }
 

@@ -105,6 +105,23 @@ class FileProvider:
         ]
         return {name: v if name == "symbol" else v[good] for name, v in part.items()}
 
+    def within(self, from_ns: int, to_ns: int, symbols: tuple[str, ...] = ()) -> FileProvider:
+        """This provider with the trades of a range of time, the end not included, and of some symbols."""
+        times = self._columns["ts_ns"]
+        keep = (times >= from_ns) & (times < to_ns)
+        if symbols:
+            wanted = [place for place, one in enumerate(self._symbols) if one in symbols]
+            keep &= np.isin(self._index, wanted)
+        if not keep.all():
+            columns, index, at_ns = self._corrections
+            of = (columns["ts_ns"] >= from_ns) & (columns["ts_ns"] < to_ns) & (at_ns < to_ns)
+            of &= np.isin(index, np.unique(self._index[keep]))
+            some = {name: values[of] for name, values in columns.items()}
+            self._corrections = some, index[of], at_ns[of]
+            self._columns = {name: values[keep] for name, values in self._columns.items()}
+            self._index = self._index[keep]
+        return self
+
     @property
     def trades(self) -> int:
         """How many trades the files hold."""
