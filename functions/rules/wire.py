@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ KEYS = (
     *("id", "name", "description", "conditions", "when", "symbols", "watchlist", "cooldown"),
     *("once_per", "enabled", "owner", "created_at", "updated_at", "version"),
 )
+UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 SINGLE = ("metric", "operator", "op", "value", "volume_threshold", "calculated_during", "timeframe", "value_type")  # fmt: skip
 
 
@@ -211,9 +213,14 @@ def _id(told: dict[str, Any], name: str, path: str) -> str:
 
 def _name(told: dict[str, Any], path: str) -> str:
     found = told.get("name")
-    if not isinstance(found, str) or not 0 < len(found) <= limits.NAME_MAX:
+    if not _is_text(found) or not 0 < len(found) <= limits.NAME_MAX:
         raise RuleFault(f"1 to {limits.NAME_MAX} letters", shown(found), path=f"{path}: name")
-    return found
+    return str(found)
+
+
+def _is_text(found: Any) -> bool:
+    """Whether an alert can carry it and a database keep it: half a letter of UTF-16 and NUL cannot be."""
+    return isinstance(found, str) and not UNWRITABLE.search(found)
 
 
 def _cooldown(told: dict[str, Any], path: str) -> int:
@@ -263,6 +270,6 @@ def _enabled(told: dict[str, Any], path: str) -> bool:
 
 def _owner(told: dict[str, Any], path: str) -> str:
     found = told.get("owner") or ""
-    if not isinstance(found, str) or len(found) > limits.NAME_MAX:
+    if not _is_text(found) or len(found) > limits.NAME_MAX:
         raise RuleFault(f"at most {limits.NAME_MAX} letters", shown(found), path=f"{path}: owner")
-    return found
+    return str(found)

@@ -258,6 +258,14 @@ def test_what_is_wrong_in_a_tree_is_said_with_its_path(when: Any, message: str) 
 # -- many rules
 
 
+@pytest.mark.parametrize("text", ["\ud800", "half \udfff", "a\0b"])
+def test_what_no_alert_can_carry_and_no_database_keep_is_no_name(text: str) -> None:
+    for field in ("name", "owner"):
+        rule = {"id": "r", "name": "R", "when": "price > 1", field: text}
+        with pytest.raises(RuleFault, match=f"rule r: {field}"):
+            check_rules(json.dumps({"rules": [rule]}))
+
+
 def test_a_rule_that_is_wrong_stops_no_other() -> None:
     given = [{**RULE, "id": "b"}, {"id": "wrong"}, {**RULE, "id": "a"}, {**RULE, "id": "b"}, 5]
     rules, faults = parse_rules(json.dumps({"rules": given}))
