@@ -19,6 +19,9 @@ from functions.rules.rejudged import rejudged
 # Of a partition. Most corrections come within seconds; an alert takes about 700 bytes, 0.4 MB in all,
 # which is saved with the state whenever one fires.
 KEPT_MAX = 512
+# What is said of an alert is later than what was said of it before, however quickly corrections come:
+# the history tells its rows apart by time, in microseconds.
+AFTER_NS = 1_000
 STATE = {"caused": "text"}  # a line of JSON for each, oldest first
 FIRED, AMENDED, WITHDRAWN = "fired", "amended", "withdrawn"
 Alert = dict[str, Any]
@@ -85,9 +88,12 @@ def follow(state: Any, corrected: Any, clock_ns: int, rules: Rules) -> list[Aler
             caused = Caused(*json.loads(kept[place]))
             if caused.is_of(one):
                 left, alert = _corrected(state, caused, one, rules)
-                kept[place] = left.line() if left else ""
                 if alert is not None:
-                    said.append(alert | {"row": one.row, "ts_ns": max(clock_ns, one.ts_ns)})
+                    ts_ns = max(clock_ns, one.ts_ns, caused.alert["ts_ns"] + AFTER_NS)
+                    alert |= {"ts_ns": ts_ns}
+                    left = left and left._replace(alert=alert)
+                    said.append(alert | {"row": one.row})
+                kept[place] = left.line() if left else ""
         kept = [line for line in kept if line]
     state["caused"] = "\n".join(kept)
     return said
@@ -132,7 +138,7 @@ def _corrected(
         "explain": json.dumps({"leaves": now.leaves}, separators=(",", ":")),
         "reason": reason,
     }
-    return moved._replace(alert=alert), alert
+    return moved, alert
 
 
 def _withdrawn(state: Any, caused: Caused, one: Correction, reason: str) -> Alert:

@@ -192,6 +192,17 @@ def test_a_correction_of_a_correction_is_followed_and_a_withdrawal_is_final() ->
     assert correct(h, ("A", 1, 12.0, 9)) == []
 
 
+def test_what_is_said_of_an_alert_within_a_second_has_times_of_its_own() -> None:
+    h = hosted(r="price > 10")
+    h.clock(T0)
+    said = trade(h, ("A", 0.4, 11.0, 2))
+    said += correct(h, ("A", 0.4, 11.0, 2), 12.0)
+    said += correct(h, ("A", 0.4, 12.0, 2), 13.0)
+    said += correct(h, ("A", 0.4, 13.0, 2))
+    assert kinds(said) == ["fired", "amended", "amended", "withdrawn"]
+    assert [one["ts_ns"] - said[0]["ts_ns"] for one in said] == [0, 1_000, 2_000, 3_000]
+
+
 def test_a_withdrawn_alert_gives_its_cooldown_back() -> None:
     h = hosted(r={"when": "price > 10", "cooldown": 300})
     trade(h, ("A", 0, 9.0, 1))
