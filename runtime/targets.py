@@ -23,6 +23,11 @@ TRANSLATED = tuple(
 )
 
 
+GLOBAL_UNICAST = ipaddress.ip_network(
+    "2000::/3"
+)  # the rest of IPv6 is reserved, site-local or translated
+
+
 class TargetRefused(httpx.UnsupportedProtocol):
     """A target that users may not name; the text says why, without the address's path."""
 
@@ -37,7 +42,7 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(str(found.ipv4_mapped))
-        if any(found in network for network in TRANSLATED):
+        if found not in GLOBAL_UNICAST or any(found in network for network in TRANSLATED):
             return False
     return found.is_global and not found.is_multicast
 
