@@ -46,6 +46,7 @@ class Cooldowns:
         for rows in rounds(place):
             cell = place[rows]
             cools = (ts_ns[rows] < until[cell]) & (until[cell] > heard_ns[rows] - LATE_NS)
+            cools &= cooldown_ns[rows] > 0  # without one, an alert of a little earlier is told too
             free = rows[~cools]
             admitted[free] = True
             until[place[free]] = ts_ns[free] + cooldown_ns[free]

@@ -38,6 +38,7 @@ WINDOW_S, WINDOW_MAX_S = 10, 3_600
 SECOND_NS = 1_000_000_000
 FOREVER_NS = np.iinfo(np.int64).max
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+UNTIL = re.compile(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?Z", re.ASCII)
 TEXT_MAX = 200
 KEYS = {"subscriptions", "watchlists", "cooldown_s", "quiet", "mutes", "budget", "channels"}
 
@@ -167,9 +168,10 @@ def _mute(told: Any) -> Mute:
     if not until:
         return Mute(rule, symbol, FOREVER_NS)
     try:
-        if not until.endswith("Z"):
+        if not UNTIL.fullmatch(until):  # numpy reads "now" as well
             raise ValueError(until)
-        return Mute(rule, symbol, int(np.datetime64(until[:-1], "ns").astype(np.int64)))
+        until_us = int(np.datetime64(until[:-1], "us").astype(np.int64))
+        return Mute(rule, symbol, min(max(until_us, 0) * 1_000, FOREVER_NS))
     except ValueError as error:
         raise ProfileFault(
             f"mute: until: expected a time in UTC such as 2026-01-05T20:00:00Z, found {until!r}"

@@ -58,7 +58,8 @@ class SlowDeliveries:
     def _offer(self, user: str, rule: str, symbol: str, ts_ns: int, strength: float) -> None:
         profile = self.profiles[user]
         until = self.until.get((user, rule, symbol), 0)
-        if ts_ns < until and until > self.heard - LATE_NS:
+        has_cooldown = profile.get("cooldown_s", 300) > 0
+        if has_cooldown and ts_ns < until and until > self.heard - LATE_NS:
             return
         self.until[user, rule, symbol] = ts_ns + profile.get("cooldown_s", 300) * SECOND_NS
         quiet_end = self._quiet_end(profile, self.heard)

@@ -267,6 +267,10 @@ def test_more_users_than_the_limit_are_refused() -> None:
         ({"quiet": [{"from": "22:00", "to": "07:00", "zone": "Mars/Base"}]}, "found 'Mars/Base'"),
         ({"mutes": [{"until": "2026-01-05T20:00:00Z"}]}, "a rule, a symbol or both"),
         ({"mutes": [{"rule": "r", "until": "tomorrow"}]}, "expected a time in UTC"),
+        ({"mutes": [{"rule": "r", "until": "nowZ"}]}, "found 'nowZ'"),
+        ({"mutes": [{"rule": "r", "until": "todayZ"}]}, "found 'todayZ'"),
+        ({"mutes": [{"rule": "r", "until": "NaTZ"}]}, "found 'NaTZ'"),
+        ({"mutes": [{"rule": "r", "until": "2026-13-05T20:00:00Z"}]}, "expected a time in UTC"),
         ({"budget": {"alerts": 0}}, "alerts: expected a whole number from 1 to 1000, found 0"),
         ({"channels": ["my phone"]}, "channels: expected names"),
         ([], "profile: expected an object"),
@@ -315,6 +319,18 @@ def test_the_cooldowns_that_end_first_fall_out_of_a_full_table() -> None:
     later = np.full(9, T0 + 10 * SECOND_NS)
     free = again.admit(keys, later, later, np.full(9, 60 * SECOND_NS))
     assert free.tolist() == [True] * 5 + [False] * 4
+
+
+def test_without_a_cooldown_an_alert_of_a_little_earlier_is_told_too() -> None:
+    h = hosted({"subscriptions": [{}], "cooldown_s": 0})
+    assert len(told(fired(h, (2, "r1", "A"), (1.5, "r1", "A")))) == 2
+    assert len(told(fired(h, (1.8, "r1", "A")))) == 1
+
+
+@pytest.mark.parametrize(("until", "is_told"), [("2300-01-01Z", 0), ("9999-12-31T23:59:59.5Z", 0), ("1500-01-01Z", 1)])  # fmt: skip
+def test_a_mute_until_a_year_that_nanoseconds_do_not_reach_holds(until: str, is_told: int) -> None:
+    h = hosted({"subscriptions": [{}], "mutes": [{"rule": "r1", "until": until}]})
+    assert len(told(fired(h, (0, "r1", "A")))) == is_told
 
 
 def test_cooldowns_are_forgotten_when_they_are_long_over() -> None:
