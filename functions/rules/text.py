@@ -118,10 +118,12 @@ class _Reader:
             _, start, end = self.places[id(leaf)]
             self._placed(lambda leaf=leaf: defaults_of(leaf), start, end)  # type: ignore[misc]
 
-    def end(self, expected: str) -> None:
+    def end(self, expected: str, *known: str) -> None:
         word = self.words.peek()
         if word.kind != "end":
-            raise self.words.fault(expected, word, nearest(word.lower, [*INFIXES, *CLAUSES]))
+            raise self.words.fault(
+                expected, word, nearest(word.lower, known or [*INFIXES, *CLAUSES])
+            )
 
     def condition(self, power: int) -> Condition:
         return self._is_condition(self.expression(power))
@@ -332,8 +334,9 @@ class _Reader:
             if name in found:
                 raise self.words.fault(f"{word.lower} once", word)
             found[name] = value
+        more = "" if found else "and, or, then, held for, re-arms, during, "
         self.end(
-            "and, or, then, held for, re-arms, during, on, in watchlist, cooldown, once per or the end"
+            f"{more}on, in watchlist, cooldown, once per or the end", *(CLAUSES if found else ())
         )
         return replace(told, **found)
 

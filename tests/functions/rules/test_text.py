@@ -141,6 +141,7 @@ def test_clauses_of_the_rule_stand_at_its_end() -> None:
         ("price > 5 cooldown 8d", 1, 20, "a duration up to 7d", "'8d'", ""),
         ("price > 5 cooldown 1m cooldown 2m", 1, 23, "cooldown once", "'cooldown'", ""),
         ("price > 5 on", 1, 13, "a symbol", "the end", ""),
+        ("price > 5 on A and open < 6", 1, 16, "on, in watchlist, cooldown, once", "'and'", ""),
         ("price > 5 or in losers_5m re-arms below 3", 1, 35, "when, a value, then above or below", "'below'", ""),
         ("1 > 2", 1, 5, "a metric on one side at least", "numbers only", ""),
         ("abs(price, open) > 3", 1, 12, "1 values for abs", "2", ""),
