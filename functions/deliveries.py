@@ -8,7 +8,8 @@ Every alert is in `alerts.filtered`, whoever is told. From there, for each user:
     budget      the first alerts of a window are told one by one, the others in one digest
 
 What amends or withdraws an alert goes to those who were told of it one by one, in quiet hours into
-their digest; it takes nothing of a cooldown or a budget.
+their digest; it takes nothing of a cooldown or a budget. A withdrawal ends the cooldown that its alert
+began, or the true alert that follows would be silent.
 
 All by event time. Windows and digests follow the newest alert's time; `alerts.clock` says the digests
 that are due when no alert comes.
@@ -32,10 +33,11 @@ deliveries = function(
     state={
         "profiles": "text",  # JSON: user -> [version, body]; no body: the user is gone
         "heard_ns": "text",  # the newest alert's time
-        "cooldowns": "text",  # see functions/users/cooldowns.py
+        "cooled": "text",  # see functions/users/cooldowns.py
         "open": "text",  # JSON: user -> what is open at the user's desk, functions/users/desk.py
         "told": "text",  # who was told of which alert, see functions/users/told.py
     },
+    carry="keep",
     accepts={"alerts.control": check_profile},
 )
 
@@ -118,7 +120,12 @@ def told_now(matches, said):
 
 def admitted(matches, profiles, state):
     """The places of the alerts that each user wants and was not told of within the cooldown."""
-    wanted = {user: wanted_places(matches, profile) for user, profile in profiles.items()}
+    gone = matches.frame["kind"] == "withdrawn" if "kind" in matches.frame else matches.follows
+    withdrawn = np.flatnonzero(gone)
+    wanted = {
+        user: np.sort(np.concatenate([wanted_places(matches, profile), withdrawn]))
+        for user, profile in profiles.items()
+    }
     users = [user for user, places in wanted.items() if len(places)]
     if not users:
         return {}
@@ -127,9 +134,12 @@ def admitted(matches, profiles, state):
     rule, symbol = (hashes(pair[side] for pair in matches.pairs)[matches.pair] for side in (0, 1))
     keys = keys_of(hashes(users)[owner], rule[place], symbol[place])
     cooldown_ns = np.array([profiles[user].cooldown_ns for user in users])[owner]
-    cooldowns = Cooldowns(state["cooldowns"])
-    is_free = cooldowns.admit(keys, matches.ts_ns[place], matches.heard_ns[place], cooldown_ns)
-    state["cooldowns"] = cooldowns.text()
+    cooldowns = Cooldowns(state["cooled"])
+    alert = hashes(matches.frame["id"].tolist())[place]
+    is_free = cooldowns.admit(
+        keys, matches.ts_ns[place], matches.heard_ns[place], cooldown_ns, alert, gone[place]
+    )
+    state["cooled"] = cooldowns.text()
     ends = np.cumsum([len(wanted[user]) for user in users])[:-1]
     split = zip(np.split(place, ends), np.split(is_free, ends), strict=True)
     return {user: some[free] for user, (some, free) in zip(users, split, strict=True)}
@@ -158,11 +168,11 @@ def close(moments, state):
             said += desk.due(open_[user], user, clock_ns)
     if said:
         state["open"] = json.dumps(open_)
-    if state["cooldowns"]:
-        cooldowns = Cooldowns(state["cooldowns"])
+    if state["cooled"]:
+        cooldowns = Cooldowns(state["cooled"])
         cooldowns.forget(int(state["heard_ns"]))
         cooldowns.limit()
-        state["cooldowns"] = cooldowns.text()
+        state["cooled"] = cooldowns.text()
     return outputs(said, profiles)
 
 

@@ -313,11 +313,12 @@ def test_the_cooldowns_that_end_first_fall_out_of_a_full_table() -> None:
     keys = keys_of(*(np.array([hash_of(f"{side}{k}") for k in range(9)], dtype=np.uint64) for side in "urs"))  # fmt: skip
     assert len(set(keys.tolist())) == 9
     when = np.arange(9) * SECOND_NS + T0
-    cooldowns.admit(keys, when, when, np.full(9, 60 * SECOND_NS))
+    rest = np.full(9, 60 * SECOND_NS), keys, np.zeros(9, dtype=bool)
+    cooldowns.admit(keys, when, when, *rest)
     cooldowns.limit(4)
     again = Cooldowns(cooldowns.text())
     later = np.full(9, T0 + 10 * SECOND_NS)
-    free = again.admit(keys, later, later, np.full(9, 60 * SECOND_NS))
+    free = again.admit(keys, later, later, *rest)
     assert free.tolist() == [True] * 5 + [False] * 4
 
 
@@ -338,10 +339,10 @@ def test_cooldowns_are_forgotten_when_they_are_long_over() -> None:
     fired(h, (0, "r1", "A"))
     fired(h, (600, "r1", "B"))
     h.send("alerts.clock", ts_ns=[T0])
-    assert len(Cooldowns(h.state("deliveries")["cooldowns"]).keys) == 2
+    assert len(Cooldowns(h.state("deliveries")["cooled"]).keys) == 2
     fired(h, (611, "r1", "C"))
     h.send("alerts.clock", ts_ns=[T0])
-    assert len(Cooldowns(h.state("deliveries")["cooldowns"]).keys) == 2
+    assert len(Cooldowns(h.state("deliveries")["cooled"]).keys) == 2
 
 
 # -- amended and withdrawn
@@ -393,6 +394,25 @@ def test_a_withdrawal_costs_no_budget_and_no_cooldown() -> None:
     fired(h, (4, "r3", "A"))
     assert who(follow(h, "withdrawn", "r1-A-0", second=5)) == [("u0", "withdrawn")]
     assert who(follow(h, "withdrawn", "r3-A-4", second=6)) == []  # it went into a digest
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_withdrawal_ends_the_cooldown_that_its_alert_began(is_restored: bool) -> None:
+    h = hosted({"subscriptions": [{}]}, {"subscriptions": [{}], "cooldown_s": 10})
+    fired(h, (0, "r1", "A"), (0, "r1", "B"))
+    follow(h, "amended", "r1-B-0")
+    follow(h, "withdrawn", "r1-A-0")
+    if is_restored:
+        h.crash_and_restore()
+    assert who(fired(h, (3, "r1", "A"), (3, "r1", "B"))) == [("u0", "alert"), ("u1", "alert")]
+    assert who(fired(h, (4, "r1", "A"))) == []
+
+
+def test_a_withdrawal_leaves_the_cooldown_that_a_newer_alert_began() -> None:
+    h = hosted({"subscriptions": [{}], "cooldown_s": 2})
+    fired(h, (0, "r1", "A"), (3, "r1", "A"))
+    follow(h, "withdrawn", "r1-A-0", second=3.5)
+    assert who(fired(h, (4, "r1", "A"))) == []
 
 
 def test_each_amendment_is_a_delivery_with_an_id_of_its_own() -> None:
