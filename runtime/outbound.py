@@ -3,7 +3,8 @@
 What came back                          outcome
 2xx; mail taken                         ok
 408 425 429 5xx; no connection,         later
-no answer in time; SMTP 4xx
+no answer in time; SMTP 4xx; our own
+login to the mail server refused
 any other status; SMTP 5xx; a target    never
 that is refused
 (a lane has enough under way, or just   busy: nothing was sent
@@ -190,6 +191,10 @@ class Outbound:
         except aiosmtplib.SMTPRecipientsRefused as error:
             code = error.recipients[0].code if error.recipients else 550
             return _answer("never" if code >= 500 else "later", code, "the recipient is refused")
+        except aiosmtplib.SMTPAuthenticationError as error:  # the operator's fault, no target's
+            return _answer(
+                "later", error.code, "the mail server refuses the login of JETSCAN_SMTP_URL"
+            )
         except aiosmtplib.SMTPResponseException as error:
             return _answer("never" if error.code >= 500 else "later", error.code, error.message)
         except (aiosmtplib.SMTPException, TimeoutError, OSError) as error:

@@ -86,10 +86,11 @@ async def web(answer: Callable[[Request], Answer]) -> AsyncIterator[Web]:
 
 @dataclass
 class Mail:
-    """An SMTP server on a free port; `refusal` is its answer to a recipient."""
+    """An SMTP server on a free port; `refusal` is its answer to a recipient, `no_login` to a login."""
 
     port: int = 0
     refusal: str = ""
+    no_login: str = ""
     messages: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,6 +99,10 @@ class Mail:
             verb = line.upper()
             if verb.startswith("RCPT") and self.refusal:
                 writer.write(self.refusal.encode() + b"\r\n")
+            elif verb.startswith("EHLO"):
+                writer.write(b"250-here\r\n250 AUTH PLAIN\r\n")
+            elif verb.startswith("AUTH") and self.no_login:
+                writer.write(self.no_login.encode() + b"\r\n")
             elif verb == "DATA":
                 writer.write(b"354 go on\r\n")
                 self.messages.append((await reader.readuntil(b"\r\n.\r\n")).decode())

@@ -233,6 +233,17 @@ async def test_mail_is_taken_refused_for_good_or_put_off() -> None:
         await made.close()
 
 
+async def test_mail_waits_while_the_server_refuses_our_login() -> None:
+    async with mail() as server:
+        server.no_login = "535 5.7.8 who are you"
+        made = Outbound(Settings(smtp_url=f"smtp://us:secret@127.0.0.1:{server.port}"))
+        answer = await made.mail("l", "me@c.test", "S", "T", "i")
+        assert (answer.outcome, answer.status, server.messages) == ("later", 535, [])
+        assert "JETSCAN_SMTP_URL" in answer.reason
+        assert "secret" not in answer.reason
+        await made.close()
+
+
 async def test_mail_without_a_server_waits() -> None:
     made = Outbound(Settings())
     answer = await made.mail("l", "me@c.test", "S", "T", "i")
