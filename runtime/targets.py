@@ -12,6 +12,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpcore
 import httpx
@@ -26,6 +28,11 @@ TRANSLATED = tuple(
 GLOBAL_UNICAST = ipaddress.ip_network(
     "2000::/3"
 )  # the rest of IPv6 is reserved, site-local or translated
+
+
+# A lookup holds a thread until the resolver gives up; asyncio's own pool has a handful, and names whose
+# servers never answer would fill it.
+LOOKUPS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lookup")
 
 
 class TargetRefused(httpx.UnsupportedProtocol):
@@ -50,7 +57,8 @@ def is_public(address: str) -> bool:
 async def public_address(host: str, port: int) -> str:
     """The address to connect to; raises TargetRefused, or OSError if the name is not known."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await loop.run_in_executor(LOOKUPS, lookup)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
     if not addresses or not all(is_public(one) for one in addresses):
         raise TargetRefused(

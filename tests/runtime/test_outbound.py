@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -73,15 +75,14 @@ async def test_a_private_target_and_plain_http_are_refused_for_good_and_nothing_
 async def test_the_connection_is_made_to_the_address_that_was_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop, looked_up = asyncio.get_running_loop(), []
-    look_up = loop.getaddrinfo
+    looked_up, look_up = [], socket.getaddrinfo
 
-    async def once(host: str, port: int, **kinds: int) -> list[tuple[object, ...]]:
+    def once(host: str, port: int, *more: int, **kinds: int) -> list[tuple[object, ...]]:
         looked_up.append(host)
-        return await look_up("127.0.0.1", port, **kinds)  # type: ignore[arg-type,return-value]
+        return look_up("127.0.0.1", port, *more, **kinds)  # type: ignore[return-value]
 
     async with web(lambda _: (200, {}, b"")) as server:
-        monkeypatch.setattr(loop, "getaddrinfo", once)
+        monkeypatch.setattr(socket, "getaddrinfo", once)
         monkeypatch.setattr(targets, "is_public", lambda address: address == "127.0.0.1")
         stream = await targets._Checked().connect_tcp("hooks.example", server.port)
         assert stream.get_extra_info("server_addr")[:2] == ("127.0.0.1", server.port)
@@ -92,12 +93,32 @@ async def test_the_connection_is_made_to_the_address_that_was_checked(
 async def test_a_name_with_one_private_address_among_public_ones_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def two(_: str, port: int, **__: int) -> list[tuple[object, ...]]:
+    def two(_: str, port: int, **__: int) -> list[tuple[object, ...]]:
         return [(0, 0, 0, "", ("8.8.8.8", port)), (0, 0, 0, "", ("10.0.0.1", port))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    monkeypatch.setattr(socket, "getaddrinfo", two)
     with pytest.raises(TargetRefused):
         await public_address("hooks.example", 443)
+
+
+async def test_names_whose_servers_never_answer_hold_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+
+    def looked_up(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if host == "slow.test":
+            over.wait(10)
+        return [(0, 0, 0, "", ("8.8.8.8", 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    slow = [asyncio.create_task(public_address("slow.test", 443)) for _ in range(40)]
+    try:
+        found = await asyncio.wait_for(public_address("good.test", 443), 5)
+    finally:
+        over.set()
+    assert found == "8.8.8.8"
+    assert await asyncio.gather(*slow) == ["8.8.8.8"] * 40
 
 
 @pytest.mark.parametrize(
