@@ -129,7 +129,7 @@ def _follow(
 ) -> list[Output]:
     """Hand an output to who follows its stream; what comes of it for the first chains."""
     found: list[Output] = []
-    if output.frame is None or output.part:
+    if output.frame is None:
         return found
     for plan, chain in followers.values():
         if output.base in plan.inputs:
