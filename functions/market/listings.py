@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -192,7 +192,8 @@ def parse_toplist(given: Any) -> Toplist:
 
 
 def _metric(given: Mapping[str, Any], where: str) -> str:
-    metric, window = given.get("metric"), given.get("time_window") or ""
+    metric = _text(given, "metric", where)
+    window = _text(given, "time_window", where) if given.get("time_window") else ""
     if metric in FAMILIES and window:
         by = FAMILIES[metric]
         if window not in by:
@@ -229,7 +230,7 @@ def _filters(given: Any, where: str) -> tuple[tuple[tuple[str, bool, float], ...
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not abs(value) <= sys.float_info.max  # NaN, and whole numbers no float can hold
         ):
             raise ListFault(f"{where}: filters: {name}: expected a number, found {value!r}")
         found.append((*FILTERS[name], float(value)))

@@ -272,6 +272,9 @@ def test_columns_of_a_list_come_with_its_ranks() -> None:
         ({"id": "a b"}, "id: expected 1 to 64 of letters"),
         ({"name": ""}, "name: expected 1 to 200 letters"),
         ({"nme": "x"}, "nme: no such field; did you mean name?"),
+        ({"metric": ["price"]}, "metric: expected a text, found ['price']"),
+        ({"metric": "volume", "time_window": ["5m"]}, "time_window: expected a text"),
+        ({"filters": {"price_max": 10**400}}, "price_max: expected a number"),
     ],
 )
 def test_a_list_that_cannot_be_used_says_why(change: dict[str, Any], message: str) -> None:
