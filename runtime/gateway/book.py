@@ -326,7 +326,7 @@ class Book:
         """Whether the functions take it, a rule beside the lists it may name; 400."""
         if self._check is None:
             raise RuleError(503, f"no hosted function takes {kind.field}")
-        beside = {"rules": [], "toplists": self.lists.enabled() if kind is RULE else []}
+        beside = {"rules": [], "toplists": self._good_lists() if kind is RULE else []}
         try:
             self._check(json.dumps({**beside, kind.field: [thing]}))
         except ValueError as error:
