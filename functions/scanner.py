@@ -25,7 +25,7 @@ from functions.market import (
     tape,
 )
 from functions.market.clocks import in_time
-from functions.market.listings import check_toplists, listed_toplists, parse_toplists
+from functions.market.listings import check_toplists, listed_toplists, usable_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
 from functions.rules import (
@@ -383,7 +383,7 @@ def rank(clock, state):
     state["ranked"] = "yes"
     if not state.rows:
         return None
-    plan = partials.plan_of(parse_toplists(state["rules"]))
+    plan = partials.plan_of(usable_toplists(state["rules"]))
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
     events = metrics.at_clock(state, clock, row)
     values = metrics.compute(plan.metrics, state, events)

@@ -274,6 +274,18 @@ def test_a_removed_list_ends() -> None:
     assert "mine" not in second(h, 2, A=3.0)
 
 
+def test_a_list_that_this_version_does_not_know_stops_no_other_and_no_rule() -> None:
+    h = market()
+    rule = {"id": "r", "name": "R", "when": "price > 1 held for 1s", "cooldown": 0}
+    lists = [{**PLAIN, "id": "newer", "metric": "a_metric_to_come"}, PLAIN]
+    body = json.dumps({"rules": [rule], "toplists": lists})
+    h.send("control", version=[2], body=[body])
+    h.send("ticks.trades", symbol=["A"], ts_ns=[T0], price=[3.0], size=[100.0])
+    first, then = h.clock(T0 + SECOND_NS), h.clock(T0 + 2 * SECOND_NS)
+    assert "mine" in first["toplists.partial"]["list"].tolist()
+    assert "alerts" in {**first, **then}
+
+
 def test_columns_of_a_list_come_with_its_ranks() -> None:
     h = market({**PLAIN, "columns": ["volume_daily", "float"]})
     h.send("ticks.trades", symbol=["A"], ts_ns=[T0], price=[3.0], size=[100.0])
