@@ -213,9 +213,9 @@ def _name(told: dict[str, Any], path: str) -> str:
     found = told.get("name")
     if not isinstance(found, str) or not 0 < len(found) <= limits.NAME_MAX:
         raise RuleFault(f"1 to {limits.NAME_MAX} letters", shown(found), path=f"{path}: name")
-    if any("\ud800" <= letter <= "\udfff" for letter in found):
-        # Half a letter: the alert that names the rule could not be sent, and its frame with it.
-        raise RuleFault("letters that UTF-8 has", shown(found), path=f"{path}: name")
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in found):
+        # Half a letter cannot be sent, and the frame of the alert with it; NUL is in no database.
+        raise RuleFault("letters that can be stored", shown(found), path=f"{path}: name")
     return found
 
 

@@ -167,7 +167,7 @@ def rules(names: Iterable[str] = NAMES) -> st.SearchStrategy[tree.Rule]:
     made = st.builds(
         tree.Rule,
         id=st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True),
-        name=st.text(min_size=1, max_size=20),
+        name=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20),
         when=conditions(names),
         cooldown_ns=st.integers(0, 7 * 86_400).map(lambda seconds: seconds * SECOND_NS),
         once_per=st.sampled_from(["", *TIMEFRAMES]),
