@@ -25,7 +25,7 @@ from functions.market import (
     tape,
 )
 from functions.market.clocks import in_time
-from functions.market.listings import check_toplists, listed_toplists, parse_toplists
+from functions.market.listings import check_toplists, listed_toplists, usable_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
 from functions.rules import (
@@ -383,7 +383,8 @@ def rank(clock, state):
     state["ranked"] = "yes"
     if not state.rows:
         return None
-    plan = partials.plan_of(parse_toplists(state["rules"]))
+    plan = partials.plan_of(usable_toplists(state["rules"]))
+    know_lists(state, plan)
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
     events = metrics.at_clock(state, clock, row)
     values = metrics.compute(plan.metrics, state, events)
@@ -394,6 +395,21 @@ def rank(clock, state):
     best["ts_ns"], best["price"] = np.full(size, clock), state["last"][best["row"]]
     best["configured"] = np.full(size, int(state["rules_version"] or 0))
     return {"toplists.partial": best}
+
+
+def know_lists(state, plan):
+    """Who of a list ranked before is not said to be in it is out; a list that is no more is forgotten.
+
+    A list's first ranking comes before its second second: who is in it then was not seen to enter.
+    """
+    ids = set(plan.ids)
+    if state["sent_lists"] != plan.joined:
+        for name in state.family("in"):
+            if name not in ids:
+                del state[f"in.{name}"]
+    for name in state["sent_lists"].split():
+        if name in ids and f"in.{name}" not in state:
+            state[f"in.{name}"][:] = 0
 
 
 @scanner.on("toplists.changes")

@@ -113,9 +113,13 @@ def know(state, lists, name, partials, at):
         place, number = known.place, known.number
     else:
         used = {one.place for one in lists.values()}
-        place, number = next(one for one in range(PLACES) if one not in used), 0
+        place, number = next((one for one in range(PLACES) if one not in used), -1), 0
+        if place < 0:  # until lists that end are forgotten; the best are told every second anyway
+            return False
     keys = partials.get("key")
     key = str(keys[at]) if keys is not None else KEYS.get(str(name), "")
+    if version == ENDED:
+        key = known.key  # who follows it is told that it is empty
     is_falling = int(partials["is_falling"][at])
     lists[str(name)] = Listed(place, version, configured, is_falling, key, number)
     return True

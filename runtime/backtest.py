@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.chain import Chain, Output
 from runtime.frames import Frame, texts
-from runtime.loader import ChainPlan, Plan
+from runtime.loader import CLOCK, ChainPlan, Plan
 from runtime.shapes import alert_shapes
 from runtime.subjects import Subjects
 from runtime.tables import make_folder, write_parquet, write_text
@@ -82,13 +82,23 @@ def run_backtest(
     if rules:
         control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
         _feed(first, chains, followers, "control", control, result)
-    for base, frame in events:
+    for base, frame in _one_clock_event_a_frame(events):
         if base == "ticks.trades":
             result.trades += len(frame)
         elif base == BARS:
             result.fed += len(frame)
         _feed(first, chains, followers, base, frame, result)
     return result
+
+
+def _one_clock_event_a_frame(events: Iterable[tuple[str, Frame]]) -> Iterator[tuple[str, Frame]]:
+    """What a second makes others say comes back before the next, as it does live."""
+    for base, frame in events:
+        if base == CLOCK:
+            for place in range(len(frame)):
+                yield base, frame[place : place + 1]
+        else:
+            yield base, frame
 
 
 def fed_with_bars(plan: Plan) -> Plan:
@@ -129,7 +139,7 @@ def _follow(
 ) -> list[Output]:
     """Hand an output to who follows its stream; what comes of it for the first chains."""
     found: list[Output] = []
-    if output.frame is None or output.part:
+    if output.frame is None:
         return found
     for plan, chain in followers.values():
         if output.base in plan.inputs:

@@ -303,14 +303,22 @@ class Chain:
 
     def _shares(self, base: str, frame: Frame) -> Iterator[tuple[int | None, Frame]]:
         """The frame by partition: a chain over all partitions writes each symbol to its own."""
-        is_spread = self._subjects.subjects[base].partitioned and self.partition is None
-        if not is_spread or frame.symbols is None:
+        if self.partition is not None or not self._subjects.subjects[base].partitioned:
             yield self.partition, frame
             return
+        if frame.symbols is None:
+            raise TypeError(
+                f"{base}: expected `symbol` or `row`: a row's partition is that of its symbol"
+            )
         owners = [partition_of(symbol, self._subjects.partitions) for symbol in frame.symbols]
         owner = np.array(owners, dtype=np.int64)[frame.index]
         for partition in np.unique(owner).tolist():
-            yield partition, frame[owner == partition]
+            part = frame[owner == partition]
+            used, part.index = np.unique(part.index, return_inverse=True)
+            part.symbols = [
+                frame.symbols[one] for one in used
+            ]  # its readers keep rows for all of these
+            yield partition, part
 
     def _append(
         self, subject: str, data: bytes, base: str, frame: Frame | None, is_core: bool

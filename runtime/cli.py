@@ -992,6 +992,7 @@ def why_command(
     """
     from runtime.backtest_input import InputError, control_body
     from runtime.providers import ProviderError, backtest_events
+    from runtime.tables import TableError
     from runtime.why import (
         Question,
         WhyError,
@@ -1028,7 +1029,7 @@ def why_command(
             told = from_files(plan, subjects, question, events, rules)
         else:
             told = run(ask())
-    except (WhyError, ProviderError, OSError) as error:
+    except (WhyError, ProviderError, TableError, OSError) as error:
         fail(str(error))
     if as_json:
         click.echo(json.dumps(told))

@@ -84,7 +84,7 @@ async def run_dev(
     finally:
         await supervisor.stop_all()
         if database is not None:
-            await _without_database(database, data_dir)
+            await _without_database(database, data_dir, supervisor)
         url_file.unlink(missing_ok=True)
         (data_dir / "redis.url").unlink(missing_ok=True)
         if valkey is not None:
@@ -132,10 +132,12 @@ async def _with_database(
 
 
 async def _without_database(
-    starting: asyncio.Task[EmbeddedPostgres | None], data_dir: Path
+    starting: asyncio.Task[EmbeddedPostgres | None], data_dir: Path, supervisor: Supervisor
 ) -> None:
-    (data_dir / "postgres.url").unlink(missing_ok=True)
+    """End what came up with the database, also where it came up while everything else was stopped."""
     server = await starting
+    (data_dir / "postgres.url").unlink(missing_ok=True)
+    await supervisor.stop_all()
     if server is not None:
         await server.stop()
 

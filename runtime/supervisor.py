@@ -124,6 +124,7 @@ class Supervisor:
                 await handle.wait()
         if process.task is not None:
             process.task.cancel()
+            await asyncio.gather(process.task, return_exceptions=True)  # it may be starting one
         self._processes.pop(process.name, None)
 
     async def stop_all(self) -> None:

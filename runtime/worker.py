@@ -36,6 +36,7 @@ LOOK_S = 0.1
 REFRESH_S = 2.0  # ownerships are read again this often even without a hint
 RETRY_HOST_S = 1.0
 PAUSE_PREFIX = "pause"
+SETTLED_S = 0.3  # a hint may be here before the bucket has what it is about: read once more
 
 
 @dataclass
@@ -360,6 +361,8 @@ class Worker:
 
     async def _reread_paused(self, key: str) -> None:
         if key.startswith(PAUSE_PREFIX + "."):
+            await self._read_paused()
+            await asyncio.sleep(SETTLED_S)
             await self._read_paused()
 
     async def _read_paused(self) -> None:

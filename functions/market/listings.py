@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -135,9 +135,42 @@ def check_toplists(body: str) -> str:
     return body
 
 
-@lru_cache(maxsize=8)
 def parse_toplists(body: str) -> tuple[Toplist, ...]:
-    """The system lists and the enabled lists of a control body; the same text gives the same object."""
+    """The system lists and the enabled lists of a control body; raises the first ListFault."""
+    lists, faults = _read(body)
+    if faults:
+        raise faults[0]
+    return lists
+
+
+def usable_toplists(body: str) -> tuple[Toplist, ...]:
+    """The same without those that cannot be used any more; the same text gives the same object."""
+    return _read(body)[0]
+
+
+@lru_cache(maxsize=8)
+def _read(body: str) -> tuple[tuple[Toplist, ...], tuple[ListFault, ...]]:
+    found, faults = {one.id: one for one in SYSTEM}, []
+    try:
+        given = _given(body)
+    except ListFault as fault:
+        return SYSTEM, (fault,)
+    if len(given) > LISTS_MAX:
+        faults.append(ListFault(f"expected at most {LISTS_MAX} toplists, found {len(given)}"))
+    for one in given[:LISTS_MAX]:
+        if isinstance(one, dict) and one.get("enabled", True) is False:
+            continue
+        try:
+            parsed = parse_toplist(one)
+            if parsed.id in found:
+                raise ListFault(f"toplist {parsed.id}: stands twice, or is the id of a system list")
+            found[parsed.id] = parsed
+        except ListFault as fault:
+            faults.append(fault)
+    return tuple(found.values()), tuple(faults)
+
+
+def _given(body: str) -> list[Any]:
     try:
         told = json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:
@@ -145,17 +178,7 @@ def parse_toplists(body: str) -> tuple[Toplist, ...]:
     given = told.get("toplists", []) if isinstance(told, dict) else None
     if not isinstance(given, list):
         raise ListFault('expected {"toplists": [...]}')
-    if len(given) > LISTS_MAX:
-        raise ListFault(f"expected at most {LISTS_MAX} toplists, found {len(given)}")
-    found = {one.id: one for one in SYSTEM}
-    for one in given:
-        if isinstance(one, dict) and one.get("enabled", True) is False:
-            continue
-        parsed = parse_toplist(one)
-        if parsed.id in found:
-            raise ListFault(f"toplist {parsed.id}: stands twice, or is the id of a system list")
-        found[parsed.id] = parsed
-    return tuple(found.values())
+    return given
 
 
 def parse_toplist(given: Any) -> Toplist:
@@ -192,7 +215,8 @@ def parse_toplist(given: Any) -> Toplist:
 
 
 def _metric(given: Mapping[str, Any], where: str) -> str:
-    metric, window = given.get("metric"), given.get("time_window") or ""
+    metric = _text(given, "metric", where)
+    window = _text(given, "time_window", where) if given.get("time_window") else ""
     if metric in FAMILIES and window:
         by = FAMILIES[metric]
         if window not in by:
@@ -229,7 +253,7 @@ def _filters(given: Any, where: str) -> tuple[tuple[tuple[str, bool, float], ...
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not abs(value) <= sys.float_info.max  # NaN, and whole numbers no float can hold
         ):
             raise ListFault(f"{where}: filters: {name}: expected a number, found {value!r}")
         found.append((*FILTERS[name], float(value)))

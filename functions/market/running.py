@@ -103,6 +103,8 @@ def fold(ufunc: np.ufunc, carry: Array, runs: Runs, ordered: Array) -> Array:
     ordered  values by symbol (`values[runs.order]`)
     """
     out = np.empty(len(ordered), dtype=carry.dtype)
+    if len(runs.bounds) == 2:  # no symbol comes twice
+        return np.asarray(ufunc(carry, ordered, out=out))
     values = ordered[runs.rounds]
     results = np.empty(len(values), dtype=carry.dtype)
     before = carry[runs.by_length]

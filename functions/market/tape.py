@@ -440,17 +440,20 @@ def _sessions(
     """Volume and money of each session at every print, by symbol."""
     out: dict[str, Array] = {}
     of = session[runs.order]
-    for name, values, codes in (
-        ("volume_pre", counted, (sessions.PREMARKET,)),
-        ("volume_market", counted, (sessions.MARKET,)),
-        ("volume_post", counted, (sessions.POSTMARKET,)),
-        ("notional_pre", notional, (sessions.PREMARKET,)),
-        ("notional_market", notional, (sessions.MARKET, sessions.POSTMARKET)),
+    is_pre, is_market, is_post = (
+        of == code for code in (sessions.PREMARKET, sessions.MARKET, sessions.POSTMARKET)
+    )
+    counted, notional = counted[runs.order], notional[runs.order]
+    for name, values, mine in (
+        ("volume_pre", counted, is_pre),
+        ("volume_market", counted, is_market),
+        ("volume_post", counted, is_post),
+        ("notional_pre", notional, is_pre),
+        ("notional_market", notional, is_market | is_post),
     ):
         carry = state[name][runs.rows]
-        mine = np.isin(of, codes)
         if mine.any():
-            out[name] = fold(np.add, carry, runs, np.where(mine, values[runs.order], 0.0))
+            out[name] = fold(np.add, carry, runs, np.where(mine, values, 0.0))
             state[name][runs.rows] = out[name][runs.lasts]
         else:
             out[name] = carry[runs.of]

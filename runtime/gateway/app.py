@@ -139,14 +139,17 @@ class Gateway:
             log.error("toplists refused", reason=str(error))
             return
         for name, listed in list_shapes(frame, self._columns).items():
-            self.hub.set_toplist(name, listed)
+            if name not in self.lists.things or self._is_of_kept(name, listed.key):
+                self.hub.set_toplist(name, listed)
+
+    def _is_of_kept(self, name: str, key: str) -> bool:
+        """Whether a ranking is of the list that is kept, not of another user's that had its id before."""
+        user = self.lists.things.get(name, {}).get("user_id", "")
+        return name in self.lists.things and key == f"toplist:user:{user}:{name}"
 
     def _columns(self, name: str, key: str) -> list[str]:
-        """The own columns of a list, where the ranking is of the list that is kept."""
-        known = self.lists.things.get(name)
-        if known is None or key != f"toplist:user:{known.get('user_id', '')}:{name}":
-            return []
-        return known.get("columns") or []
+        """The own columns of a list."""
+        return (self._is_of_kept(name, key) and self.lists.things[name].get("columns")) or []
 
     def _lists_changed(self) -> None:
         users = {name: one.get("user_id", "") for name, one in self.lists.things.items()}

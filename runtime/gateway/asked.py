@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from quart import abort, request
 
+DIGITS_MAX = 18  # thousands of digits are more than `int` takes
+
 
 async def body() -> Any:
     """The JSON of the request; 415."""
@@ -20,7 +22,8 @@ def whole(name: str, default: int, least: int, most: int) -> int:
     text = request.args.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+    is_number = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    if not is_number or not least <= int(text) <= most:
         abort(400, f"{name}: expected a whole number from {least} to {most}, found {text!r}")
     return int(text)
 

@@ -30,6 +30,7 @@ RULES_MAX = 1_000
 LISTS_MAX = 200  # of all users: the functions rank no more
 LISTS_OF_USER_MAX = 20
 LIST_BYTES_MAX = 16 << 10
+SETTLED_S = 0.3  # a hint may be here before the bucket has what it is about: read once more
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BUCKET, SUBJECT, SYSTEM = "rules", "control", "ask.toplists"
 FAULTS = (
@@ -233,6 +234,8 @@ class Book:
     async def _changed(self, _: str) -> None:
         if not self.changing.locked():  # another gateway's change
             await self.refresh()
+            await asyncio.sleep(SETTLED_S)
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Read the bucket and tell every partition, once per version."""
@@ -326,7 +329,7 @@ class Book:
         """Whether the functions take it, a rule beside the lists it may name; 400."""
         if self._check is None:
             raise RuleError(503, f"no hosted function takes {kind.field}")
-        beside = {"rules": [], "toplists": self.lists.enabled() if kind is RULE else []}
+        beside = {"rules": [], "toplists": self._good_lists() if kind is RULE else []}
         try:
             self._check(json.dumps({**beside, kind.field: [thing]}))
         except ValueError as error:

@@ -30,6 +30,7 @@ RULES = {
             {"metric": "change_from_open", "operator": "!=", "value": 0, "calculated_during": "market"}]},
     ]
 }  # fmt: skip
+QUESTION = {"rule": "level", "about": "A", "id": "q1"}
 
 
 def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
@@ -68,6 +69,8 @@ def market(seed: int) -> list[tuple[str, dict[str, Any]]]:
     names[0] = "price volume_5m rsi_14 crossed_above_vwap bid spread crossed_s locked_s bid_size"
     clock_ns = np.array([START_NS + 364 * 10**9])
     events.append(("ask.metrics", {"ts_ns": clock_ns, "names": names}))
+    asked = {name: np.array([text], dtype=object) for name, text in QUESTION.items()}
+    events.append(("ask.why", {"ts_ns": clock_ns, **asked}))
     return events
 
 

@@ -117,3 +117,35 @@ def test_why_a_rule_does_not_fire_is_told_from_the_scanners_state() -> None:
     told_why = why_not(compile_rules(state["rules"]), "r", moments, state)
     assert told_why["why"] == ["not true"]
     assert told_why["leaves"][0]["value"] == 9.0
+
+
+def test_the_first_member_of_a_partition_enters_a_list_that_was_ranked_before() -> None:
+    h = Harness(bars, indicators, scanner)
+    rule = {"id": "r", "name": "R", "cooldown": 0, "when": "enters gainers_5m"}
+    h.send("control", version=[1], body=[json.dumps({"rules": [rule]})])
+
+    def second(k: int, entering: tuple[str, ...] = ()) -> list[str]:
+        at = T0 + k * SECOND_NS
+        h.send("ticks.trades", symbol=["A", "B"], ts_ns=[at] * 2, price=[9.0] * 2, size=[1.0] * 2)
+        if entering:
+            size = len(entering)
+            told = {"list": ["gainers_5m"] * size, "ts_ns": [at] * size, "kind": [1] * size}
+            h.send("toplists.changes", symbol=list(entering), **told, rank=[1] * size)
+        out = h.clock(at + SECOND_NS)
+        return out["alerts"]["symbol"].tolist() if "alerts" in out else []
+
+    assert second(0) == []
+    assert second(1) == []
+    assert second(2, ("A",)) == ["A"]
+    assert second(3, ("B",)) == ["B"]
+
+
+def test_who_is_in_a_list_at_its_first_ranking_did_not_enter_it() -> None:
+    h = Harness(bars, indicators, scanner)
+    rule = {"id": "r", "name": "R", "cooldown": 0, "when": "enters gainers_5m"}
+    h.send("control", version=[1], body=[json.dumps({"rules": [rule]})])
+    h.send("ticks.trades", symbol=["A"], ts_ns=[T0], price=[9.0], size=[1.0])
+    h.clock(T0 + SECOND_NS)
+    told = {"list": ["gainers_5m"], "ts_ns": [T0], "kind": [1], "rank": [1]}
+    h.send("toplists.changes", symbol=["A"], **told)
+    assert "alerts" not in h.clock(T0 + 2 * SECOND_NS)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from functions.bars import bars
 from functions.indicators import indicators
 from functions.market.listings import FAMILIES, SYSTEM, ListFault, parse_toplist, parse_toplists
+from functions.market.partials import PLACES
 from functions.market.toplists import KEPT, LENGTH
 from functions.scanner import scanner
 from functions.toplists import ENTERS, LEAVES, toplists
@@ -127,6 +128,31 @@ def test_a_list_that_is_no_more_empties_and_is_forgotten() -> None:
     assert ranks(out) == {"A": 0}
     assert moves(out) == [("A", LEAVES)]
     assert h.state("toplists")["lists"] == "{}"
+
+
+def test_the_last_update_of_a_list_has_its_key() -> None:
+    h = Harness(toplists)
+    partial(h, 1, {"A": 1.0}, list="mine", key="toplist:user:ann:mine", version=7, configured=3)
+    last = partial(h, 2, {}, ("A",), list="mine", key="", version=0, configured=4)
+    assert last["toplists.updated"]["key"].tolist() == ["toplist:user:ann:mine"]
+
+
+def test_more_lists_than_there_are_places_for_wait_for_one() -> None:
+    h = Harness(toplists)
+    names = [f"l{k:03}" for k in range(PLACES + 1)]
+
+    def told(second: int, lists: list[str], version: int) -> set[str]:
+        size = len(lists)
+        rows = {"list": lists, "symbol": ["A"] * size, "rank": [version] * size}
+        rows |= {name: [1.0] * size for name in ("value", "price", "volume")}
+        rows |= {"version": [version] * size, "configured": [2 - version] * size}
+        rows |= {"is_falling": [1] * size, "ts_ns": [T0 + second * SECOND_NS] * size}
+        out = h.send("toplists.partial", **rows)
+        return set(out["toplists.updated"]["list"]) if "toplists.updated" in out else set()
+
+    assert told(1, names, 1) == set(names[:-1])
+    assert told(2, names[:1], 0) == set(names[:1])
+    assert told(3, names[1:], 1) == set(names[1:])
 
 
 def test_ranks_and_members_survive_a_restart() -> None:
@@ -248,6 +274,18 @@ def test_a_removed_list_ends() -> None:
     assert "mine" not in second(h, 2, A=3.0)
 
 
+def test_a_list_that_this_version_does_not_know_stops_no_other_and_no_rule() -> None:
+    h = market()
+    rule = {"id": "r", "name": "R", "when": "price > 1 held for 1s", "cooldown": 0}
+    lists = [{**PLAIN, "id": "newer", "metric": "a_metric_to_come"}, PLAIN]
+    body = json.dumps({"rules": [rule], "toplists": lists})
+    h.send("control", version=[2], body=[body])
+    h.send("ticks.trades", symbol=["A"], ts_ns=[T0], price=[3.0], size=[100.0])
+    first, then = h.clock(T0 + SECOND_NS), h.clock(T0 + 2 * SECOND_NS)
+    assert "mine" in first["toplists.partial"]["list"].tolist()
+    assert "alerts" in {**first, **then}
+
+
 def test_columns_of_a_list_come_with_its_ranks() -> None:
     h = market({**PLAIN, "columns": ["volume_daily", "float"]})
     h.send("ticks.trades", symbol=["A"], ts_ns=[T0], price=[3.0], size=[100.0])
@@ -272,6 +310,9 @@ def test_columns_of_a_list_come_with_its_ranks() -> None:
         ({"id": "a b"}, "id: expected 1 to 64 of letters"),
         ({"name": ""}, "name: expected 1 to 200 letters"),
         ({"nme": "x"}, "nme: no such field; did you mean name?"),
+        ({"metric": ["price"]}, "metric: expected a text, found ['price']"),
+        ({"metric": "volume", "time_window": ["5m"]}, "time_window: expected a text"),
+        ({"filters": {"price_max": 10**400}}, "price_max: expected a number"),
     ],
 )
 def test_a_list_that_cannot_be_used_says_why(change: dict[str, Any], message: str) -> None:

@@ -202,6 +202,27 @@ async def test_a_wrong_list_is_a_problem_that_says_so(
     assert says in answer.json()["detail"]
 
 
+async def test_a_stored_list_that_is_no_good_any_more_stops_no_rule(served: Served) -> None:
+    stale = json.dumps({"name": "Stale", "user_id": "bob", "metric": "gone_by_now"})
+    await served.nats.bus.kv("rules").create("list.stale", stale.encode())
+    while "stale" not in served.gateway.lists.things:
+        await asyncio.sleep(0.01)
+    rule = {"id": "r", "name": "R", "when": "price > 1"}
+    made = await served.ann.post("/api/v1/rules", json=rule)
+    assert made.status_code == 201, made.json()
+    assert [one["id"] for one in (await served.body())["rules"]] == ["r"]
+
+
+async def test_what_was_ranked_for_a_user_before_reaches_nobody_after(served: Served) -> None:
+    await served.bob.post(f"{PATH}/user", json=CHEAP)
+    async with served.socket("bob") as client:
+        await client.send('{"type":"subscribe_toplist","toplist_id":"cheap"}')
+        await served.rank(7, {"A": 3.0}, user="ann")
+        await served.rank(8, {"B": 2.0}, user="bob")
+        told = (await update(client))["data"]
+    assert [one["symbol"] for one in told["rankings"]] == ["B"]
+
+
 async def test_a_user_has_so_many_lists_and_no_more(served: Served) -> None:
     for k in range(LISTS_OF_USER_MAX):
         made = await served.ann.post(f"{PATH}/user", json={**CHEAP, "id": f"l{k}"})

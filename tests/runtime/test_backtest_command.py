@@ -106,6 +106,39 @@ def test_fed_bars_say_the_alerts_that_their_prints_say(tmp_path: Path, subjects:
         assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
+def test_every_alert_counts_however_many_clock_events_a_frame_has(subjects: Subjects) -> None:
+    plan = load_plan(ROOT / "functions", subjects)
+    rule = {"id": "held", "name": "Held", "when": "price > 5 held for 3s"}
+    seconds = BEGIN_NS + np.arange(1, 9) * 1_000_000_000
+
+    def said(clocks: list[Any]) -> list[tuple[str, int]]:
+        columns = {"ts_ns": seconds[:2] + 1, "price": np.full(2, 10.0), "size": np.full(2, 1.0)}
+        prints = ("ticks.trades", Frame(columns, ["A", "B"], np.arange(2)))
+        events = [prints, *(("ticks.clock", Frame({"ts_ns": one})) for one in clocks)]
+        result = run_backtest(plan, subjects, events, json.dumps({"rules": [rule]}))
+        return [(one["symbol"], one["seq"]) for one in result.alerts()]
+
+    assert said([seconds]) == said(np.split(seconds, len(seconds))) == [("A", 1), ("B", 2)]
+
+
+def test_lists_follow_every_clock_event_however_many_a_frame_has(subjects: Subjects) -> None:
+    plan = load_plan(ROOT / "functions", subjects)
+    rule = {"id": "best", "name": "Best", "when": "in volume_1m"}
+    seconds = BEGIN_NS + np.arange(1, 9) * 1_000_000_000
+
+    def said(clocks: list[Any]) -> list[tuple[str, int]]:
+        columns = {"ts_ns": seconds[:2] + 1, "price": np.full(2, 10.0), "size": np.full(2, 1.0)}
+        prints = ("ticks.trades", Frame(columns, ["A", "B"], np.arange(2)))
+        events = [prints, *(("ticks.clock", Frame({"ts_ns": one})) for one in clocks)]
+        result = run_backtest(plan, subjects, events, json.dumps({"rules": [rule]}))
+        return [(one["symbol"], one["ts_ns"]) for one in result.alerts()]
+
+    second = int(seconds[1])
+    assert (
+        said([seconds]) == said(np.split(seconds, len(seconds))) == [("A", second), ("B", second)]
+    )
+
+
 def test_a_backtest_of_bars_writes_alerts_outcomes_and_both_pages(tmp_path: Path) -> None:
     bars, rules = write_bars(tmp_path / "b.parquet"), write_rules(tmp_path / "r.json")
     found = told(tmp_path, "--bars", str(bars), "--rules", str(rules))

@@ -11,6 +11,8 @@ import pytest
 from runtime import Drop, Retry, function
 from runtime.chain import Chain
 from runtime.contract import Declaration
+from runtime.frames import decode, encode
+from runtime.subjects import partition_of
 from runtime.testing import Harness
 
 
@@ -205,3 +207,43 @@ def test_two_chains_over_the_same_input_say_the_same_bytes() -> None:
         ]
         if number == 10:
             two.crash_and_restore()
+
+
+def members(of: Any) -> Declaration:
+    """A function of a chain over all partitions that writes to the subjects of each."""
+
+    @function(reads="toplists.partial", writes="toplists.changes")
+    def toplists(partials):  # type: ignore[no-untyped-def]
+        size = len(of.get("symbol", [0]))
+        told = {"list": ["l"] * size, "ts_ns": [1] * size, "kind": [1] * size, "rank": [1] * size}
+        return {**told, **of}
+
+    return toplists
+
+
+PARTIAL: dict[str, list[Any]] = {
+    "symbol": ["A"], "list": ["l"], "version": [1], "configured": [0], "is_falling": [1], "ts_ns": [1],
+    "value": [1.0], "price": [1.0], "volume": [1.0], "rank": [1],
+}  # fmt: skip
+
+
+def test_a_partition_is_told_of_its_own_symbols_alone() -> None:
+    names = [f"S{k}" for k in range(40)] * 40
+    h = Harness(members({"symbol": names}))
+    record = h.subjects.record_of("toplists.partial")
+    found: list[str] = []
+    for output in h.publish(
+        "toplists.partial", encode(h.frame("toplists.partial", **PARTIAL), record)
+    ):
+        frame = decode(output.data, h.subjects.record_of(output.base))
+        found += frame["symbol"].tolist()
+        own = output.subject.rpartition(".")[2]
+        assert {str(partition_of(one, 16)) for one in frame.symbols or []} == {own}
+    assert sorted(found) == sorted(names)
+
+
+def test_rows_for_partitions_that_name_no_symbol_are_refused() -> None:
+    h = Harness(members({}), expect_dead=True)
+    assert h.send("toplists.partial", **PARTIAL) == {}
+    reason = msgpack.unpackb(h.dead[0].data)["reason"]
+    assert "toplists.changes: expected `symbol` or `row`" in reason

@@ -49,6 +49,13 @@ def why(*words: str) -> Result:
     return CliRunner().invoke(main, ["why", *words])
 
 
+def test_a_file_without_trades_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("symbol,ts_ns,price,size\n", encoding="utf-8")
+    told = why("over", "AAPL", "--trades", str(tmp_path / "none.csv"))
+    assert isinstance(told.exception, SystemExit)
+    assert "none.csv: holds no trades\n" in told.stderr
+
+
 def test_a_replay_of_files_ends_at_the_time_asked_about(files: list[str]) -> None:
     told = why("over", "AAPL", "--at", "2026-01-05T14:30:04Z", *files)
     assert told.exit_code == 0, told.output
