@@ -124,7 +124,9 @@ def _scan(state: Any, rules: Any, now: int) -> tuple[dict[str, float], int]:
     spent: dict[str, float] = {}
     state.mark(None)
     with _timed(spent, "moments"):  # of all rules, also of those that only prints change
-        moments = replace(asked.at_clock(state, now, True, STALE_NS), is_clock=False)
+        events = metrics.at_clock(state, now)
+        moments = asked.at_clock(state, now, True, STALE_NS, events=events)
+        moments = replace(moments, is_clock=False)
     with _timed(spent, "values"):
         for name in rules.metrics:
             moments.values(name)
@@ -136,7 +138,9 @@ def _scan(state: Any, rules: Any, now: int) -> tuple[dict[str, float], int]:
     with _timed(spent, "list_values"):
         plan = partials.plan_of(SYSTEM)
         row = np.flatnonzero(halts.is_fresh(state, now, STALE_NS))
-        values = metrics.compute(plan.metrics, state, metrics.at_clock(state, now, row))
+        if len(row) < state.rows:
+            events = metrics.at_clock(state, now, row)
+        values = metrics.compute(plan.metrics, state, events)
     with _timed(spent, "ranking"):
         partials.best_of(state, plan, values, row)
     state.settle()

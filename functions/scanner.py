@@ -322,11 +322,9 @@ def fire(state, rules, prints, names, is_always):
     return alerts
 
 
-def fire_at(clock, state, rules, is_always):
+def fire_at(clock, state, rules, is_always, events):
     """The alerts of a clock event, ordered by rule, then by symbol's row."""
-    if not rules.timed or not state.rows:
-        return []
-    moments = asked.at_clock(state, clock, is_always, STALE_NS)
+    moments = asked.at_clock(state, clock, is_always, STALE_NS, events=events)
     return [
         alert_of(state, one, float(state["last"][one.row]), f"clock|{clock}", {"clock_ns": clock})
         for one in firing.fire(rules, moments, state)
@@ -371,13 +369,16 @@ def move_on(clock, state, settings):
     tape.tick(state, clock)
     halts.resume_due(state, clock)
     rules = compile_rules(state["rules"])
-    alerts = fire_at(clock, state, rules, settings["hours"] == "always")
-    said = (rank(clock, state) if settings["toplists"] == "rank" else None) or {}
+    events, alerts = None, []
+    if rules.timed and state.rows:
+        events = metrics.at_clock(state, clock)  # toplists ask for the same metrics
+        alerts = fire_at(clock, state, rules, settings["hours"] == "always", events)
+    said = (rank(clock, state, events) if settings["toplists"] == "rank" else None) or {}
     return said | {"alerts": as_columns(alerts)} if alerts else said or None
 
 
-def rank(clock, state):
-    """The best of every toplist, once a second while something trades."""
+def rank(clock, state, events=None):
+    """The best of every toplist, once a second while something trades; `events`: of all symbols."""
     if state["ranked"] == "yes" and clock // SECOND_NS % REFRESH_S:
         return None
     state["ranked"] = "yes"
@@ -386,7 +387,8 @@ def rank(clock, state):
     plan = partials.plan_of(usable_toplists(state["rules"]))
     know_lists(state, plan)
     row = np.flatnonzero(halts.is_fresh(state, clock, STALE_NS))
-    events = metrics.at_clock(state, clock, row)
+    if events is None or len(row) < state.rows:
+        events = metrics.at_clock(state, clock, row)
     values = metrics.compute(plan.metrics, state, events)
     best = partials.best_of(state, plan, values, row)
     if best is None:

@@ -76,7 +76,16 @@ def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
 def compute(names: Iterable[str], state: Any, events: Moments) -> dict[str, Array]:
     """The named metrics at each event: name -> f8."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return {name: np.asarray(METRICS[name](state, events), dtype=float) for name in names}
+        return {name: _value(name, state, events) for name in names}
+
+
+def _value(name: str, state: Any, events: Moments) -> Array:
+    """One metric; at a clock event rules and toplists ask for the same ones."""
+
+    def computed() -> Array:
+        return np.asarray(METRICS[name](state, events), dtype=float)
+
+    return np.asarray(_kept(events, ("value", name), computed)) if events.is_clock else computed()
 
 
 def watch(state: Any, prints: tape.Prints, uses: frozenset[str]) -> None:

@@ -76,13 +76,14 @@ def best_of(
     row      the symbols that may rank, ascending; every other one leaves
     """
     ended = None if state["sent_lists"] == plan.joined else _renumbered(state, plan)
-    value = _ranked_values(state, plan, values, row)
-    which, place, rank = _rankings(state, value * plan.signs, row)
+    keys = _keys(state, plan, values, row)
+    which, place, rank = _rankings(state, keys, row)
+    value = keys[which, place] * plan.signs[which, 0]
     now = _words(state.rows, row[place], which)
     sent = state["sent"]
     gone, left = _set_bits(sent & ~now)
     sent[...] = now
-    told = _rows(plan, values, value[which, place], row, which, place, rank, gone, left)
+    told = _rows(plan, values, value, row, which, place, rank, gone, left)
     if ended is not None and len(ended["row"]):
         told = {name: np.concatenate([told[name], ended[name]]) for name in told}
     return told if len(told["row"]) else None
@@ -108,13 +109,14 @@ def _set_bits(words: Array) -> tuple[Array, Array]:
     return rows[at], which
 
 
-def _ranked_values(state: Any, plan: Plan, values: Mapping[str, Array], row: Array) -> Array:
-    """(lists, symbols): what each list ranks by; NaN where a symbol does not pass its filters."""
-    value = np.array([values[one.metric] for one in plan.lists])
+def _keys(state: Any, plan: Plan, values: Mapping[str, Array], row: Array) -> Array:
+    """(lists, symbols): rising from the best on; NaN where a symbol does not pass a list's filters."""
+    keys = np.empty((len(plan.lists), len(row)))
     for which, one in enumerate(plan.lists):
+        np.multiply(values[one.metric], plan.signs[which, 0], out=keys[which])
         if one.filters or one.exchange:
-            value[which, ~_passes(state, one, values, row)] = np.nan
-    return value
+            keys[which, ~_passes(state, one, values, row)] = np.nan
+    return keys
 
 
 def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]:
@@ -122,7 +124,7 @@ def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]
     symbol = _sorted_places(state)[row]
     if len(row) <= FEW:
         return _rankings_of_few(keys, symbol)
-    keys = np.where(np.isfinite(keys), keys, np.inf)
+    np.copyto(keys, np.inf, where=~np.isfinite(keys))
     which, place = np.nonzero(keys <= _limits(keys)[:, None])
     order = np.lexsort((symbol[place], keys[which, place], which))
     which, place = which[order], place[order]

@@ -33,14 +33,23 @@ def at_prints(state: Any, prints: tape.Prints, is_always: bool) -> Moments:
 
 
 def at_clock(
-    state: Any, clock_ns: int, is_always: bool, stale_ns: int, row: int | None = None
+    state: Any,
+    clock_ns: int,
+    is_always: bool,
+    stale_ns: int,
+    row: int | None = None,
+    events: tape.Moments | None = None,
 ) -> Moments:
-    """Every symbol at a clock event, or one of them; those without a print for `stale_ns` are stale."""
+    """Every symbol at a clock event, or one of them; those without a print for `stale_ns` are stale.
+
+    events   `metrics.at_clock` of all symbols, where somebody has them already
+    """
     some = None if row is None else np.array([row])
     rows = np.arange(state.rows) if some is None else some
+    events = metrics.at_clock(state, clock_ns, some) if events is None else events
     place = np.arange(len(rows))
     runs = Runs(place, rows, place, np.ones_like(place), place, place, place, [0, len(place)])
-    found = _moments(state, metrics.at_clock(state, clock_ns, some), runs, is_always)
+    found = _moments(state, events, runs, is_always)
     barred = _barred(state, rows, found.ts_ns, found.session, is_always)
     barred[~halts.is_fresh(state, clock_ns, stale_ns)[rows] & (barred == MAY_FIRE)] = STALE
     return replace(found, barred=barred, is_clock=True)
