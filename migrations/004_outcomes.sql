@@ -104,6 +104,16 @@ BEGIN
 END
 $$;
 
+-- Alerts that were withdrawn have no outcome, whichever of the two was written first.
+CREATE TABLE withdrawals (
+    alert_id text PRIMARY KEY
+);
+COMMENT ON TABLE withdrawals IS 'Alerts whose print was cancelled, or corrected so that their rule was not true';
+
+CREATE FUNCTION withdraw_outcomes(ids text[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO withdrawals SELECT DISTINCT unnest(ids) ON CONFLICT (alert_id) DO NOTHING
+$$;
+
 -- Percent of the alert's price, seen by a buyer: a hit is a return above zero.
 CREATE VIEW rule_outcomes AS
 SELECT
@@ -134,4 +144,5 @@ SELECT
     max(best_pct) AS best_pct,
     min(worst_pct) AS worst_pct
 FROM outcomes
+WHERE alert_id NOT IN (SELECT alert_id FROM withdrawals)
 GROUP BY rule_id;

@@ -14,8 +14,8 @@ import numpy as np
 
 from runtime.frames import Frame
 from runtime.loader import Hosted, Plan
-from runtime.providers import Batch, Provider, ProviderError, frame_of
-from runtime.providers.bars import CLOSED, BarFeed, Bars, bars_of
+from runtime.providers import Batch, Provider, frame_of
+from runtime.providers.bars import BarFeed, Bars, bars_of
 from runtime.providers.file import FileProvider
 from runtime.providers.history import DAY_KNOWN_NS, Informed, by_time, known_in_time
 from runtime.rule_answers import SUBJECT
@@ -290,8 +290,3 @@ def _time(ts_ns: int) -> datetime:
 
 def _midnight_ns(day: date) -> int:
     return (day.toordinal() - date(1970, 1, 1).toordinal()) * 86_400 * SECOND_NS
-
-
-__all__ = [
-    "CLOSED", "Asked", "InputError", "ProviderError", "Told", "control_body", "events_of", "ranking", "stored_events"
-]  # fmt: skip

@@ -44,7 +44,6 @@ PULL_EXPIRES_S = 10.0
 HEARTBEAT_S = 0.5
 HEARTBEATS_MISSED_MAX = 4
 PENDING_BYTES = 64 << 20  # outgoing, while reconnecting; beyond it publishing fails at once
-HEADER_BYTES_MAX = 16 << 10
 
 
 class BusError(Exception):
@@ -534,11 +533,6 @@ class Bus:
         await self.api(
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
-
-    async def remove_consumer(self, stream: str, name: str) -> None:
-        """Delete a durable consumer, if it is there."""
-        with contextlib.suppress(ApiError):
-            await self.api(f"CONSUMER.DELETE.{stream}.{name}")
 
     async def take_consumer(self, stream: str, name: str, following: int) -> Pull:
         """Cut off whoever is pinned and deliver to us from sequence `following`."""

@@ -970,7 +970,9 @@ def _say_nothing(_: int, __: int) -> None:
 @click.argument("rule")
 @click.argument("symbol")
 @click.option("--at", "time_text", help="Event time: ISO (UTC where it says no zone), or ns.")
-@click.option("--rules", "rules_file", type=click.Path(exists=True), help="JSON: a list of rules.")
+@click.option(
+    "--rules", "rules_file", type=click.Path(exists=True), help="Rules as JSON, or the text of one."
+)
 @click.option("--trades", multiple=True, type=click.Path(exists=True), help="Files to replay.")
 @known_options
 @json_option

@@ -82,15 +82,17 @@ async def run_dev(
         await supervisor.stop_all()
         await bus.close()
     finally:
-        await supervisor.stop_all()
-        if database is not None:
-            await _without_database(database, data_dir, supervisor)
-        url_file.unlink(missing_ok=True)
-        (data_dir / "redis.url").unlink(missing_ok=True)
-        if valkey is not None:
-            await valkey.stop()
-        if server is not None:
-            await server.stop()
+        try:
+            await supervisor.stop_all()
+            if database is not None:
+                await _without_database(database, data_dir, supervisor)
+        finally:
+            url_file.unlink(missing_ok=True)
+            (data_dir / "redis.url").unlink(missing_ok=True)
+            if valkey is not None:
+                await valkey.stop()
+            if server is not None:
+                await server.stop()
     click.echo("stopped; state is kept in " + str(data_dir))
 
 

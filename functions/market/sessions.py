@@ -259,11 +259,6 @@ def moments(ts_ns: int, setup: str = "") -> tuple[Moment, ...]:
     return _stretch(int(ts_ns) // STRETCH_NS, setup)
 
 
-def session_of(ts_ns: int, market: int = US) -> int:
-    """The session (a code of SESSIONS) of a time."""
-    return moments(ts_ns)[market].session
-
-
 def is_half_day(moment: Moment) -> bool:
     """Whether the market closes early on the moment's day."""
     return moment.is_half

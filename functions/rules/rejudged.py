@@ -103,6 +103,8 @@ def _again(
     # Unknown stays unknown: a guard said so, or another value. A cross also needs the moment before,
     # of which is told only that one which crossed was on the other side.
     truth = told["truth"]
+    if not (math.isfinite(value) and math.isfinite(threshold)):
+        truth = None  # divided by 0, perhaps: what cannot be computed is not certainly untrue
     if truth is not None:
         truth = holds and (truth or isinstance(one, tree.Compare))
     margin = reasons.margin(operator, value, threshold)

@@ -117,6 +117,14 @@ def test_without_ids_a_print_is_known_by_its_time_price_and_size() -> None:
     assert kinds(correct(h, ("A", 1, 11.0, 0))) == ["withdrawn"]
 
 
+def test_a_condition_that_cannot_be_computed_any_more_is_not_certainly_untrue() -> None:
+    h = hosted(r="1 / (price - 12) > -10")
+    (alert,) = trade(h, ("A", 1, 11.0, 2))
+    (said,) = correct(h, ("A", 1, 11.0, 2), 12.0)
+    assert (said["id"], said["kind"]) == (alert["id"], "amended")
+    assert json.loads(said["explain"])["leaves"][0]["truth"] is None
+
+
 def test_a_corrected_price_that_still_holds_amends() -> None:
     h = hosted(r="price > 10 and price < 20")
     (alert,) = trade(h, ("A", 1, 11.0, 2))

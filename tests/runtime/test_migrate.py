@@ -83,7 +83,7 @@ async def test_a_file_that_changed_after_it_was_applied_is_refused(store: Store)
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
-    with pytest.raises(MigrateError, match="008_withdrawals, which this version does not know"):
+    with pytest.raises(MigrateError, match="007_timescale, which this version does not know"):
         await migrate(store, FILES[:-1])
 
 
