@@ -656,7 +656,7 @@ def sim(out: str, seed: int, dirt: str, as_json: bool) -> None:
 )
 def gateway(seed_rules: str | None) -> None:
     """Serve REST, the WebSocket and the page."""
-    from runtime.gateway.app import serve
+    from runtime.gateway.server import serve
 
     found, subjects = settings_and_subjects()
     accepts = _accepts(plan_of(found, subjects))

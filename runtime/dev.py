@@ -65,7 +65,11 @@ async def run_dev(
             supervisor.start_worker("--reload")
         starter = Path(settings.functions_dir) / STARTER_RULES
         seeding = ["--seed-rules", str(starter)] if starter.exists() else []
-        supervisor.start("gateway", "gateway", *seeding)
+        # The gateway starts without waiting for the database, and answers 503 where it is asked for it.
+        known = settings.database_url or EmbeddedPostgres.url_in(data_dir)
+        supervisor.start(
+            "gateway", "gateway", *seeding, environment={"JETSCAN_DATABASE_URL": known}
+        )
         supervisor.start("ingest", "ingest", *feed)
         watching = asyncio.create_task(
             supervisor.watch(bus, workers, max(workers, settings.workers_max))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -60,7 +62,12 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Where it is, for JETSCAN_DATABASE_URL; the same after a restart in this process."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets), safe='')}"
+        return _url(self._sockets)
+
+    @staticmethod
+    def url_in(data_dir: Path) -> str:
+        """Where the server of a data directory is, or will be once it runs."""
+        return _url(_socket_dir(data_dir.resolve() / "postgres"))
 
     @property
     def pid(self) -> int:
@@ -201,7 +208,20 @@ def _socket_dir(store: Path) -> Path:
     """The data directory, or, where its path is too long for a socket, a short one."""
     if len(str(store).encode()) <= SOCKET_PATH_BYTES_MAX:
         return store
-    return Path(tempfile.mkdtemp(prefix="jetscan-"))
+    digest = hashlib.sha256(str(store).encode()).hexdigest()[:12]
+    short = Path(tempfile.gettempdir()) / f"jetscan-{os.getuid()}-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    is_ours = found.st_uid in (os.getuid(), NOBODY if os.getuid() == 0 else os.getuid())
+    if not stat.S_ISDIR(found.st_mode) or not is_ours or found.st_mode & 0o077:
+        raise EmbeddedError(
+            f"{short}: expected a folder of ours that nobody else can open; remove it"
+        )
+    return short
+
+
+def _url(sockets: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
 
 
 async def _end_leftover(store: Path) -> None:

@@ -19,7 +19,9 @@ from runtime.bus import Bus
 from runtime.config import Settings
 from runtime.frames import Frame, decode, encode, texts
 from runtime.gateway import fanout, hub
-from runtime.gateway.app import Gateway, bound_socket, create_app, run_server
+from runtime.gateway.app import create_app
+from runtime.gateway.gateway import Gateway
+from runtime.gateway.server import bound_socket, run_server
 from runtime.subjects import Subjects
 from tests.conftest import ROOT, Nats
 

@@ -18,9 +18,11 @@ from functions.scanner import scanner
 from runtime.bus import Bus
 from runtime.config import Settings
 from runtime.frames import Frame, decode, encode, texts
-from runtime.gateway.app import Gateway, bound_socket, create_app, run_server
+from runtime.gateway.app import create_app
 from runtime.gateway.book import LIST_BYTES_MAX, LISTS_OF_USER_MAX
+from runtime.gateway.gateway import Gateway
 from runtime.gateway.rankings import follow
+from runtime.gateway.server import bound_socket, run_server
 from runtime.shapes import Listed
 from runtime.subjects import Subjects
 from tests.conftest import Nats

@@ -1,0 +1,154 @@
+"""What the routes share: what is kept, what is heard, and who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from runtime import telemetry
+from runtime.bus import Bus, BusError, Message
+from runtime.config import Settings
+from runtime.frames import BadFrame, decode
+from runtime.gateway.book import Book
+from runtime.gateway.hub import Hub
+from runtime.redis_mirror import ConfigMirror
+from runtime.shapes import alert_shapes, latency_ms, list_shapes
+from runtime.store import Outage, Store
+from runtime.subjects import Subjects
+
+log = telemetry.get_logger(__name__)
+
+TRACEPARENT = "traceparent"
+INPUT_TIME = "Jetscan-Input-Time"
+HISTORY_READ = 20_000  # alerts messages read back at start
+
+
+class Gateway:
+    """What the routes share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        subjects: Subjects,
+        bus: Bus,
+        accepts: Mapping[str, Callable[[str], str]],
+    ) -> None:
+        self.settings = settings
+        self.subjects = subjects
+        self.bus = bus
+        self.hub = Hub()
+        self.book = Book(bus, subjects, accepts)
+        self.rules, self.lists = self.book.rules, self.book.lists
+        self.mirror = ConfigMirror(settings.redis_url)
+        self.store = Store(settings.database_url) if settings.database_url else None
+        self.book.on_change = self._lists_changed
+        self.is_loaded = False
+        self.is_draining = False
+
+    @property
+    def database(self) -> Store:
+        """PostgreSQL; raises Outage without one."""
+        if self.store is None:
+            raise Outage("no database: set JETSCAN_DATABASE_URL")
+        return self.store
+
+    async def run(self, seed_rules: str | None) -> None:
+        """Read what there is, then follow what comes; ends only with an error or by cancellation."""
+        await self.book.open(seed_rules)
+        await self._load_toplists()
+        listeners = [
+            await self.bus.listen("toplists.updated", self._heard_toplists),
+            await self.bus.listen("bars.live.*", self._heard_bars),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.hub.pump())
+                group.create_task(self._follow_alerts())
+                group.create_task(self._end_with_bus())
+                group.create_task(self.mirror.keep())
+        finally:
+            await self.mirror.close()
+            if self.store is not None:
+                await self.store.close()
+            for listener in listeners:
+                await listener.stop()
+            await self.book.close()
+
+    async def _end_with_bus(self) -> None:
+        await self.bus.closed.wait()
+        raise BusError("the connection to NATS is closed for good")
+
+    async def _follow_alerts(self) -> None:
+        stream, subject = "ALERTS", "alerts.filtered"
+        newest = await self.bus.last(stream, subject)
+        past = await self.bus.history(stream, subject, HISTORY_READ) if newest else []
+        for message in past:
+            self._heard_alerts(message, 0)
+        self.is_loaded = True
+        start = newest.sequence + 1 if newest else "first"
+        async for message in self.bus.read(stream, [subject], start):
+            self._heard_alerts(message, time.time_ns())
+
+    def _heard_alerts(self, message: Message, heard_ns: int) -> None:
+        """Hold alerts and tell clients; `heard_ns` is 0 for those of before the gateway began."""
+        record = self.subjects.record_of("alerts.filtered")
+        try:
+            alerts = alert_shapes(
+                decode(message.data, record), message.headers.get(TRACEPARENT, "")
+            )
+        except (BadFrame, ValueError, KeyError) as error:
+            log.error("alerts refused", sequence=message.sequence, reason=str(error))
+            return
+        with telemetry.span("deliver", message.headers, alerts=len(alerts)):
+            told = message.headers.get(INPUT_TIME, "")
+            input_ns = int(told) if told.isdigit() else 0
+            for alert in alerts:
+                alert["latency_ms"] = latency_ms(alert["ts_ns"], input_ns, message.ts_ns, heard_ns)
+                self.hub.add_alert(alert)
+
+    def _heard_toplists(self, message: Message) -> None:
+        self._take_toplists(message.data)
+
+    def _take_toplists(self, data: bytes) -> None:
+        try:
+            frame = decode(data, self.subjects.record_of("toplists.updated"))
+        except BadFrame as error:
+            log.error("toplists refused", reason=str(error))
+            return
+        for name, listed in list_shapes(frame, self._columns).items():
+            if name not in self.lists.things or self._is_of_kept(name, listed.key):
+                self.hub.set_toplist(name, listed)
+
+    def _is_of_kept(self, name: str, key: str) -> bool:
+        """Whether a ranking is of the list that is kept, not of another user's that had its id before."""
+        user = self.lists.things.get(name, {}).get("user_id", "")
+        return name in self.lists.things and key == f"toplist:user:{user}:{name}"
+
+    def _columns(self, name: str, key: str) -> list[str]:
+        """The own columns of a list."""
+        return (self._is_of_kept(name, key) and self.lists.things[name].get("columns")) or []
+
+    def _lists_changed(self) -> None:
+        users = {name: one.get("user_id", "") for name, one in self.lists.things.items()}
+        self.hub.forget_lists(users.get)
+        self.mirror.note({**self.book.system, **self.lists.things})
+
+    def may_follow(self, user: str, name: str) -> bool:
+        """Whether a user may follow a list: a system list, or an own one."""
+        known = self.lists.things.get(name)
+        if known is not None:
+            return bool(known.get("user_id") == user)
+        return not self.book.system or name in self.book.system
+
+    async def _load_toplists(self) -> None:
+        for entry in (await self.bus.kv("toplists").all()).values():
+            self._take_toplists(entry.value)
+
+    def _heard_bars(self, message: Message) -> None:
+        try:
+            frame = decode(message.data, self.subjects.record_of("bars.live"))
+        except BadFrame as error:
+            log.error("bars refused", reason=str(error))
+            return
+        self.hub.set_bars(frame)
