@@ -643,6 +643,17 @@ class Pull:
             raise item
         return item
 
+    def take_while(self, is_wanted: Callable[[Message], bool]) -> list[Message]:
+        """Messages that are here already, up to the first one that is not wanted."""
+        taken: list[Message] = []
+        while self._queue:
+            item = self._queue[0]
+            if isinstance(item, LostPlace) or not is_wanted(item):
+                break
+            self._queue.popleft()
+            taken.append(item)
+        return taken
+
     async def _ask(self) -> None:
         wanted = self._batch - self._outstanding - len(self._queue)
         if wanted <= 0 or self._lost:

@@ -13,7 +13,7 @@ raised anything else   state undone, again with back-off; dead letter after `tri
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from runtime.frames import (
     BadFrame,
     Frame,
     check_values,
+    concatenate,
     decode,
     encode_parts,
 )
@@ -51,6 +52,10 @@ class Output:
     base: str
     frame: Frame | None
     is_core: bool = False
+
+
+class _OneByOne(Exception):
+    """Messages that were joined have to run one by one."""
 
 
 @dataclass
@@ -100,6 +105,7 @@ class Chain:
         self._saved_blocks: list[Any] | None = None  # of the newest snapshot
         self.begun = self._with_state()  # functions whose state did not come from a snapshot
         self._is_silent = False
+        self._is_joined = False
         self._readers: dict[str, list[Reader]] = {}
         for hosted in plan.functions:
             for binding in hosted.declaration.bindings:
@@ -132,6 +138,66 @@ class Chain:
             telemetry.UNKNOWN_FIELDS.labels(base).inc(len(frame.extra))
         yield from self._feed(base, frame)
         return self._outputs
+
+    def step_joined(
+        self, position: int, inputs: Sequence[tuple[str, bytes]]
+    ) -> list[Output] | None:
+        """Run messages of one subject that follow each other as if they were one, at the last one's position.
+
+        inputs   (subject, data) of each, in order; the subject is one of those that join
+
+        None, and nothing has changed, where they have to run one by one: a frame is refused or unlike
+        the others, a handler raised, or two messages are said on one subject, of which a crash could
+        keep the first: only of one message it is known what it answers.
+        """
+        joined = self._joined(inputs)
+        if joined is None:
+            return None
+        self._outputs, self._parts, self._position = [], {}, position
+        for table in self._tables.values():
+            table.hold()
+        self._is_joined = True
+        try:
+            _run_through(self._hand_over(*joined))
+        except _OneByOne:
+            self._take_back_joined()
+            return None
+        finally:
+            self._is_joined = False
+        if any(one.part and not one.is_core for one in self._outputs):
+            self._take_back_joined()
+            return None
+        for table in self._tables.values():
+            table.release()
+        self.counts.frames_in += len(inputs)
+        self.counts.events_in += len(joined[1])
+        return self._outputs
+
+    def _joined(self, inputs: Sequence[tuple[str, bytes]]) -> tuple[str, Frame] | None:
+        frames: list[Frame] = []
+        bases = set()
+        for subject, data in inputs:
+            try:
+                base, _, symbol = self._subjects.base_of(subject)
+                record = self._subjects.record_of(base)
+                frames.append(decode(data, record, symbol, self.clock_ns))
+            except (KeyError, BadFrame):
+                return None
+            bases.add(base)
+        first = frames[0]
+        is_alike = all(
+            one.columns.keys() == first.columns.keys() and one.symbols and not one.extra
+            for one in frames
+        )
+        if not is_alike or len(bases) != 1 or not self.clock_ns:
+            return None
+        return base, concatenate(frames, record)
+
+    def _take_back_joined(self) -> None:
+        for table in self._tables.values():
+            table.give_back()
+        self.counts.events_out -= sum(len(one.frame) for one in self._outputs if one.frame)
+        self._outputs, self._parts = [], {}
 
     def run(self, position: int, subject: str, data: bytes, stored_ns: int = 0) -> list[Output]:
         """`step` without waiting between retries."""
@@ -192,6 +258,8 @@ class Chain:
                 trace = "".join(traceback.format_exception(error, limit=-8))
                 delay_s = BACKOFF_S[min(tried, len(BACKOFF_S)) - 1]
             table.undo()
+            if self._is_joined:
+                raise _OneByOne(reason)
             del self._outputs[before[0] :]
             self._parts = before[1]
             if delay_s < 0 or tried == self._tries_max:

@@ -31,6 +31,7 @@ import msgpack
 from runtime import telemetry
 from runtime.bus import Bus, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
+from runtime.frames import FRAME_BYTES_TARGET
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
@@ -48,12 +49,17 @@ DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
 QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
 FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
+JOINED_BYTES_MAX = FRAME_BYTES_TARGET  # of frames that wait and are run as one
 
 CoreSink = Callable[[Output], Awaitable[None]]
 
 
 class Fenced(Exception):
     """A newer owner exists; what this one still thinks is of no consequence."""
+
+
+class Contested(RuntimeError):
+    """Somebody else said a part of what we were about to say as one: own again, load again."""
 
 
 class StreamRegressed(RuntimeError):
@@ -344,7 +350,8 @@ class PartitionHost:
             self.progress.paused = False
             message = await self._next(pull)
             if message is not None:
-                await self._answer(message)
+                waiting = self._joined_with(message, pull) if pull.queued else []
+                await self._answer_all([message, *waiting])
                 self.progress.pending = pull.pending + pull.queued
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > QUIET_S:
@@ -381,6 +388,53 @@ class PartitionHost:
         """The next input; None when it is time to look around."""
         return await pull.next() if await pull.ready(0.1) else None
 
+    def _joined_with(self, message: Message, pull: Pull) -> list[Message]:
+        """What waits behind a message and may be run with it.
+
+        Nothing of it may have been said before: of a message that answers several, no part can be left out.
+        """
+        base = self._joining_base(message)
+        said = max((one.position[0] for one in self._said.values()), default=0)
+        if base is None or self._suspect.is_careful or self._suspect.deaths:
+            return []
+        if message.sequence <= max(said, self.progress.position):
+            return []
+        room = JOINED_BYTES_MAX - len(message.data)
+
+        def is_wanted(one: Message) -> bool:
+            nonlocal room
+            room -= len(one.data)
+            return room >= 0 and self._joining_base(one) == base
+
+        return pull.take_while(is_wanted)
+
+    def _joining_base(self, message: Message) -> str | None:
+        try:
+            base = self._subjects.base_of(message.subject)[0]
+        except KeyError:
+            return None
+        return base if self._subjects.subjects[base].joins else None
+
+    async def _answer_all(self, messages: list[Message]) -> None:
+        """Answer messages as one where that can be, else one by one."""
+        if len(messages) > 1:
+            outputs = self._stepped_joined(messages)
+            if outputs is not None:
+                telemetry.JOINED.labels(self.plan.name).inc(len(messages) - 1)
+                await self._publish(messages, outputs)
+                self._note_answered(messages[-1])
+                return
+        for message in messages:
+            await self._answer(message)
+
+    def _stepped_joined(self, messages: list[Message]) -> list[Output] | None:
+        began = time.perf_counter()
+        with self._watchdog.watching(self._running_now):
+            inputs = [(one.subject, one.data) for one in messages]
+            outputs = self._chain.step_joined(messages[-1].sequence, inputs)
+        telemetry.HANDLER_S.labels(self.plan.name).observe(time.perf_counter() - began)
+        return outputs
+
     async def _answer(self, message: Message) -> None:
         if message.sequence <= self.progress.position:
             return
@@ -396,9 +450,12 @@ class PartitionHost:
         for output in outputs:
             if output.base == "dead":
                 telemetry.DEAD_LETTERS.labels(output.subject.split(".")[1]).inc()
-        await self._publish(message, outputs)
+        await self._publish([message], outputs)
         if self._suspect.is_careful:
             await self._mark_suspect(0)
+        self._note_answered(message)
+
+    def _note_answered(self, message: Message) -> None:
         self.progress.position = message.sequence
         self.progress.clock_ns = self._chain.clock_ns
         self._last_message = message
@@ -419,7 +476,7 @@ class PartitionHost:
     def _running_now(self) -> str:
         return f"{self._chain.running} in {unit_key(self.unit)} after {self.progress.position}"
 
-    async def _publish(self, message: Message, outputs: list[Output]) -> None:
+    async def _publish(self, messages: list[Message], outputs: list[Output]) -> None:
         """One write in flight per subject, subjects side by side."""
         by_subject: dict[str, list[Output]] = {}
         for output in outputs:
@@ -428,24 +485,26 @@ class PartitionHost:
             else:
                 by_subject.setdefault(output.subject, []).append(output)
         if len(by_subject) == 1:
-            await self._say_all(message, next(iter(by_subject.values())))
+            await self._say_all(messages, next(iter(by_subject.values())))
         elif by_subject:
             try:
                 async with asyncio.TaskGroup() as group:
                     for queued in by_subject.values():
-                        group.create_task(self._say_all(message, queued))
+                        group.create_task(self._say_all(messages, queued))
             except BaseExceptionGroup as group:
-                if group.subgroup(Fenced) is not None:
-                    raise Fenced(unit_key(self.unit)) from group
+                for kind in (Fenced, Contested):
+                    if group.subgroup(kind) is not None:
+                        raise kind(unit_key(self.unit)) from group
                 raise
 
-    async def _say_all(self, message: Message, outputs: list[Output]) -> None:
+    async def _say_all(self, messages: list[Message], outputs: list[Output]) -> None:
         for output in outputs:
-            await self._say(message, output)
+            await self._say(messages, output)
 
-    async def _say(self, message: Message, output: Output) -> None:
+    async def _say(self, messages: list[Message], output: Output) -> None:
         said = self._said[output.subject]
-        position = (message.sequence, output.part)
+        message = messages[0]  # the one that waited longest
+        position = (messages[-1].sequence, output.part)
         if position <= said.position:
             self.progress.suppressed += 1
             return
@@ -459,14 +518,15 @@ class PartitionHost:
                     output.subject, output.data, said.sequence, headers
                 )
             except Refused:
-                if await self._already_said(output, said, position):
+                if await self._already_said(output, said, messages):
                     return
                 continue
             said.sequence, said.position = sequence, position
             self.progress.published += 1
             return
 
-    async def _already_said(self, output: Output, said: Said, position: Position) -> bool:
+    async def _already_said(self, output: Output, said: Said, messages: list[Message]) -> bool:
+        """Whether the subject's end answers the messages; raises Fenced, or Contested if some of them."""
         stream = "DEAD" if output.base == "dead" else self._subjects.subjects[output.base].stream
         last = await self._bus.last(stream or "", output.subject)
         if last is None:  # expired or purged meanwhile
@@ -475,8 +535,13 @@ class PartitionHost:
         if int(last.headers.get(EPOCH, 0)) > self.owner.epoch:
             raise Fenced(unit_key(self.unit))
         said.sequence = last.sequence
-        found = position_of(last)
-        if found is not None and found >= position:
+        found, position = position_of(last), (messages[-1].sequence, output.part)
+        is_ours = int(last.headers.get(EPOCH, 0)) == self.owner.epoch
+        if found is None or found[0] < messages[0].sequence:
+            return False
+        if len(messages) > 1 and not (is_ours and found == position):
+            raise Contested(unit_key(self.unit))
+        if found >= position:
             said.position = found
             return True
         return False

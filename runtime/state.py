@@ -175,6 +175,7 @@ class Table:
         self._written: dict[str, Array] = {}  # slots of each ring written since it was saved
         self._touched: Array | None = None
         self._changes: list[_Change] | None = None  # since the mark; None: nothing to be undone
+        self._held: list[_Change] | None = None  # what was settled while changes are held
         for name, shape in self._shapes.items():
             if shape.dtype == "text":
                 self._texts[name] = ""
@@ -347,11 +348,29 @@ class Table:
 
     def settle(self) -> None:
         """What was changed since the mark stays."""
+        if self._held is not None:
+            self._held += self._changes or []
         self._changes = None
+
+    def hold(self) -> None:
+        """From here on keep what is settled, for `give_back`."""
+        self._held = []
+
+    def release(self) -> None:
+        """What was settled while it was held stays."""
+        self._held = None
+
+    def give_back(self) -> None:
+        """Take back everything that was settled while it was held."""
+        held, self._held = self._held or [], None
+        self._take_back(held)
 
     def undo(self) -> None:
         """Take back what was changed since the mark, the newest change first."""
         changes, self._changes = self._changes or [], None
+        self._take_back(changes)
+
+    def _take_back(self, changes: list[_Change]) -> None:
         for name, index, before in reversed(changes):
             if index is None:
                 self._live_view(name)[: len(before)] = before

@@ -118,6 +118,7 @@ class Subject(_Strict):
     bucket: str | None = None
     partitioned: bool = True
     rebuilds: bool = False  # tells a chain that begins without saved state what came before
+    joins: bool = False  # frames that wait for a chain that is behind may be run as one
 
     @model_validator(mode="after")
     def _one_carrier(self) -> Subject:

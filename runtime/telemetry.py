@@ -33,6 +33,9 @@ SNAPSHOT_AGE_S = Gauge(
 DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
+JOINED = Counter(
+    "jetscan_joined_frames_total", "Frames run together with the one before them", ["chain"]
+)
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
 DROPS = Counter("jetscan_feed_drops_total", "Connections that a feed ended", ["source", "code"])
 SHED = Counter(

@@ -19,7 +19,7 @@ from runtime.bus import Bus, BusError, Closed, Listener, Message, NobodyThere, S
 from runtime.chain import Output
 from runtime.config import Settings
 from runtime.couriers import CourierHost
-from runtime.host import Fenced, Limits, PartitionHost, saved_cursor
+from runtime.host import Contested, Fenced, Limits, PartitionHost, saved_cursor
 from runtime.latest import Latest
 from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan
 from runtime.outbound import Outbound
@@ -300,6 +300,7 @@ class Worker:
         except (
             Silence,
             NobodyThere,
+            Contested,
         ) as error:  # no fault of the code: it is taken and loaded again
             self._failed_at[unit] = time.monotonic()
             log.warning("unit waits for NATS", unit=unit_key(unit), reason=str(error))

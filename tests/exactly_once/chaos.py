@@ -1,13 +1,15 @@
 """Real processes under real failures: a server, workers, a feed, and a hand that breaks things.
 
 What the workers must have said is computed here, by running the same chain in this process over the
-messages that the stream has kept: every output of every subject, byte for byte, in order, once.
+messages that the stream has kept: every event of every subject, in order, once. Where a worker that is
+behind runs waiting frames as one, messages are cut elsewhere; their events are the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -16,6 +18,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +28,7 @@ from runtime.frames import Frame, encode
 from runtime.loader import ChainPlan, load_plan
 from runtime.provision import provision
 from runtime.subjects import Subjects, load_subjects, partition_of
+from tests.exactly_once.world import events_of
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker_main.py")
@@ -324,8 +328,9 @@ async def differences(bus: Bus, subjects: Subjects, chains: list[ChainPlan]) -> 
                 if stream is None:
                     continue
                 subject = subjects.wire(base, partition)
-                said = [m.data for m in await bus.history(stream, subject, 10**6)]
-                wanted = expected.get(subject, [])
+                kept = [m.data for m in await bus.history(stream, subject, 10**6)]
+                said = events_of(subjects, kept, subject)
+                wanted = events_of(subjects, expected.get(subject, []), subject)
                 if said != wanted:
                     found.append(_described(subject, said, wanted))
     dead = (await bus.stream_state("DEAD")).messages
@@ -352,9 +357,10 @@ async def undisturbed(
     return outputs
 
 
-def _described(subject: str, said: list[bytes], wanted: list[bytes]) -> str:
+def _described(subject: str, said: list[Any], wanted: list[Any]) -> str:
+    said, wanted = [json.dumps(one) for one in said], [json.dumps(one) for one in wanted]
     doubled = len(said) - len(set(said))
-    missing = sum(1 for data in wanted if data not in set(said))
+    missing = len(set(wanted) - set(said))
     return (
         f"{subject}: said {len(said)}, wanted {len(wanted)}; {doubled} twice, {missing} missing, "
         f"{'other order' if sorted(said) == sorted(wanted) else 'other content'}"

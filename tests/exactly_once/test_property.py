@@ -15,7 +15,7 @@ from tests.exactly_once.world import ACTIONS, Event, faults_of
 
 SUBJECTS = load_subjects(ROOT / "subjects.yaml")
 SCHEDULES = st.lists(
-    st.builds(Event, st.integers(1, 90), st.sampled_from(ACTIONS), st.booleans()), max_size=5
+    st.builds(Event, st.integers(1, 90), st.sampled_from(ACTIONS), st.booleans(), st.booleans()), max_size=5
 )
 
 
@@ -33,9 +33,12 @@ def test_every_output_is_said_once_in_order_whatever_happens_between_two_steps(
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("saves_often", [True, False])
-def test_every_step_of_one_owner_may_be_its_last(action: str, saves_often: bool) -> None:
+@pytest.mark.parametrize("joins", [True, False])
+def test_every_step_of_one_owner_may_be_its_last(
+    action: str, saves_often: bool, joins: bool
+) -> None:
     for after in range(1, 100):
-        assert faults_of(SUBJECTS, [Event(after, action, saves_often)]) == [], after
+        assert faults_of(SUBJECTS, [Event(after, action, saves_often, joins)]) == [], after
 
 
 @pytest.mark.parametrize("protection", ["has_fence", "has_suppression"])

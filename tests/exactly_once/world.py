@@ -9,11 +9,14 @@ how many operations something happens to it.
     answer lost     the operation was done, the client repeats it
     zombie          the process stands still, a newer owner runs to its end, then it goes on
     hand over       the owner is asked to drain
+    lands late      the process is gone; what it had sent is done while its successor is at work
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +25,15 @@ import numpy as np
 from runtime import function
 from runtime.bus import ConsumerState, Entry, Message, Refused, StreamState
 from runtime.chain import Chain, Output
-from runtime.frames import Frame, encode
-from runtime.host import Fenced, Limits, PartitionHost
+from runtime.frames import Frame, decode, encode
+from runtime.host import Contested, Fenced, Limits, PartitionHost
 from runtime.loader import ChainPlan, hosted_of
 from runtime.ownership import Owner
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 
 UNIT = ("pair", 3)
-ACTIONS = ("crash before", "crash after", "answer lost", "zombie", "hand over")
+ACTIONS = ("crash before", "crash after", "answer lost", "zombie", "hand over", "lands late")
 
 
 class Crash(BaseException):
@@ -39,11 +42,16 @@ class Crash(BaseException):
 
 @dataclass(frozen=True)
 class Event:
-    """What happens to one owner: `action` at its operation number `after`; whether it saves at every frame."""
+    """What happens to one owner: `action` at its operation number `after`.
+
+    saves_often   it saves at every frame
+    joins         frames wait for it, so that it runs them as one
+    """
 
     after: int
     action: str
     saves_often: bool
+    joins: bool = True
 
 
 first = function(
@@ -63,10 +71,14 @@ def _bars(row: Any, price: Any, count: Any) -> dict[str, Any]:
 
 @first.on("ticks.trades")
 def add(trades, state):  # type: ignore[no-untyped-def]
-    row, price = trades["row"], trades["price"]
-    np.add.at(state["count"], row, 1)
-    state["ring"][row, state["count"][row] % 3] = price
-    return _bars(row, price, state["count"][row])
+    row, price, count = trades["row"], trades["price"], []
+    for one, paid in zip(row.tolist(), price.tolist(), strict=True):
+        state["count"][one] += 1
+        state["ring"][one, state["count"][one] % 3] = paid
+        count.append(int(state["count"][one]))
+    cut = int(np.argmax(price == 5)) + 1 if (price == 5).any() else len(row)
+    parts = [slice(0, cut), slice(cut, None)] if cut < len(row) else [slice(None)]
+    return [_bars(row[one], price[one], np.array(count)[one]) for one in parts]
 
 
 @first.on("ticks.clock")
@@ -80,11 +92,14 @@ def tick(clock, state):  # type: ignore[no-untyped-def]
 
 @function(reads="bars.final", writes="alerts", state={"total": "f8", "seen.*": "u1"})
 def second(bars, state):  # type: ignore[no-untyped-def]
-    np.add.at(state["total"], bars["row"], bars["close"])
+    totals = []
+    for row, close in zip(bars["row"].tolist(), bars["close"].tolist(), strict=True):
+        state["total"][row] += close
+        totals.append(float(state["total"][row]))
     state["seen.x"][bars["row"]] = 1
     if (bars["close"] == 13).any():
         raise ValueError("thirteen")
-    return {"row": bars["row"], "ts_ns": bars["ts_ns"], "price": state["total"][bars["row"]]}
+    return {"row": bars["row"], "ts_ns": bars["ts_ns"], "price": np.array(totals)}
 
 
 PLAN = ChainPlan(
@@ -104,6 +119,7 @@ class World:
     epochs: int = 0
     final: Chain | None = None
     plan: ChainPlan = PLAN
+    late: tuple[int, Any] | None = None  # what is still on its way, and at which operation it lands
 
     def store(self, stream: str, subject: str, data: bytes, headers: dict[str, str]) -> int:
         messages = self.streams.setdefault(stream, [])
@@ -118,8 +134,9 @@ class World:
         """Owners one after the other; the last one is not disturbed."""
         while self.schedule:
             await self.own()
-        host = await self.own()
-        assert host is not None
+        host = None
+        while host is None:
+            host = await self.own()
         self.final = host.chain
 
     async def own(self) -> PartitionHost | None:
@@ -146,10 +163,10 @@ class World:
             host._end_of = _forgetful(host)  # type: ignore[method-assign]
         try:
             await host.run()
-        except (Crash, Fenced):
+        except (Crash, Fenced, Contested):
             return None
         except BaseExceptionGroup as group:
-            if group.split((Crash, Fenced))[1] is not None:
+            if group.split((Crash, Fenced, Contested))[1] is not None:
                 raise
             return None
         return host
@@ -188,8 +205,16 @@ class Double:
         if self._is_gone:
             raise Crash
         event, self._done = self._event, self._done + 1
+        if self._world.late is not None and self._world.late[0] <= self._done:
+            (_, landing), self._world.late = self._world.late, None
+            with contextlib.suppress(Refused):
+                landing()
         if event is None or self._done != event.after:
             return operation()
+        if event.action == "lands late":
+            self._is_gone = True
+            self._world.late = (event.after * 7 % 31 + 1, operation)
+            raise Crash
         if event.action == "crash before":
             self._is_gone = True
             raise Crash
@@ -244,7 +269,8 @@ class Double:
         await self._operate(lambda: None)
 
     async def take_consumer(self, stream: str, _: str, following: int) -> PullDouble:
-        return PullDouble(self, self._world.streams.get(stream, []), following)
+        joins = self._event is None or self._event.joins
+        return PullDouble(self, self._world.streams.get(stream, []), following, joins)
 
     async def acknowledge(self, _: Message) -> None:
         await self._operate(lambda: None)
@@ -258,8 +284,18 @@ class PullDouble:
     bus: Double
     messages: list[Message]
     following: int
+    joins: bool
     pending: int = 0
-    queued: int = 0
+
+    @property
+    def queued(self) -> int:
+        return len(self.messages) - self.following + 1 if self.joins else 0
+
+    def take_while(self, is_wanted: Callable[[Message], bool]) -> list[Message]:
+        start = self.following
+        while self.queued and is_wanted(self.messages[self.following - 1]):
+            self.following += 1
+        return self.messages[start - 1 : self.following - 1]
 
     async def ready(self, _: float) -> bool:
         if self.following <= len(self.messages):
@@ -355,6 +391,24 @@ def undisturbed(subjects: Subjects) -> tuple[dict[str, list[bytes]], Chain]:
     return said, chain
 
 
+def events_of(subjects: Subjects, messages: list[bytes], subject: str) -> list[Any]:
+    """The events of messages, one after the other: where they were cut is nobody's promise."""
+    if subject.startswith("dead."):
+        return list(messages)
+    record = subjects.record_of(subjects.base_of(subject)[0])
+    events: list[Any] = []
+    for data in messages:
+        frame = decode(data, record)
+        columns = {name: frame[name].tolist() for name in sorted(frame.columns)}
+        if frame.symbols is not None:
+            columns["symbol"] = frame["symbol"].tolist()
+        events += [
+            dict(zip(columns, map(repr, one), strict=True))
+            for one in zip(*columns.values(), strict=True)
+        ]
+    return events
+
+
 def faults_of(subjects: Subjects, schedule: list[Event], **protections: bool) -> list[str]:
     """Run a schedule; what differs from the calm run."""
     world = World(subjects, list(schedule), **protections)
@@ -365,8 +419,8 @@ def faults_of(subjects: Subjects, schedule: list[Event], **protections: bool) ->
     found = []
     for subject, wanted in expected.items():
         stream = world.streams.get(_stream_of(subject), [])
-        said = [one.data for one in stream if one.subject == subject]
-        if said != wanted:
+        said = events_of(subjects, [one.data for one in stream if one.subject == subject], subject)
+        if said != events_of(subjects, wanted, subject):
             found.append(f"{subject}: said {len(said)}, wanted {len(wanted)}")
     assert world.final is not None
     for name in ("first", "second"):

@@ -29,7 +29,7 @@ def echo(trades, state):
     state["count"][trades["row"]] += 1
     return {"row": trades["row"], "ts_ns": trades["ts_ns"], "price": state["count"][trades["row"]]}
 '''
-PARTITION = partition_of("AAPL", 16)
+PARTITION = partition_of("AAPL", 8)
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ async def until(check: Callable[[], Any], seconds: float = 20) -> Any:
 async def hosted(nats: Nats, chain: str) -> list[dict[str, Any]]:
     lag = await ask_lag(nats.bus)
     units = [unit for unit in lag.units if unit["chain"] == chain]
-    return units if len(units) == 16 else []
+    return units if len(units) == 8 else []
 
 
 async def trade(nats: Nats, price: float) -> None:

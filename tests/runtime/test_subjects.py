@@ -21,7 +21,7 @@ def test_the_hash_is_fnv1a_of_32_bits() -> None:
         ("record: trades", "record: tradez", "subjects.ticks.trades.record", "found 'tradez'"),
         ("max_age: 24h", "max_age: 24", "streams.MARKET.max_age", "expected a time such as"),
         ("max_bytes: 4GiB", "max_bytes: much", "streams.MARKET.max_bytes", "expected a size such as"),
-        ("partitions: 16", "partitions: 0", "partitions", "greater than or equal to 1"),
+        ("partitions: 8", "partitions: 0", "partitions", "greater than or equal to 1"),
         ("bucket: toplists", "bukket: toplists", "subjects.toplists.updated.bukket", "unknown key"),
         ("input: ALERTS", "input: NONE", "chains.alerts.input", "found 'NONE'"),
         ("ticks.quotes.*, ", "", "subjects.ticks.quotes", "does not capture ticks.quotes.0"),

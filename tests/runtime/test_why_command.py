@@ -31,7 +31,7 @@ SECOND_NS = 10**9
 OVER = {"id": "over", "name": "Over ten", "when": "price > 10 volume >= 0 cooldown 0s"}
 HIGHER = {**OVER, "when": "price > 20 volume >= 0 cooldown 0s"}
 BROKEN = {"id": "broken", "name": "Broken", "when": "prise > 10"}
-PARTITION = partition_of("AAPL", 16)
+PARTITION = partition_of("AAPL", 8)
 
 
 @pytest.fixture
