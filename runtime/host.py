@@ -35,7 +35,7 @@ from runtime.frames import FRAME_BYTES_TARGET
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
-from runtime.snapshots import Damaged, blobs_of, chunks_of
+from runtime.snapshots import Damaged, Snapshot, blobs_of, chunks_of
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 
@@ -48,7 +48,6 @@ STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame
 DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
 QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
-FRAMES_PER_TURN = 8  # frames run before other partitions get their turn
 JOINED_BYTES_MAX = FRAME_BYTES_TARGET  # of frames that wait and are run as one
 
 CoreSink = Callable[[Output], Awaitable[None]]
@@ -97,6 +96,7 @@ class Limits:
     tries_max: int = 3
     # One partition of a process saves at a time: together they would hold up every alert for 0.2 s.
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
@@ -122,6 +122,16 @@ class Suspect:
     def decoded(cls, data: bytes) -> Suspect:
         told = msgpack.unpackb(data, strict_map_key=False)
         return cls(told["trying"], told["deaths"])
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A state that is to be saved, and the input up to which it is."""
+
+    snapshot: Snapshot
+    meta: dict[str, Any]
+    message: Message | None
+    is_first: bool  # of this owner
 
 
 class PartitionHost:
@@ -156,6 +166,7 @@ class PartitionHost:
         self._revision = 0
         self._blobs_made = 0
         self._last_message: Message | None = None
+        self._saving: asyncio.Task[None] | None = None  # a save that is on its way
         self._next_plan: ChainPlan | None = None
         self._stopping = asyncio.Event()
         self._is_fenced = False
@@ -196,6 +207,14 @@ class PartitionHost:
             raise Fenced(unit_key(self.unit))
         if not self._is_loaded:
             return  # told to stop in the middle: what was rebuilt so far is nobody's state
+        try:
+            await self._run_loaded()
+        finally:
+            if self._saving is not None:
+                self._saving.cancel()
+                await asyncio.gather(self._saving, return_exceptions=True)
+
+    async def _run_loaded(self) -> None:
         while not self._stopping.is_set():
             pull = await self._open()
             try:
@@ -335,7 +354,7 @@ class PartitionHost:
     # -- running
 
     async def _follow(self, pull: Pull) -> None:
-        turns, heard_at = 0, time.monotonic()
+        heard_at = time.monotonic()
         while not self._stopping.is_set():
             if self._is_fenced:
                 raise Fenced(unit_key(self.unit))
@@ -350,6 +369,7 @@ class PartitionHost:
             self.progress.paused = False
             message = await self._next(pull)
             if message is not None:
+                await self._turn()
                 waiting = self._joined_with(message, pull) if pull.queued else []
                 await self._answer_all([message, *waiting])
                 self.progress.pending = pull.pending + pull.queued
@@ -358,8 +378,15 @@ class PartitionHost:
                 await self._check_quiet()
                 heard_at = time.monotonic()
             await self._save_if_due()
-            turns += 1
-            if turns % FRAMES_PER_TURN == 0:
+
+    async def _turn(self) -> None:
+        """Let the connection be read and written, and one other partition run, between two frames.
+
+        An alert passes the connection four times on its way; would every partition run between two of
+        them, it were late. Chains over all partitions do not wait: what they answer waited before.
+        """
+        if self.unit[1] is not None:
+            async with self._limits.turn:
                 await asyncio.sleep(0)
 
     async def _check_quiet(self) -> None:
@@ -549,21 +576,40 @@ class PartitionHost:
     # -- saving
 
     async def _save_if_due(self) -> None:
+        """Take the state as it is between two frames; it is written while further frames run."""
+        if self._saving is not None and self._saving.done():
+            saving, self._saving = self._saving, None
+            saving.result()
         due = time.monotonic() - self.progress.saved_at >= self._limits.snapshot_interval_s
         is_new = self.progress.position > self.progress.saved_position
-        if due and is_new and not self._limits.saving.locked():
-            async with self._limits.saving:
-                await self.save()
+        if not due or not is_new or self._saving is not None or self._limits.saving.locked():
+            return
+        if self._suspect.is_careful:
+            await self.save()
+            return
+        await self._limits.saving.acquire()  # free, as was just seen: nothing runs in between
+        self._saving = asyncio.create_task(self._commit(self._taken()))
+        self._saving.add_done_callback(lambda _: self._limits.saving.release())
 
     async def save(self) -> None:
         """Commit the state at the present position by compare-and-set, then acknowledge the input."""
+        if self._saving is not None:
+            saving, self._saving = self._saving, None
+            await saving
         if self.progress.position == self.progress.saved_position and self._meta is not None:
             return
-        key = unit_key(self.unit)
+        await self._commit(self._taken())
+
+    def _taken(self) -> Taken:
         self._blobs_made += 1
-        snapshot = self._chain.snapshot(f"{self.owner.epoch}-{self._blobs_made}", self._own_meta())
+        blob_id = f"{self.owner.epoch}-{self._blobs_made}"
+        snapshot = self._chain.snapshot(blob_id, self._own_meta())
         meta = {**snapshot.meta, "cursor": self.progress.position, "epoch": self.owner.epoch}
-        if snapshot.blob_id in snapshot.meta["blobs"]:
+        return Taken(snapshot, meta, self._last_message, self._blobs_made == 1)
+
+    async def _commit(self, taken: Taken) -> None:
+        key, snapshot, meta = unit_key(self.unit), taken.snapshot, taken.meta
+        if snapshot.blob_id in meta["blobs"]:
             for number, chunk in enumerate(chunks_of(snapshot.blob)):
                 await self._kv.put(f"{key}.{snapshot.blob_id}.{number}", chunk)
         try:
@@ -572,16 +618,19 @@ class PartitionHost:
             await self._commit_contested(key, meta)
             return
         before, self._meta = self._meta, meta
-        self.progress.saved_position = self.progress.position
-        self.progress.saved_at = time.monotonic()
-        self.progress.state_bytes = sum(blobs_of(meta).values())
+        self._note_saved(meta)
         self._tell_telemetry()
         await self._forget_blobs(before, meta)
-        if self._blobs_made == 1:
+        if taken.is_first:
             await self._forget_predecessors()
-        if self._last_message is not None:
-            await self._bus.acknowledge(self._last_message)
+        if taken.message is not None:
+            await self._bus.acknowledge(taken.message)
         await self._clear_suspect()
+
+    def _note_saved(self, meta: Mapping[str, Any]) -> None:
+        self.progress.saved_position = meta["cursor"]
+        self.progress.saved_at = time.monotonic()
+        self.progress.state_bytes = sum(blobs_of(meta).values())
 
     def _own_meta(self) -> dict[str, Any] | None:
         """The last index, if its blobs are ours: a predecessor's may be purged by itself."""
@@ -598,7 +647,7 @@ class PartitionHost:
                 raise Fenced(key)
             if found["epoch"] == self.owner.epoch and found["cursor"] == meta["cursor"]:
                 before, self._meta = self._meta, found  # our own write, whose answer was lost
-                self.progress.saved_position = self.progress.position
+                self.progress.saved_position = found["cursor"]
                 await self._forget_blobs(before, found)
         self._revision = entry.revision if entry else await self._kv.revision(key)
         self.progress.saved_at = time.monotonic() - self._limits.snapshot_interval_s + 0.2

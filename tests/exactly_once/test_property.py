@@ -15,7 +15,8 @@ from tests.exactly_once.world import ACTIONS, Event, faults_of
 
 SUBJECTS = load_subjects(ROOT / "subjects.yaml")
 SCHEDULES = st.lists(
-    st.builds(Event, st.integers(1, 90), st.sampled_from(ACTIONS), st.booleans(), st.booleans()), max_size=5
+    st.builds(Event, st.integers(1, 90), st.sampled_from(ACTIONS), st.booleans(), st.booleans()),
+    max_size=5,
 )
 
 

@@ -54,7 +54,13 @@ class ToldUsers(Chaos):
         until, number = time.monotonic() + seconds, 0
         while time.monotonic() < until:
             number += 1
-            await _put(bus, subjects, "alerts", *_alerts(market, number), partition=number % subjects.partitions)
+            await _put(
+                bus,
+                subjects,
+                "alerts",
+                *_alerts(market, number),
+                partition=number % subjects.partitions,
+            )
             if number % 10 == 0:
                 ts_ns = START_NS + number * SECOND_NS
                 await _put(bus, subjects, "alerts.clock", {"ts_ns": np.array([ts_ns])})

@@ -238,7 +238,9 @@ def test_a_partition_is_told_of_its_own_symbols_alone() -> None:
         frame = decode(output.data, h.subjects.record_of(output.base))
         found += frame["symbol"].tolist()
         own = output.subject.rpartition(".")[2]
-        assert {str(partition_of(one, h.subjects.partitions)) for one in frame.symbols or []} == {own}
+        assert {str(partition_of(one, h.subjects.partitions)) for one in frame.symbols or []} == {
+            own
+        }
     assert sorted(found) == sorted(names)
 
 
