@@ -327,12 +327,12 @@ async def differences(bus: Bus, subjects: Subjects, chains: list[ChainPlan]) -> 
                 stream = subjects.subjects[base].stream
                 if stream is None:
                     continue
-                subject = subjects.wire(base, partition)
-                kept = [m.data for m in await bus.history(stream, subject, 10**6)]
-                said = events_of(subjects, kept, subject)
-                wanted = events_of(subjects, expected.get(subject, []), subject)
-                if said != wanted:
-                    found.append(_described(subject, said, wanted))
+                for subject in subjects.outputs(base, partition):
+                    kept = [m.data for m in await bus.history(stream, subject, 10**6)]
+                    said = events_of(subjects, kept, subject)
+                    wanted = events_of(subjects, expected.get(subject, []), subject)
+                    if said != wanted:
+                        found.append(_described(subject, said, wanted))
     dead = (await bus.stream_state("DEAD")).messages
     return found + ([f"{dead} dead letters"] if dead else [])
 

@@ -203,7 +203,7 @@ async def test_work_is_shared_when_a_worker_comes_and_handed_back_when_it_goes(
             units = await hosted(nats, "echo")
             return sorted(
                 sum(u["worker"] == w for u in units) for w in {u["worker"] for u in units}
-            ) == [8, 8]
+            ) == [4, 4]
 
         await until(spread)
         await supervisor.stop(added)
