@@ -117,7 +117,8 @@ def flags_of(
         if key not in known:
             known[key] = update_flags(key[0].replace(",", " "), key[1], key[2], odd_lots)
         flags[place], more = known[key]
-        unknown.update(more)
+        if more:
+            unknown.update(more)
     return flags, unknown
 
 
