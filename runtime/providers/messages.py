@@ -7,6 +7,7 @@ costs itself only, and fields and kinds that a vendor added are counted and igno
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -293,11 +294,9 @@ def _whole(value: Any) -> int:
 
 def times_of_texts(texts: Sequence[str]) -> Array:
     """RFC 3339 times as ns since 1970; 0 where a text is none."""
-    if all(one[-1:] == "Z" and RFC3339_LEAST <= len(one) <= 30 for one in texts):
-        try:
+    with contextlib.suppress(TypeError, ValueError):  # one of them is none: found below
+        if all(one[-1:] == "Z" and RFC3339_LEAST <= len(one) <= 30 for one in texts):
             return np.array([one[:-1] for one in texts], dtype="datetime64[ns]").astype(np.int64)
-        except ValueError:
-            pass  # one of them is none: found below
     return np.array([_time(one) for one in texts], dtype=np.int64)
 
 
