@@ -44,6 +44,14 @@ SHED = Counter(
 UNKNOWN_FIELDS = Counter(
     "jetscan_unknown_fields_total", "Columns of frames that nobody knows", ["subject"]
 )
+FEED_UNKNOWN = Counter(
+    "jetscan_feed_unknown_total",
+    "Kinds and fields of a vendor that nobody knows",
+    ["source", "what"],
+)
+FEED_REFUSED = Counter(
+    "jetscan_feed_refused_total", "Messages of a vendor that were refused", ["source"]
+)
 UNKNOWN_CONDITIONS = Counter(
     "jetscan_unknown_conditions_total", "Prints with a sale condition nobody knows", ["code"]
 )

@@ -159,7 +159,7 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
 
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
-    from runtime.providers import file, sim
+    from runtime.providers import alpaca, crypto, file, massive, sim
     from runtime.providers.labelled import provider as labelled
 
     parts = urlsplit(url)
@@ -167,6 +167,10 @@ def open_provider(url: str) -> Provider:
         "sim": sim.open_sim,
         "file": file.open_file,
         "labelled": labelled.open_labelled,
+        "alpaca": alpaca.open_alpaca,
+        "massive": massive.open_massive,
+        "binance": crypto.open_binance,
+        "coinbase": crypto.open_coinbase,
     }
     if parts.scheme not in openers:
         raise ProviderError(f"{url}: expected one of {', '.join(f'{s}://' for s in openers)}")

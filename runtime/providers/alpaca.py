@@ -1,0 +1,138 @@
+"""Alpaca: alpaca://sip?symbols=AAPL,MSFT or alpaca://iex?symbols=*; keys in ALPACA_KEY_ID and ALPACA_SECRET_KEY.
+
+Trades bring corrections and cancels with them. Source: Alpaca, real-time stock data.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import msgpack
+
+from runtime import telemetry
+from runtime.providers import ProviderError, take_parameters
+from runtime.providers.alpaca_messages import AlpacaParser
+from runtime.providers.live import Live, Talk
+from runtime.providers.messages import Control, Parsed
+from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
+from runtime.providers.trouble import Dropped
+
+log = telemetry.get_logger(__name__)
+
+HOST = "wss://stream.data.alpaca.markets"
+PATHS = {
+    "sip": "v2/sip",
+    "iex": "v2/iex",
+    "delayed_sip": "v2/delayed_sip",
+    "test": "v2/test",
+    "overnight": "v1beta1/overnight",
+    "boats": "v1beta1/boats",
+    "crypto": "v1beta3/crypto/us",
+}
+CHANNELS = ("trades", "quotes", "statuses", "lulds")
+OF_CRYPTO = ("trades", "quotes")
+SYMBOLS_A_REQUEST = 1000
+MUTE_S = 60.0  # the tape of a few symbols may say nothing for long; pings find a dead socket
+
+
+class Alpaca:
+    """A session with one feed."""
+
+    name = "alpaca"
+    is_numbered = False
+
+    def __init__(
+        self,
+        feed: str,
+        symbols: list[str],
+        channels: list[str],
+        host: str,
+        odd_lots: str,
+        codec: str,
+    ) -> None:
+        self.url = f"{host}/{PATHS[feed]}"
+        self.headers = {"Content-Type": "application/msgpack"} if codec == "msgpack" else {}
+        self._symbols, self._channels, self._codec = symbols, channels, codec
+        self._parser = AlpacaParser(codec, odd_lots)
+
+    def parse(self, data: bytes, received_ns: int) -> Parsed:
+        """What a frame holds."""
+        return self._parser.parse(data, received_ns)
+
+    def hello(self, talk: Talk) -> None:
+        """Authenticate, subscribe in parts, and compare what is answered with the wish."""
+        talk.wait_for("connected")
+        key, key_secret = secret("ALPACA_KEY_ID"), secret("ALPACA_SECRET_KEY")
+        self._say(talk, {"action": "auth", "key": key, "secret": key_secret})
+        talk.wait_for("authenticated")
+        left = iter(self._symbols)
+        while part := list(islice(left, SYMBOLS_A_REQUEST)):
+            self._say(talk, {"action": "subscribe", **dict.fromkeys(self._channels, part)})
+            told = talk.wait_for("subscribed")
+        self._compare(told)
+
+    def _say(self, talk: Talk, message: dict[str, object]) -> None:
+        talk.say(msgpack.packb(message) if self._codec == "msgpack" else json.dumps(message))
+
+    def _compare(self, told: Control) -> None:
+        """Less than was asked for is said aloud: rules on the symbols left out would wait for ever."""
+        for channel in self._channels:
+            missing = set(self._symbols) - set(told.channels.get(channel, ()))
+            if missing:
+                some = ", ".join(sorted(missing)[:5])
+                log.error(
+                    "not subscribed",
+                    source=self.name,
+                    channel=channel,
+                    count=len(missing),
+                    some=some,
+                )
+        if not any(told.channels.get(one) for one in self._channels):
+            raise Dropped(self.name, "405")
+
+
+def open_alpaca(feed: str, given: dict[str, str]) -> Live:
+    """alpaca://FEED?symbols=A,B&channels=trades,quotes&codec=msgpack&odd_lots=volume&host=wss://...
+
+    symbols   separated by commas, or *
+    channels  trades, quotes, statuses, lulds; all of them by default
+    host      another server of the same protocol
+    """
+    feed = feed.strip("/")
+    if feed not in PATHS:
+        raise ProviderError(f"alpaca: expected one of {', '.join(PATHS)}, found {feed!r}")
+    known = {
+        "symbols": symbols_of,
+        "channels": _channels,
+        "codec": _codec,
+        "odd_lots": odd_lots_of,
+        "host": host_of,
+    }
+    taken = take_parameters(given, known)
+    if "symbols" not in taken:
+        raise ProviderError("alpaca: expected ?symbols=AAPL,MSFT or ?symbols=*")
+    secret("ALPACA_KEY_ID"), secret("ALPACA_SECRET_KEY")
+    channels = taken.get("channels") or list(OF_CRYPTO if feed == "crypto" else CHANNELS)
+    vendor = Alpaca(
+        feed,
+        taken["symbols"],
+        channels,
+        taken.get("host", HOST),
+        taken.get("odd_lots", "volume"),
+        taken.get("codec", "msgpack"),
+    )
+    return Live(vendor, MUTE_S)
+
+
+def _channels(text: str) -> list[str]:
+    found = [one.strip() for one in text.split(",")]
+    if not found or not set(found) <= set(CHANNELS):
+        raise ValueError(f"expected some of {', '.join(CHANNELS)}")
+    return found
+
+
+def _codec(text: str) -> str:
+    if text not in ("json", "msgpack"):
+        raise ValueError("expected json or msgpack")
+    return text

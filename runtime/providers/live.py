@@ -1,0 +1,187 @@
+"""A vendor's websocket as batches: open, say hello, read, and move event time on when nobody trades.
+
+What is the same for every vendor is here; a vendor says where it is, how it is greeted and what its
+frames mean. It is read in a thread of its own (`mute_s`), so everything here may wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from runtime import telemetry
+from runtime.providers import SECOND_NS, Batch, clocked
+from runtime.providers.clocks import Watermark
+from runtime.providers.messages import Control, Parsed
+from runtime.providers.numbering import Numbered
+from runtime.providers.trouble import CLOSED, MUTE, Dropped
+
+log = telemetry.get_logger(__name__)
+
+OPEN_S = 10.0
+HELLO_S = 10.0
+QUIET_S = 1.0  # of silence: then event time follows the wall, as far as the feed is late at most
+LAG_NS = 2 * SECOND_NS  # by which it stays behind, so that what is on its way is not late
+PING_S = 20.0
+FRAME_BYTES_MAX = 16 << 20
+# Errors of a request, which leave the connection and its subscriptions as they were.
+OF_REQUESTS = {"alpaca": {"400", "403", "405", "410"}, "massive": {"error"}, "binance": {"2", "3"}}
+PUBLISHED = frozenset(("trades", "quotes", "status", "corrections", "reference"))
+
+
+class Vendor(Protocol):
+    """One vendor's side of a session."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+    is_numbered: bool  # trades are numbered without holes, per symbol
+
+    def hello(self, talk: Talk) -> None:
+        """Authenticate and subscribe; raises Dropped where the vendor says no."""
+        ...
+
+    def parse(self, data: bytes, received_ns: int) -> Parsed:
+        """What a frame holds."""
+        ...
+
+
+class Talk:
+    """The first exchange of a session, with a limit on every answer."""
+
+    def __init__(self, vendor: Vendor, socket: ClientConnection) -> None:
+        self._vendor, self._socket = vendor, socket
+        self.early: list[Parsed] = []  # events that came among the answers
+
+    def say(self, text: str | bytes) -> None:
+        """Send a message."""
+        self._socket.send(text)
+
+    def wait_for(self, kind: str) -> Control:
+        """The next control of a kind; raises Dropped for an error, or silence."""
+        until = time.monotonic() + HELLO_S
+        while True:
+            try:
+                data = self._socket.recv(timeout=max(0.0, until - time.monotonic()))
+            except TimeoutError as error:
+                raise Dropped(self._vendor.name, MUTE) from error
+            parsed = self._vendor.parse(_bytes(data), time.time_ns())
+            self.early.append(parsed)
+            for control in parsed.controls:
+                if control.kind == kind:
+                    return control
+                raise_if_final(self._vendor.name, control)
+
+
+class Live:
+    """A provider: the batches of one connection, with clock events; see `runtime.connections` for more than one."""
+
+    speed = 0.0  # nothing is paced: it comes when it comes
+    warm_ns = 0
+
+    def __init__(self, vendor: Vendor, mute_s: float) -> None:
+        self.vendor, self.name, self.mute_s = vendor, vendor.name, mute_s
+        self._numbered = Numbered()
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        """Every batch from now on; raises Dropped when the connection ends."""
+        found = clocked(self._heard(), after_ns)
+        return (one for one in found if one.kind != "hint")
+
+    def _heard(self) -> Iterator[Batch]:
+        watermark = Watermark()
+        with self._opened() as socket:
+            talk = Talk(self.vendor, socket)
+            try:
+                self.vendor.hello(talk)
+                for parsed in talk.early:
+                    yield from self._taken(parsed, watermark)
+                yield from self._followed(socket, watermark)
+            except ConnectionClosed as error:
+                raise Dropped(self.name, _code_of(error)) from error
+
+    def _opened(self) -> ClientConnection:
+        try:
+            return connect(
+                self.vendor.url,
+                additional_headers=self.vendor.headers,
+                open_timeout=OPEN_S,
+                ping_interval=PING_S,
+                max_size=FRAME_BYTES_MAX,
+                compression="deflate",
+            )
+        except InvalidStatus as error:
+            raise Dropped(self.name, str(error.response.status_code)) from error
+        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+            raise Dropped(self.name, CLOSED) from error
+
+    def _followed(self, socket: ClientConnection, watermark: Watermark) -> Iterator[Batch]:
+        heard_s = time.monotonic()
+        while True:
+            try:
+                data = socket.recv(timeout=QUIET_S)
+            except TimeoutError:
+                if time.monotonic() - heard_s > self.mute_s:
+                    raise Dropped(self.name, MUTE) from None
+                yield from _hints(watermark, time.time_ns())
+                continue
+            heard_s = time.monotonic()
+            parsed = self.vendor.parse(_bytes(data), time.time_ns())
+            for control in parsed.controls:
+                raise_if_final(self.name, control)
+            yield from self._taken(parsed, watermark)
+
+    def _taken(self, parsed: Parsed, watermark: Watermark) -> Iterator[Batch]:
+        self._count(parsed)
+        for batch in parsed.batches:
+            if batch.kind not in PUBLISHED:
+                continue
+            received = batch.columns.get("recv_ns")
+            if received is not None:
+                watermark.advance(batch.columns["ts_ns"], received)
+            yield from self._numbered.sift(batch) if self.vendor.is_numbered else (batch,)
+
+    def _count(self, parsed: Parsed) -> None:
+        for what, times in parsed.unknown.items():
+            telemetry.FEED_UNKNOWN.labels(self.name, what).inc(times)
+        if parsed.refusals:
+            telemetry.FEED_REFUSED.labels(self.name).inc(parsed.refusals)
+            log.warning(
+                "messages refused",
+                source=self.name,
+                count=parsed.refusals,
+                reason=parsed.refused[0],
+            )
+
+
+def raise_if_final(vendor: str, control: Control) -> None:
+    """Raises Dropped for what ends a connection; a request that was refused changes nothing."""
+    if control.kind not in ("error", "closing"):
+        return
+    if control.code in OF_REQUESTS.get(vendor, ()):
+        log.error("request refused", source=vendor, code=control.code, reason=control.text)
+        return
+    raise Dropped(vendor, control.code)
+
+
+def _hints(watermark: Watermark, now_ns: int) -> Iterator[Batch]:
+    """Event time by the wall: a market in which nobody trades has a clock as well."""
+    if not watermark.newest_ns:
+        return
+    reached_ns = (now_ns - watermark.floor_ns - LAG_NS) // SECOND_NS * SECOND_NS
+    if reached_ns > watermark.newest_ns:
+        watermark.newest_ns = reached_ns
+        yield Batch("hint", {"ts_ns": np.array([reached_ns])}, [], np.zeros(1, dtype=np.int64))
+
+
+def _bytes(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _code_of(error: ConnectionClosed) -> str:
+    return str(error.rcvd.code) if error.rcvd is not None else CLOSED

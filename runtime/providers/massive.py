@@ -1,0 +1,75 @@
+"""Massive: massive://stocks?symbols=AAPL,MSFT or massive://delayed?symbols=*; the key in MASSIVE_KEY.
+
+One connection a key: the older one is closed when a second comes. Source: Massive, websocket quickstart.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+from runtime.providers import ProviderError, take_parameters
+from runtime.providers.live import Live, Talk
+from runtime.providers.massive_messages import MassiveParser
+from runtime.providers.messages import Parsed
+from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
+
+HOSTS = {
+    "stocks": "wss://socket.massive.com/stocks",
+    "delayed": "wss://delayed.massive.com/stocks",
+    "crypto": "wss://socket.massive.com/crypto",
+}
+CHANNELS = {"stocks": ("T", "Q", "LULD"), "delayed": ("T", "Q", "LULD"), "crypto": ("XT", "XQ")}
+SYMBOLS_A_REQUEST = 500
+MUTE_S = 60.0
+
+
+class Massive:
+    """A session with one cluster."""
+
+    name = "massive"
+    is_numbered = False
+
+    def __init__(self, symbols: list[str], channels: list[str], url: str, odd_lots: str) -> None:
+        self.url = url
+        self.headers: dict[str, str] = {}
+        self._symbols, self._channels = symbols, channels
+        self._parser = MassiveParser(odd_lots)
+
+    def parse(self, data: bytes, received_ns: int) -> Parsed:
+        """What a frame holds."""
+        return self._parser.parse(data, received_ns)
+
+    def hello(self, talk: Talk) -> None:
+        """Authenticate and subscribe in parts; what is held already is not answered."""
+        talk.wait_for("connected")
+        talk.say(json.dumps({"action": "auth", "params": secret("MASSIVE_KEY")}))
+        talk.wait_for("authenticated")
+        left = iter(
+            [f"{channel}.{symbol}" for channel in self._channels for symbol in self._symbols]
+        )
+        while part := list(islice(left, SYMBOLS_A_REQUEST)):
+            talk.say(json.dumps({"action": "subscribe", "params": ",".join(part)}))
+            talk.wait_for("subscribed")
+
+
+def open_massive(cluster: str, given: dict[str, str]) -> Live:
+    """massive://CLUSTER?symbols=A,B&channels=T,Q,LULD&odd_lots=volume&host=wss://..."""
+    cluster = cluster.strip("/")
+    if cluster not in HOSTS:
+        raise ProviderError(f"massive: expected one of {', '.join(HOSTS)}, found {cluster!r}")
+    known = {
+        "symbols": symbols_of,
+        "channels": symbols_of,
+        "odd_lots": odd_lots_of,
+        "host": host_of,
+    }
+    taken = take_parameters(given, known)
+    if "symbols" not in taken:
+        raise ProviderError("massive: expected ?symbols=AAPL,MSFT or ?symbols=*")
+    channels = taken.get("channels") or list(CHANNELS[cluster])
+    if not set(channels) <= set(CHANNELS[cluster]):
+        raise ProviderError(f"massive: channels: expected some of {', '.join(CHANNELS[cluster])}")
+    secret("MASSIVE_KEY")
+    url = taken.get("host", HOSTS[cluster])
+    return Live(Massive(taken["symbols"], channels, url, taken.get("odd_lots", "volume")), MUTE_S)

@@ -1,0 +1,200 @@
+"""A vendor's connection that drops, resets, goes mute or says no: what was sent comes out once, gaps are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from runtime.connections import Connection
+from runtime.providers import Batch, open_provider
+from runtime.providers.live import Live
+from runtime.providers.trouble import Dropped
+from tests.feeds.servers import (
+    Close,
+    Fin,
+    Pause,
+    Reset,
+    Say,
+    Scripted,
+    alpaca_hello,
+    massive_hello,
+    scripted,
+)
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALPACA_KEY_ID", "ALPACA_SECRET_KEY", "MASSIVE_KEY"):
+        monkeypatch.setenv(name, f"the {name}")
+
+
+def trade(number: int) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return {"T": "t", "S": "A", "i": number, "x": "V", "p": 10.0, "s": 5, "t": now, "z": "A"}
+
+
+def binance(number: int) -> dict[str, Any]:
+    now_ms = time.time_ns() // 10**6
+    told = {
+        "e": "trade",
+        "s": "BTCUSDT",
+        "t": number,
+        "p": "9.5",
+        "q": "1",
+        "T": now_ms,
+        "E": now_ms,
+    }
+    return {"stream": "btcusdt@trade", "data": told}
+
+
+def at_once(provider: Any) -> Connection:
+    """A connection whose waits are as short as they may be."""
+    return Connection(provider, asyncio.Event(), lambda low, _: low)
+
+
+@contextlib.asynccontextmanager
+async def reading(provider: Any) -> AsyncIterator[AsyncIterator[Batch]]:
+    async with contextlib.aclosing(at_once(provider).batches()) as batches:
+        yield batches
+
+
+async def until_trades(batches: AsyncIterator[Batch], count: int) -> tuple[list[int], list[str]]:
+    """Ids of trades until there are so many, and the kinds of everything that came."""
+    ids: list[int] = []
+    kinds: list[str] = []
+    async with asyncio.timeout(20):
+        async for batch in batches:
+            kinds.append(batch.kind)
+            if batch.kind == "trades":
+                ids += batch.columns["id"].tolist()
+            if len(ids) >= count:
+                return ids, [one for one in kinds if one != "clock"]
+    raise AssertionError(f"the feed ended with {ids}")
+
+
+def alpaca(server: Scripted, **more: str) -> Live:
+    words = "&".join(f"{name}={text}" for name, text in more.items())
+    url = f"alpaca://test?symbols=A&channels=trades&codec=json&host={server.url}&{words}".rstrip(
+        "&"
+    )
+    provider = open_provider(url)
+    assert isinstance(provider, Live)
+    return provider
+
+
+async def test_the_handshake_sends_the_keys_and_the_wish_and_trades_follow() -> None:
+    async with scripted([*alpaca_hello("A"), Say([trade(1), trade(2)])]) as server:
+        async with reading(alpaca(server)) as batches:
+            assert (await until_trades(batches, 2))[0] == [1, 2]
+    auth, subscribe = (json.loads(one) for one in server.heard)
+    assert auth == {"action": "auth", "key": "the ALPACA_KEY_ID", "secret": "the ALPACA_SECRET_KEY"}
+    assert subscribe == {"action": "subscribe", "trades": ["A"]}
+
+
+@pytest.mark.parametrize("end", [Close(1000), Close(1001), Close(1011), Fin(), Reset()])
+async def test_any_end_that_we_did_not_ask_for_is_a_gap_and_a_new_connection(end: Any) -> None:
+    first = [*alpaca_hello("A"), Say([trade(1)]), Pause(0.1), end]
+    async with scripted(first, [*alpaca_hello("A"), Say([trade(2)])]) as server:
+        async with reading(alpaca(server)) as batches:
+            ids, kinds = await until_trades(batches, 2)
+    assert ids == [1, 2]
+    assert kinds == ["trades", "gaps", "gaps", "trades"]  # it begins, and ends
+
+
+async def test_silence_longer_than_a_feed_may_be_silent_is_a_loss() -> None:
+    script = [*alpaca_hello("A"), Say([trade(1)])]
+    async with scripted(script, [*alpaca_hello("A"), Say([trade(2)])]) as server:
+        provider = alpaca(server)
+        provider.mute_s = 1.0
+        async with reading(provider) as batches:
+            assert (await until_trades(batches, 2))[0] == [1, 2]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("code", [402, 409])
+async def test_a_wrong_key_ends_the_feed_and_says_so(code: int) -> None:
+    hello = alpaca_hello()[:2]
+    refused = Say([{"T": "error", "code": code, "msg": "auth failed"}])
+    async with scripted([*hello, refused]) as server, reading(alpaca(server)) as batches:
+        with pytest.raises(Dropped, match=str(code)):
+            await until_trades(batches, 1)
+
+
+async def test_a_request_that_is_refused_leaves_the_connection() -> None:
+    limit = Say([{"T": "error", "code": 405, "msg": "symbol limit exceeded"}])
+    async with scripted([*alpaca_hello("A"), limit, Say([trade(1)])]) as server:
+        async with reading(alpaca(server)) as batches:
+            assert (await until_trades(batches, 1))[0] == [1]
+    assert server.connections == 1
+
+
+async def test_broken_and_unknown_frames_cost_themselves() -> None:
+    junk = [Say(b"\x00\xff"), Say("[{"), Say([{"T": "zz"}, 7, trade(1)]), Say({"a": {}})]
+    async with scripted([*alpaca_hello("A"), *junk, Say([trade(2)])]) as server:
+        async with reading(alpaca(server)) as batches:
+            assert (await until_trades(batches, 2))[0] == [1, 2]
+
+
+async def test_event_time_goes_on_when_nobody_trades() -> None:
+    async with scripted([*alpaca_hello("A"), Say([trade(1)])]) as server:
+        async with reading(alpaca(server)) as batches, asyncio.timeout(20):
+            await until_trades(batches, 1)
+            begun_ns = time.time_ns()
+            async for batch in batches:
+                if batch.kind == "clock" and batch.newest_ns > begun_ns:
+                    return
+
+
+async def test_massive_is_greeted_and_its_older_connection_backs_off_when_a_twin_comes() -> None:
+    sent = {
+        "ev": "T",
+        "sym": "A",
+        "p": 1,
+        "s": 1,
+        "z": 3,
+        "x": 1,
+        "i": "5",
+        "t": time.time_ns() // 10**6,
+    }
+    kicked = [{"ev": "status", "status": "force_disconnect", "message": "another"}]
+    script = [*massive_hello(), Say([sent]), Say(kicked)]
+    waits: list[float] = []
+
+    def noted(low: float, high: float) -> float:
+        waits.append(high)
+        return low
+
+    async with scripted(script) as server:
+        url = f"massive://stocks?symbols=A&channels=T&host={server.url}"
+        connection = Connection(open_provider(url), asyncio.Event(), noted)
+        async with contextlib.aclosing(connection.batches()) as batches:
+            await until_trades(batches, 2)
+    assert waits[0] == 30.0
+    assert json.loads(server.heard[0]) == {"action": "auth", "params": "the MASSIVE_KEY"}
+    assert json.loads(server.heard[1]) == {"action": "subscribe", "params": "T.A"}
+
+
+async def test_numbers_tell_exactly_what_a_drop_lost_and_nothing_comes_twice() -> None:
+    first = [Say(binance(1)), Say(binance(2)), Say(binance(2)), Pause(0.1), Reset()]
+    async with scripted(first, [Say(binance(2)), Say(binance(5))]) as server:
+        async with reading(open_provider(f"binance://btcusdt?host={server.url}")) as batches:
+            ids, kinds = await until_trades(batches, 3)
+    assert ids == [1, 2, 5]
+    assert kinds.count("gaps") >= 2
+
+
+def test_keys_never_stand_in_an_address_and_are_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ALPACA_KEY_ID")
+    with pytest.raises(ValueError, match="ALPACA_KEY_ID, or in the file that ALPACA_KEY_ID_FILE"):
+        open_provider("alpaca://sip?symbols=A")
+    with pytest.raises(ValueError, match="parameter key: expected one of"):
+        open_provider("alpaca://sip?symbols=A&key=1")
