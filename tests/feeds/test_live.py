@@ -89,10 +89,15 @@ def alpaca(server: Scripted, **more: str) -> Live:
     return provider
 
 
+@contextlib.asynccontextmanager
+async def alpaca_feed(*scripts: Any) -> AsyncIterator[tuple[Scripted, AsyncIterator[Batch]]]:
+    async with scripted(*scripts) as server, reading(alpaca(server)) as batches:
+        yield server, batches
+
+
 async def test_the_handshake_sends_the_keys_and_the_wish_and_trades_follow() -> None:
-    async with scripted([*alpaca_hello("A"), Say([trade(1), trade(2)])]) as server:
-        async with reading(alpaca(server)) as batches:
-            assert (await until_trades(batches, 2))[0] == [1, 2]
+    async with alpaca_feed([*alpaca_hello("A"), Say([trade(1), trade(2)])]) as (server, batches):
+        assert (await until_trades(batches, 2))[0] == [1, 2]
     auth, subscribe = (json.loads(one) for one in server.heard)
     assert auth == {"action": "auth", "key": "the ALPACA_KEY_ID", "secret": "the ALPACA_SECRET_KEY"}
     assert subscribe == {"action": "subscribe", "trades": ["A"]}
@@ -101,9 +106,8 @@ async def test_the_handshake_sends_the_keys_and_the_wish_and_trades_follow() -> 
 @pytest.mark.parametrize("end", [Close(1000), Close(1001), Close(1011), Fin(), Reset()])
 async def test_any_end_that_we_did_not_ask_for_is_a_gap_and_a_new_connection(end: Any) -> None:
     first = [*alpaca_hello("A"), Say([trade(1)]), Pause(0.1), end]
-    async with scripted(first, [*alpaca_hello("A"), Say([trade(2)])]) as server:
-        async with reading(alpaca(server)) as batches:
-            ids, kinds = await until_trades(batches, 2)
+    async with alpaca_feed(first, [*alpaca_hello("A"), Say([trade(2)])]) as (server, batches):
+        ids, kinds = await until_trades(batches, 2)
     assert ids == [1, 2]
     assert kinds == ["trades", "gaps", "gaps", "trades"]  # it begins, and ends
 
@@ -129,27 +133,27 @@ async def test_a_wrong_key_ends_the_feed_and_says_so(code: int) -> None:
 
 async def test_a_request_that_is_refused_leaves_the_connection() -> None:
     limit = Say([{"T": "error", "code": 405, "msg": "symbol limit exceeded"}])
-    async with scripted([*alpaca_hello("A"), limit, Say([trade(1)])]) as server:
-        async with reading(alpaca(server)) as batches:
-            assert (await until_trades(batches, 1))[0] == [1]
+    async with alpaca_feed([*alpaca_hello("A"), limit, Say([trade(1)])]) as (server, batches):
+        assert (await until_trades(batches, 1))[0] == [1]
     assert server.connections == 1
 
 
 async def test_broken_and_unknown_frames_cost_themselves() -> None:
     junk = [Say(b"\x00\xff"), Say("[{"), Say([{"T": "zz"}, 7, trade(1)]), Say({"a": {}})]
-    async with scripted([*alpaca_hello("A"), *junk, Say([trade(2)])]) as server:
-        async with reading(alpaca(server)) as batches:
-            assert (await until_trades(batches, 2))[0] == [1, 2]
+    async with alpaca_feed([*alpaca_hello("A"), *junk, Say([trade(2)])]) as (server, batches):
+        assert (await until_trades(batches, 2))[0] == [1, 2]
 
 
 async def test_event_time_goes_on_when_nobody_trades() -> None:
-    async with scripted([*alpaca_hello("A"), Say([trade(1)])]) as server:
-        async with reading(alpaca(server)) as batches, asyncio.timeout(20):
-            await until_trades(batches, 1)
-            begun_ns = time.time_ns()
-            async for batch in batches:
-                if batch.kind == "clock" and batch.newest_ns > begun_ns:
-                    return
+    async with (
+        alpaca_feed([*alpaca_hello("A"), Say([trade(1)])]) as (server, batches),
+        asyncio.timeout(20),
+    ):
+        await until_trades(batches, 1)
+        begun_ns = time.time_ns()
+        async for batch in batches:
+            if batch.kind == "clock" and batch.newest_ns > begun_ns:
+                return
 
 
 async def test_massive_is_greeted_and_its_older_connection_backs_off_when_a_twin_comes() -> None:
@@ -184,7 +188,8 @@ async def test_massive_is_greeted_and_its_older_connection_backs_off_when_a_twin
 async def test_numbers_tell_exactly_what_a_drop_lost_and_nothing_comes_twice() -> None:
     first = [Say(binance(1)), Say(binance(2)), Say(binance(2)), Pause(0.1), Reset()]
     async with scripted(first, [Say(binance(2)), Say(binance(5))]) as server:
-        async with reading(open_provider(f"binance://btcusdt?host={server.url}")) as batches:
+        provider = open_provider(f"binance://btcusdt?host={server.url}")
+        async with reading(provider) as batches:
             ids, kinds = await until_trades(batches, 3)
     assert ids == [1, 2, 5]
     assert kinds.count("gaps") >= 2
