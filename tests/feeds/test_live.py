@@ -106,7 +106,7 @@ async def test_the_handshake_sends_the_keys_and_the_wish_and_trades_follow() -> 
 @pytest.mark.parametrize("end", [Close(1000), Close(1001), Close(1011), Fin(), Reset()])
 async def test_any_end_that_we_did_not_ask_for_is_a_gap_and_a_new_connection(end: Any) -> None:
     first = [*alpaca_hello("A"), Say([trade(1)]), Pause(0.1), end]
-    async with alpaca_feed(first, [*alpaca_hello("A"), Say([trade(2)])]) as (server, batches):
+    async with alpaca_feed(first, [*alpaca_hello("A"), Say([trade(2)])]) as (_server, batches):
         ids, kinds = await until_trades(batches, 2)
     assert ids == [1, 2]
     assert kinds == ["trades", "gaps", "gaps", "trades"]  # it begins, and ends
@@ -140,13 +140,13 @@ async def test_a_request_that_is_refused_leaves_the_connection() -> None:
 
 async def test_broken_and_unknown_frames_cost_themselves() -> None:
     junk = [Say(b"\x00\xff"), Say("[{"), Say([{"T": "zz"}, 7, trade(1)]), Say({"a": {}})]
-    async with alpaca_feed([*alpaca_hello("A"), *junk, Say([trade(2)])]) as (server, batches):
+    async with alpaca_feed([*alpaca_hello("A"), *junk, Say([trade(2)])]) as (_server, batches):
         assert (await until_trades(batches, 2))[0] == [1, 2]
 
 
 async def test_event_time_goes_on_when_nobody_trades() -> None:
     async with (
-        alpaca_feed([*alpaca_hello("A"), Say([trade(1)])]) as (server, batches),
+        alpaca_feed([*alpaca_hello("A"), Say([trade(1)])]) as (_server, batches),
         asyncio.timeout(20),
     ):
         await until_trades(batches, 1)
