@@ -159,7 +159,7 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
 
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
-    from runtime.providers import alpaca, crypto, file, massive, sim
+    from runtime.providers import alpaca, crypto, databento, file, massive, sim
     from runtime.providers.labelled import provider as labelled
 
     parts = urlsplit(url)
@@ -169,6 +169,7 @@ def open_provider(url: str) -> Provider:
         "labelled": labelled.open_labelled,
         "alpaca": alpaca.open_alpaca,
         "massive": massive.open_massive,
+        "databento": databento.open_databento,
         "binance": crypto.open_binance,
         "coinbase": crypto.open_coinbase,
     }

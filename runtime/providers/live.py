@@ -128,7 +128,7 @@ class Live:
             except TimeoutError:
                 if time.monotonic() - heard_s > self.mute_s:
                     raise Dropped(self.name, MUTE) from None
-                yield from _hints(watermark, time.time_ns())
+                yield from hints(watermark, time.time_ns())
                 continue
             heard_s = time.monotonic()
             parsed = self.vendor.parse(_bytes(data), time.time_ns())
@@ -137,7 +137,7 @@ class Live:
             yield from self._taken(parsed, watermark)
 
     def _taken(self, parsed: Parsed, watermark: Watermark) -> Iterator[Batch]:
-        self._count(parsed)
+        tell_refusals(self.name, parsed)
         for batch in parsed.batches:
             if batch.kind not in PUBLISHED:
                 continue
@@ -146,17 +146,15 @@ class Live:
                 watermark.advance(batch.columns["ts_ns"], received)
             yield from self._numbered.sift(batch) if self.vendor.is_numbered else (batch,)
 
-    def _count(self, parsed: Parsed) -> None:
-        for what, times in parsed.unknown.items():
-            telemetry.FEED_UNKNOWN.labels(self.name, what).inc(times)
-        if parsed.refusals:
-            telemetry.FEED_REFUSED.labels(self.name).inc(parsed.refusals)
-            log.warning(
-                "messages refused",
-                source=self.name,
-                count=parsed.refusals,
-                reason=parsed.refused[0],
-            )
+
+def tell_refusals(vendor: str, parsed: Parsed) -> None:
+    """Count what nobody knew and what was refused, and say why."""
+    for what, times in parsed.unknown.items():
+        telemetry.FEED_UNKNOWN.labels(vendor, what).inc(times)
+    if parsed.refusals:
+        telemetry.FEED_REFUSED.labels(vendor).inc(parsed.refusals)
+        reason = parsed.refused[0]
+        log.warning("messages refused", source=vendor, count=parsed.refusals, reason=reason)
 
 
 def raise_if_final(vendor: str, control: Control) -> None:
@@ -169,7 +167,7 @@ def raise_if_final(vendor: str, control: Control) -> None:
     raise Dropped(vendor, control.code)
 
 
-def _hints(watermark: Watermark, now_ns: int) -> Iterator[Batch]:
+def hints(watermark: Watermark, now_ns: int) -> Iterator[Batch]:
     """Event time by the wall: a market in which nobody trades has a clock as well."""
     if not watermark.newest_ns:
         return

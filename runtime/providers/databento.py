@@ -1,0 +1,194 @@
+"""Databento live: databento://XNAS.ITCH?symbols=AAPL,MSFT; the key in DATABENTO_KEY.
+
+Lines of text until the session starts, then DBN. What was missed within a day is sent again on request,
+so a session goes on where the one before it ended. Source: Databento, live API, raw protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import time
+from collections.abc import Iterator
+
+from runtime import telemetry
+from runtime.providers import Batch, ProviderError, clocked, take_parameters
+from runtime.providers.clocks import Watermark
+from runtime.providers.databento_messages import DatabentoParser
+from runtime.providers.live import PUBLISHED, QUIET_S, hints, raise_if_final, tell_refusals
+from runtime.providers.parameters import secret, symbols_of
+from runtime.providers.trouble import CLOSED, MUTE, Dropped
+
+log = telemetry.get_logger(__name__)
+
+PORT = 13_000
+OPEN_S = 10.0
+HEARTBEAT_S = 10
+MUTE_S = 2.5 * HEARTBEAT_S  # a session that is alive says so at least every HEARTBEAT_S
+SYMBOLS_A_REQUEST = 500
+REPLAY_NS = 23 * 3600 * 10**9  # how far back a session may start; a day, less an hour for clocks
+KEY_LETTERS = 5  # of the key, which the server tells it by
+READ_BYTES = 1 << 16
+LINE_BYTES_MAX = 4096
+SCHEMAS = ("trades", "tbbo", "mbp-1", "status", "bbo-1s")
+SEPARATORS = "|=\n\r"
+
+
+class Databento:
+    """A provider: the batches of one session, with clock events."""
+
+    name = "databento"
+    speed = 0.0
+    warm_ns = 0
+    mute_s = MUTE_S
+
+    def __init__(
+        self, dataset: str, symbols: list[str], schemas: list[str], address: tuple[str, int]
+    ) -> None:
+        self._dataset, self._symbols, self._schemas = dataset, symbols, schemas
+        self._address = address
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        """Every batch after an event time that the vendor still has; raises Dropped when the session ends."""
+        found = clocked(self._heard(after_ns), after_ns)
+        return (one for one in found if one.kind != "hint")
+
+    def _heard(self, after_ns: int) -> Iterator[Batch]:
+        watermark = Watermark(after_ns)
+        try:
+            with socket.create_connection(self._address, OPEN_S) as connection:
+                connection.settimeout(OPEN_S)
+                self._authenticate(connection)
+                self._subscribe(connection, after_ns)
+                connection.settimeout(QUIET_S)
+                yield from self._followed(connection, watermark, after_ns)
+        except TimeoutError as error:
+            raise Dropped(self.name, MUTE) from error
+        except OSError as error:
+            raise Dropped(self.name, CLOSED) from error
+
+    # -- the session
+
+    def _authenticate(self, connection: socket.socket) -> None:
+        challenge = ""
+        while not challenge:
+            challenge = _line(connection).get("cram", "")
+        key = secret("DATABENTO_KEY")
+        digest = hashlib.sha256(f"{challenge}|{key}".encode()).hexdigest()
+        told = {
+            "auth": f"{digest}-{key[-KEY_LETTERS:]}",
+            "dataset": self._dataset,
+            "encoding": "dbn",
+            "ts_out": "0",
+            "compression": "none",
+            "heartbeat_interval_s": str(HEARTBEAT_S),
+            "client": "Jetscan",
+        }
+        connection.sendall(_said(told))
+        answer = _line(connection)
+        if answer.get("success") != "1":
+            log.error("not signed in", source=self.name, reason=answer.get("error", ""))
+            raise Dropped(self.name, "1")
+
+    def _subscribe(self, connection: socket.socket, after_ns: int) -> None:
+        begin = {}
+        if after_ns and time.time_ns() - after_ns < REPLAY_NS:
+            begin = {"start": str(after_ns)}
+        for schema in self._schemas:
+            parts = _parts(self._symbols)
+            for number, part in enumerate(parts):
+                told = {"schema": schema, "stype_in": "raw_symbol", "symbols": ",".join(part)}
+                told |= {"snapshot": "0", "is_last": str(int(number == len(parts) - 1))}
+                connection.sendall(_said({**told, **begin}))
+        connection.sendall(b"start_session=0\n")
+
+    def _followed(
+        self, connection: socket.socket, watermark: Watermark, after_ns: int
+    ) -> Iterator[Batch]:
+        parser = DatabentoParser()
+        heard_s = time.monotonic()
+        while True:
+            try:
+                data = connection.recv(READ_BYTES)
+            except TimeoutError:
+                if time.monotonic() - heard_s > self.mute_s:
+                    raise Dropped(self.name, MUTE) from None
+                yield from hints(watermark, time.time_ns())
+                continue
+            if not data:
+                raise Dropped(self.name, CLOSED)
+            heard_s = time.monotonic()
+            # What is sent again is a day old at most: a time is held against no receipt.
+            parsed = parser.parse(data)
+            for control in parsed.controls:
+                raise_if_final(self.name, control)
+            tell_refusals(self.name, parsed)
+            for batch in parsed.batches:
+                if batch.kind in PUBLISHED:
+                    yield from _after(batch, after_ns)
+
+
+def _after(batch: Batch, after_ns: int) -> Iterator[Batch]:
+    """The events past a time: a session that starts there begins with those at it, which are known."""
+    keep = batch.columns["ts_ns"] > after_ns
+    if keep.all():
+        yield batch
+    elif keep.any() and batch.index is not None:
+        columns = {name: values[keep] for name, values in batch.columns.items()}
+        yield Batch(batch.kind, columns, batch.symbols, batch.index[keep])
+
+
+def _parts(symbols: list[str]) -> list[list[str]]:
+    starts = range(0, len(symbols), SYMBOLS_A_REQUEST)
+    return [symbols[start : start + SYMBOLS_A_REQUEST] for start in starts]
+
+
+def _said(fields: dict[str, str]) -> bytes:
+    return ("|".join(f"{name}={text}" for name, text in fields.items()) + "\n").encode()
+
+
+def _line(connection: socket.socket) -> dict[str, str]:
+    """The next line of text, byte by byte: what follows it is not text."""
+    data = b""
+    while not data.endswith(b"\n"):
+        one = connection.recv(1)
+        if not one or len(data) > LINE_BYTES_MAX:
+            raise OSError("the session ended before it began")
+        data += one
+    pairs = data.decode("utf-8", "replace").strip().split("|")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def open_databento(dataset: str, given: dict[str, str]) -> Databento:
+    """databento://DATASET?symbols=A,B&schemas=trades,status&host=HOST:PORT.
+
+    schemas  trades, tbbo, mbp-1, status, bbo-1s; trades and status by default
+    """
+    dataset = dataset.strip("/").upper()
+    taken = take_parameters(given, {"symbols": symbols_of, "schemas": _schemas, "host": _address})
+    if not dataset or set(dataset) & set(SEPARATORS):
+        raise ProviderError("databento: expected a dataset such as databento://XNAS.ITCH")
+    if "symbols" not in taken:
+        raise ProviderError("databento: expected ?symbols=AAPL,MSFT or ?symbols=ALL_SYMBOLS")
+    if any(set(one) & set(SEPARATORS) for one in taken["symbols"]):
+        raise ProviderError("databento: symbols: expected none of | and =")
+    secret("DATABENTO_KEY")
+    gateway = f"{dataset.lower().replace('.', '-')}.lsg.databento.com", PORT
+    symbols = ["ALL_SYMBOLS" if one == "*" else one for one in taken["symbols"]]
+    schemas = taken.get("schemas", ["trades", "status"])
+    return Databento(dataset, symbols, schemas, taken.get("host", gateway))
+
+
+def _schemas(text: str) -> list[str]:
+    found = symbols_of(text)
+    if not set(found) <= set(SCHEMAS):
+        raise ValueError(f"expected some of {', '.join(SCHEMAS)}")
+    return found
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    with contextlib.suppress(ValueError):
+        return host, int(port)
+    raise ValueError("expected HOST:PORT")
