@@ -15,13 +15,14 @@ import contextlib
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import CancelledError
 
 import numpy as np
 
 from runtime import telemetry
-from runtime.providers import Batch, Provider
+from runtime.providers import Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
 from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
@@ -29,7 +30,15 @@ from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision
 log = telemetry.get_logger(__name__)
 
 GOOD_S = 60.0  # of data: then waits start small again
+FILL_S = 60.0  # that a part of a gap may take to come again
 AHEAD_BATCHES = 8  # that a reader may be ahead
+
+
+class Wake:
+    """Something else is to be done than to read."""
+
+
+WAKE = Wake()
 
 
 class Reader:
@@ -37,7 +46,7 @@ class Reader:
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches, self._loop = batches, asyncio.get_running_loop()
-        self._queue = asyncio.Queue[Batch | Exception | None](AHEAD_BATCHES)
+        self._queue = asyncio.Queue[Batch | Exception | Wake | None](AHEAD_BATCHES)
         self._is_left = False
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
@@ -61,8 +70,13 @@ class Reader:
             return False
         return not self._is_left
 
-    async def next(self, within_s: float | None) -> Batch | None:
-        """The next batch, None at the end; raises TimeoutError, and what the provider raised."""
+    def wake(self) -> None:
+        """Have `next` answer at once; if much waits it will anyway."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(WAKE)
+
+    async def next(self, within_s: float | None) -> Batch | Wake | None:
+        """The next batch, None at the end, WAKE if woken; raises TimeoutError, and what the provider raised."""
         one = await asyncio.wait_for(self._queue.get(), within_s)
         if isinstance(one, Exception):
             raise one
@@ -96,6 +110,9 @@ class Connection:
         self._gap_ns = 0  # since when a gap lasts
         self._tries = 0
         self._opened_s = 0.0
+        self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
+        self._reader: Reader | None = None
+        self._filling: set[asyncio.Task[None]] = set()
 
     async def batches(self, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time; raises ProviderError where opening again is no use."""
@@ -104,8 +121,13 @@ class Connection:
             try:
                 async with contextlib.aclosing(self._once(self._newest_ns)) as batches:
                     async for batch in batches:
-                        for one in self._with_news(batch):
+                        for one in () if isinstance(batch, Wake) else self._with_news(batch):
                             yield one
+                        while self._filled:
+                            yield self._filled.popleft()
+                await asyncio.gather(*self._filling)
+                while self._filled:
+                    yield self._filled.popleft()
                 return
             except Dropped as error:
                 action = decision(error.vendor, error.code)
@@ -115,7 +137,7 @@ class Connection:
                     yield one
                 await self._pause(error, action)
 
-    async def _once(self, after_ns: int) -> AsyncGenerator[Batch]:
+    async def _once(self, after_ns: int) -> AsyncGenerator[Batch | Wake]:
         batches = self._provider.batches(after_ns)
         self._opened_s = time.monotonic()
         mute_s = getattr(self._provider, "mute_s", 0.0)
@@ -123,7 +145,7 @@ class Connection:
             for batch in batches:
                 yield batch
             return
-        reader = Reader(batches)
+        reader = self._reader = Reader(batches)
         try:
             while (one := await reader.next(mute_s)) is not None:
                 yield one
@@ -144,9 +166,32 @@ class Connection:
         self._learn(batch)
         yield batch
         again = getattr(self._provider, "again", None)
-        if again is not None:
+        if again is not None and getattr(self._provider, "mute_s", None):
+            filling = asyncio.create_task(self._fill(again(from_ns, to_ns), from_ns, to_ns))
+            self._filling.add(filling)
+            filling.add_done_callback(self._filling.discard)
+        elif again is not None:
             yield from again(from_ns, to_ns)
             yield self._gap(self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+
+    async def _fill(self, missing: Iterator[Batch], from_ns: int, to_ns: int) -> None:
+        """Have sent again what was missing, beside what goes on; where that fails the gap stays one."""
+        reader = Reader(missing)
+        try:
+            while isinstance(one := await reader.next(FILL_S), Batch):
+                self._hand_on(one)
+            repaired = self._gap(self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+            self._hand_on(repaired)
+        except (ProviderError, OSError, TimeoutError) as error:
+            telemetry.UNFILLED.labels(self._provider.name).inc()
+            log.error("gap not filled", source=self._provider.name, reason=str(error) or "too slow")
+        finally:
+            reader.leave()
+
+    def _hand_on(self, batch: Batch) -> None:
+        self._filled.append(batch)
+        if self._reader is not None:
+            self._reader.wake()
 
     def _begun(self) -> Iterator[Batch]:
         if not self._gap_ns and self._symbols:

@@ -6,13 +6,17 @@ Trades bring corrections and cancels with them. Source: Alpaca, real-time stock 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import msgpack
 
 from runtime import telemetry
-from runtime.providers import ProviderError, take_parameters
+from runtime.providers import Batch, ProviderError, take_parameters
 from runtime.providers.alpaca_messages import AlpacaParser
+from runtime.providers.alpaca_rest import HOST as HOST_AGAIN
+from runtime.providers.alpaca_rest import missed
 from runtime.providers.live import Live, Talk
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
@@ -31,6 +35,7 @@ PATHS = {
     "crypto": "v1beta3/crypto/us",
 }
 CHANNELS = ("trades", "quotes", "statuses", "lulds")
+SENT_AGAIN = ("sip", "iex")
 OF_CRYPTO = ("trades", "quotes")
 SYMBOLS_A_REQUEST = 1000
 MUTE_S = 60.0  # the tape of a few symbols may say nothing for long; pings find a dead socket
@@ -50,11 +55,25 @@ class Alpaca:
         host: str,
         odd_lots: str,
         codec: str,
+        rest: str = HOST_AGAIN,
     ) -> None:
         self.url = f"{host}/{PATHS[feed]}"
         self.headers = {"Content-Type": "application/msgpack"} if codec == "msgpack" else {}
         self._symbols, self._channels, self._codec = symbols, channels, codec
+        self._feed, self._rest, self._odd_lots = feed, rest, odd_lots
         self._parser = AlpacaParser(codec, odd_lots)
+        # Stocks can be had again; the test feed and crypto cannot, here.
+        self.again = self._missed if feed in SENT_AGAIN else None
+
+    def _missed(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
+        """Trades of the symbols followed, between two times; read beside the session."""
+        symbols = [one for one in self._symbols if one != "*"] or list(self._parser.table.symbols)
+        keys = {
+            "APCA-API-KEY-ID": secret("ALPACA_KEY_ID"),
+            "APCA-API-SECRET-KEY": secret("ALPACA_SECRET_KEY"),
+        }
+        parser = AlpacaParser("json", self._odd_lots)
+        return missed(parser, symbols, self._feed, from_ns, to_ns, keys, self._rest)
 
     def parse(self, data: bytes, received_ns: int) -> Parsed:
         """What a frame holds."""
@@ -97,17 +116,18 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
 
     symbols   separated by commas, or *
     channels  trades, quotes, statuses, lulds; all of them by default
-    host      another server of the same protocol
+    host      another server of the same protocol; rest: another one of what is sent again
     """
     feed = feed.strip("/")
     if feed not in PATHS:
         raise ProviderError(f"alpaca: expected one of {', '.join(PATHS)}, found {feed!r}")
-    known = {
+    known: dict[str, Callable[[str], Any]] = {
         "symbols": symbols_of,
         "channels": _channels,
         "codec": _codec,
         "odd_lots": odd_lots_of,
         "host": host_of,
+        "rest": str,
     }
     taken = take_parameters(given, known)
     if "symbols" not in taken:
@@ -121,6 +141,7 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
         taken.get("host", HOST),
         taken.get("odd_lots", "volume"),
         taken.get("codec", "msgpack"),
+        taken.get("rest", HOST_AGAIN),
     )
     return Live(vendor, MUTE_S)
 

@@ -214,6 +214,11 @@ class AlpacaParser:
                 self._add_rare(messages, parsed, received_ns)
         return parsed
 
+    def add_trades(self, trades: list[Trade], parsed: Parsed) -> None:
+        """Trades that came in another way, as a batch."""
+        if trades:
+            self._keep(self._trades(trades, parsed, 0), parsed)
+
     def _add_ticks(self, messages: list[Any], parsed: Parsed, received_ns: int) -> None:
         trades = [one for one in messages if type(one).__struct_config__.tag == TRADES]
         if len(trades) == len(messages):

@@ -87,6 +87,8 @@ class Live:
     def __init__(self, vendor: Vendor, mute_s: float) -> None:
         self.vendor, self.name, self.mute_s = vendor, vendor.name, mute_s
         self._numbered = Numbered()
+        # Only a provider that can send again has this: see `runtime.connections`.
+        self.again = getattr(vendor, "again", None)
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every batch from now on; raises Dropped when the connection ends."""

@@ -203,3 +203,74 @@ def test_keys_never_stand_in_an_address_and_are_asked_for_by_name(
         open_provider("alpaca://sip?symbols=A")
     with pytest.raises(ValueError, match="parameter key: expected one of"):
         open_provider("alpaca://sip?symbols=A&key=1")
+
+
+class Rest:
+    """An HTTP server that answers each request with the next page."""
+
+    def __init__(self, *answers: tuple[int, Any]) -> None:
+        self.answers, self.asked, self.port = list(answers), [], 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await reader.readuntil(b"\r\n\r\n")) and self.answers:
+            self.asked.append(head.decode().split(" ")[1])
+            status, told = self.answers.pop(0)
+            body = json.dumps(told).encode()
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n".encode())
+            writer.write(b"Connection: close\r\n\r\n" + body)
+            writer.close()
+            await writer.wait_closed()
+            return
+
+
+async def filled(*answers: tuple[int, Any]) -> tuple[Rest, list[tuple[str, list[int]]]]:
+    """What comes out of a feed that dropped once between trades 1 and 4."""
+    rest = Rest(*answers)
+    again = await asyncio.start_server(rest.serve, "127.0.0.1", 0)
+    rest.port = again.sockets[0].getsockname()[1]
+    first = [*alpaca_hello("A"), Say([trade(1)]), Pause(0.1), Close()]
+    second = [*alpaca_hello("A"), Say([trade(4)]), Pause(1.5), Say([trade(5)])]
+    told: list[tuple[str, list[int]]] = []
+    async with again, scripted(first, second) as server:
+        url = f"alpaca://sip?symbols=A&channels=trades&codec=json&host={server.url}"
+        provider = open_provider(f"{url}&rest=http://127.0.0.1:{rest.port}")
+        async with reading(provider) as batches, asyncio.timeout(20):
+            async for batch in batches:
+                if batch.kind == "trades":
+                    told.append(("trades", batch.columns["id"].tolist()))
+                elif batch.kind == "gaps":
+                    told.append(("gap", batch.columns["repaired"].tolist()))
+                if told and told[-1] == ("trades", [5]):
+                    return rest, told
+    raise AssertionError(told)
+
+
+async def test_what_a_drop_lost_is_asked_for_and_comes_page_by_page_before_the_gap_is_repaired() -> (
+    None
+):
+    pages = [
+        (200, {"trades": {"A": [trade(2)]}, "next_page_token": "more"}),
+        (429, {}),
+        (
+            200,
+            {"trades": {"A": [trade(3), {**trade(9), "u": "canceled"}]}, "next_page_token": None},
+        ),
+    ]
+    rest, told = await filled(*pages)
+    assert told == [
+        ("trades", [1]),
+        ("gap", [0]),
+        ("gap", [0]),
+        ("trades", [4]),
+        ("trades", [2]),
+        ("trades", [3]),
+        ("gap", [1]),
+        ("trades", [5]),
+    ]
+    assert "symbols=A" in rest.asked[0]
+    assert "page_token=more" in rest.asked[2]
+
+
+async def test_a_gap_that_cannot_be_filled_stays_one_and_the_feed_goes_on() -> None:
+    _, told = await filled((403, {"message": "no"}))
+    assert told == [("trades", [1]), ("gap", [0]), ("gap", [0]), ("trades", [4]), ("trades", [5])]
