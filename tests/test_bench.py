@@ -43,6 +43,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
+    "feeds": ({"trades": 200}, {"alpaca_msgpack_per_s", "binance_json_per_s"}),
 }
 
 
