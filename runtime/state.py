@@ -169,6 +169,7 @@ class Table:
         self._seen = len(rows)  # the number of rows that the views below have
         self._views: dict[str, Array] = {}  # what was handed out since the mark
         self._rings: dict[str, Array] = {}  # of these, the read-only ones: they outlive the mark
+        self._reads: dict[str, Array] = {}  # what was handed out to be looked at only
         self._live: dict[str, Array] = {}  # the rows in use of what may be written in place
         self._puts: dict[str, tuple[Array, Array]] = {}  # of rings, with the slots written
         self._flats: dict[str, Array] = {}  # of rings, all slots one after the other
@@ -208,6 +209,15 @@ class Table:
                 self._views[name] = view
                 return view
         return self._opened(name)
+
+    def read(self, name: str) -> Array:
+        """A column to be looked at only: what `table[name]` is, without the copy that undoing needs."""
+        view = self._reads.get(name) if len(self._rows.symbols) == self._seen else None
+        if view is None:
+            view = self._live_view(name).view()
+            view.flags.writeable = False
+            self._reads[name] = view
+        return view
 
     def _opened(self, name: str) -> Any:
         """A column at its first use since the mark: from here on it may be written."""
@@ -446,7 +456,7 @@ class Table:
             kept.pop(name, None)
 
     def _view_caches(self) -> tuple[dict[str, Any], ...]:
-        return self._views, self._rings, self._live, self._puts, self._flats
+        return self._views, self._rings, self._reads, self._live, self._puts, self._flats
 
     def _see_rows(self) -> None:
         """There are more rows than the views have: make them again at their next use, with room."""

@@ -17,7 +17,7 @@ DAILY = SERIES["daily"]
 
 def fold(state: Any, row: Array) -> None:
     """Have the columns `days_*` of rows ready: days_high_n is of the n - 1 days before today."""
-    row = row[state["days_folded"][row] != state["days_changed"][row] + 1]
+    row = row[state.read("days_folded")[row] != state.read("days_changed")[row] + 1]
     if not len(row):
         return
     row = np.unique(row)

@@ -71,6 +71,6 @@ def _add_distinct(state: Any, gaps: Any) -> None:
         state[name][row] = 0
 
 
-def is_whole(state: Any, row: Array, ts_ns: Array) -> Array:
+def is_whole(state: Any, row: Any, ts_ns: Array) -> Array:
     """Whether nothing that counts at each event's time is known to be missing of its symbol."""
-    return np.asarray(ts_ns >= state["gapped_until_ns"][row])
+    return np.asarray(ts_ns >= state.read("gapped_until_ns")[row])

@@ -141,15 +141,18 @@ def _keep_bands(state: Any, status: Any) -> None:
 # -- halts
 
 
-def is_trading(state: Any, row: Array, ts_ns: Array) -> Array:
+def is_trading(state: Any, row: Any, ts_ns: Array) -> Array:
     """Whether each event's symbol trades at its time: no halt, or one whose time is over."""
-    resume_ns = state["resume_ns"][row]
-    return (state["halted"][row] == TRADING) | ((resume_ns > 0) & (ts_ns >= resume_ns))
+    trades = state.read("halted")[row] == TRADING
+    if trades.all():
+        return np.asarray(trades)
+    resume_ns = state.read("resume_ns")[row]
+    return np.asarray(trades | ((resume_ns > 0) & (ts_ns >= resume_ns)))
 
 
 def resume_due(state: Any, clock_ns: int) -> None:
     """Event time reached the end of halts that have one: those symbols trade again."""
-    resume_ns = state["resume_ns"]
+    resume_ns = state.read("resume_ns")
     due = np.flatnonzero((resume_ns > 0) & (resume_ns <= clock_ns))
     if len(due):
         state["resumed_ns"][due] = resume_ns[due]
@@ -164,17 +167,22 @@ def is_fresh(state: Any, clock_ns: int, stale_ns: int) -> Array:
     """
     since_ns = clock_ns - stale_ns
     where = sessions.moments(clock_ns, state["setup"])
-    today_ns = np.array([one.midnight_ns for one in where])[state["market"] - 1]
-    newest_ns = np.maximum(state["last_ns"], state["resumed_ns"])
-    is_halted = (state["halted"] != TRADING) & (state["last_ns"] >= today_ns)
-    return (state["last"] > 0) & ((newest_ns > since_ns) | is_halted)
+    last_ns, is_halted = state.read("last_ns"), state.read("halted") != TRADING
+    is_fresh = np.maximum(last_ns, state.read("resumed_ns")) > since_ns
+    if is_halted.any():
+        midnight_ns = np.array([one.midnight_ns for one in where])
+        is_fresh |= is_halted & (last_ns >= midnight_ns[state.read("market") - 1])
+    return np.asarray((state.read("last") > 0) & is_fresh)
 
 
-def suspended(state: Any, row: Array, minute: Array) -> Array:
+def suspended(state: Any, row: Any, minute: Array) -> Array:
     """The minute that windows end with: in a halt the one it began in, so that they stand still."""
-    began = np.maximum(state["halted_ns"][row] - 1, 0) // sessions.MINUTE_NS
-    stands = (state["halted_ns"][row] > 0) & (began < minute)
-    return np.where(stands, np.maximum(state["minute"][row], began), minute)
+    halted_ns = state.read("halted_ns")[row]
+    if not halted_ns.any():
+        return minute
+    began = np.maximum(halted_ns - 1, 0) // sessions.MINUTE_NS
+    stands = (halted_ns > 0) & (began < minute)
+    return np.where(stands, np.maximum(state.read("minute")[row], began), minute)
 
 
 def window_ns(state: Any, events: Any) -> Array:
@@ -185,6 +193,8 @@ def window_ns(state: Any, events: Any) -> Array:
     if not events.is_clock:
         return np.asarray(events.ts_ns)
     began_ns = events.of(state, "halted_ns")
+    if not began_ns.any():
+        return np.asarray(events.ts_ns)
     is_printed = events.minute > (began_ns - 1) // sessions.MINUTE_NS
     printed_ns = np.where(is_printed, (events.minute + 1) * sessions.MINUTE_NS, 0)
     stands_ns = np.minimum(events.ts_ns, np.maximum(began_ns, printed_ns))
@@ -193,7 +203,7 @@ def window_ns(state: Any, events: Any) -> Array:
 
 def keep_windows(state: Any) -> None:
     """Have the windows of halted symbols ready before the minutes they are made of are forgotten."""
-    row = np.flatnonzero((state["halted_ns"] > 0) & (state["clean_to"] > 0))
+    row = np.flatnonzero((state.read("halted_ns") > 0) & (state.read("clean_to") > 0))
     if len(row):
         windows.refresh(state, row, suspended(state, row, state["clean_to"][row]))
 
@@ -203,9 +213,10 @@ def keep_windows(state: Any) -> None:
 
 def watch_limits(state: Any, runs: Runs, events: Any) -> None:
     """Since when the prints of each symbol are at a band or beyond, at every print."""
-    up, down = state["limit_up"][runs.rows], state["limit_down"][runs.rows]
+    up = state["limit_up"][runs.rows]
     if not up.any():
         return
+    down = state["limit_down"][runs.rows]
     price, ts_ns = events.price[runs.order], events.ts_ns[runs.order]
     known = (up > 0)[runs.of]
     at = known & ((price >= up[runs.of]) | (price <= down[runs.of]))
@@ -272,10 +283,10 @@ def add_breaker(state: Any, level: int, ts_ns: int) -> bool:
     return True
 
 
-def is_open(state: Any, row: Array, ts_ns: Array) -> Array:
+def is_open(state: Any, row: Any, ts_ns: Array) -> Array:
     """Whether no market-wide breaker holds at each event; those of other markets are not concerned."""
     if not state["breaker"]:
-        return np.ones(len(row), dtype=bool)
+        return np.ones(len(ts_ns), dtype=bool)
     _, start_ns, end_ns = (int(one) for one in state["breaker"].split())
-    is_us = state["market"][row] == 1 + sessions.US
+    is_us = state.read("market")[row] == 1 + sessions.US
     return ~(is_us & (ts_ns >= start_ns) & (ts_ns < end_ns))

@@ -46,24 +46,26 @@ def at_clock(state: Any, clock_ns: int, row: Array | None = None) -> Moments:
     """The moments of a clock event: every symbol, or some rows, as its last print left it."""
     row = None if row is not None and isinstance(_index(state, row), slice) else row
     rows = np.arange(state.rows) if row is None else row
+    at: Any = slice(None) if row is None else row  # of all rows nothing is gathered
     where = sessions.moments(clock_ns, state["setup"])
     market = tape.know_markets(state, rows)
     session = np.array([one.session for one in where], dtype=np.uint8)[market]
-    minute = np.maximum(state["minute"][rows], (clock_ns - 1) // MINUTE_NS)
-    minute = halts.suspended(state, rows, minute)
-    is_live = state["minute"][rows] == minute
-    last = state["last"][rows]
+    printed = state.read("minute")[at]
+    minute = np.maximum(printed, (clock_ns - 1) // MINUTE_NS)
+    minute = halts.suspended(state, at, minute)
+    is_live = printed == minute
+    last = state.read("last")[at]
     price = np.where(last > 0, last, np.nan)
     ts_ns = np.full(len(rows), clock_ns)
 
     def live(name: str) -> Callable[[], Array]:
-        return lambda: np.where(is_live, state[name][rows], 0.0)
+        return lambda: np.where(is_live, state.read(name)[at], 0.0)
 
     def kept(name: str) -> Callable[[], Array]:
-        return lambda: state[name][rows]
+        return lambda: np.asarray(state.read(name)[at])
 
     def positive(name: str) -> Callable[[], Array]:
-        return lambda: _positive(state[name][rows])
+        return lambda: _positive(state.read(name)[at])
 
     later = {name: live(name) for name in ("live_volume", "live_notional", "live_count", "live_high", "live_low")}  # fmt: skip
     later |= {name: kept(name) for name in ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")}  # fmt: skip
@@ -150,14 +152,14 @@ def _windows(s: Any, m: Moments) -> Callable[[str], Array]:
         row, first = (m.row, None) if m.is_clock else np.unique(m.row, return_index=True)
         windows.refresh(s, row, m.minute if first is None else m.minute[first])
         rows = slice(None) if m.is_all else m.row
-        return lambda name: s[name][rows]
+        return lambda name: s.read(name)[rows]
     found = {name: np.empty(len(m)) for name in windows.STATE if name.startswith(("window_", "candle_"))}  # fmt: skip
     for minute in minutes:
         here = np.flatnonzero(m.minute == minute)
         row = np.unique(m.row[here])
         windows.refresh(s, row, np.full(len(row), minute))
         for name, values in found.items():
-            values[here] = s[name][m.row[here]]
+            values[here] = s.read(name)[m.row[here]]
     return lambda name: found[name]
 
 
@@ -541,17 +543,26 @@ def _same_time_of(s: Any, m: Moments, place: Array, moment: sessions.Moment, out
 def _usual_volume(s: Any, row: Array, since: int, kind: int) -> Array:
     """Mean volume of the last days of a kind up to a minute of the day; NaN where none is known."""
     rows = _index(s, row)
-    days_over, kinds = s["profile_days"][rows], s["profile_kind"][rows]
+    days_over, kinds = s.read("profile_days")[rows], s.read("profile_kind")[rows]
     known = KEPT_DAYS[np.where(days_over < DAYS, days_over, DAYS + days_over % (DAYS + 1))]
     known &= kinds == kind
     count = known.sum(axis=1)
-    sums = np.empty(known.shape)
-    reached = s["same_minute"][rows]
-    for minute in windows.distinct(reached):
-        here = np.flatnonzero(reached == minute)
-        sums[here] = _summed(s, row[here], minute, since + 1)
+    sums = _volumes(s, row, rows, since + 1)
     sums[~known] = 0.0
     return sums.sum(axis=1) / np.where(count > 0, count, np.nan)
+
+
+def _volumes(s: Any, row: Array, rows: Any, end: int) -> Array:
+    """Volume of every kept day up to minute `end`; nearly always all rows have reached the same."""
+    reached = s.read("same_minute")[rows]
+    minutes = windows.distinct(reached)
+    if len(minutes) == 1:
+        return _summed(s, row, minutes[0], end)
+    sums = np.empty((len(row), DAYS + 1))
+    for minute in minutes:
+        here = np.flatnonzero(reached == minute)
+        sums[here] = _summed(s, row[here], minute, end)
+    return sums
 
 
 def _index(s: Any, row: Array) -> Any:
@@ -576,7 +587,7 @@ def _summed(s: Any, row: Array, begin: int, end: int) -> Array:
     """Volume of every kept day up to minute `end`, moved on from minute `begin`, which is kept."""
     is_on = end >= begin
     rows = _index(s, row)
-    sums = s["same_time"][rows].copy() if is_on else np.zeros((len(row), DAYS + 1))
+    sums = np.array(s.read("same_time")[rows]) if is_on else np.zeros((len(row), DAYS + 1))
     for minute in range(begin if is_on else 0, end):
         for day in range(DAYS + 1):
             sums[:, day] += s["profile"][rows, day * PROFILE_MINUTES + minute]

@@ -104,7 +104,7 @@ def _words(rows: int, row: Array, which: Array) -> Array:
 
 def _set_bits(words: Array) -> tuple[Array, Array]:
     """(row, list) of the bits that are set, by row: few rows have any."""
-    rows = np.unique(np.flatnonzero(words) // WORDS)
+    rows = np.unique(np.flatnonzero(words != 0) // WORDS)  # of masks it is found faster
     at, which = np.nonzero(_bits(words[rows]))
     return rows[at], which
 
@@ -124,8 +124,8 @@ def _rankings(state: Any, keys: Array, row: Array) -> tuple[Array, Array, Array]
     symbol = _sorted_places(state)[row]
     if len(row) <= FEW:
         return _rankings_of_few(keys, symbol)
-    np.copyto(keys, np.inf, where=~np.isfinite(keys))
-    which, place = np.nonzero(keys <= _limits(keys)[:, None])
+    found = np.flatnonzero(keys <= _limits(keys)[:, None])  # a tenth of the time of two indices
+    which, place = np.divmod(found, len(row))
     order = np.lexsort((symbol[place], keys[which, place], which))
     which, place = which[order], place[order]
     starts = np.searchsorted(which, np.arange(len(keys)))
@@ -138,13 +138,17 @@ def _limits(keys: Array) -> Array:
     """Of each list a key that at least KEPT keys do not exceed, and few others: finding the last of
     the best itself takes ten times as long. Where fewer are known all are within it.
 
-    The symbols are dealt out into heaps; KEPT heaps begin with a key within the limit.
+    The symbols are dealt out into heaps; KEPT heaps begin with a key within the limit. What is absent
+    or beyond the limit anyway stays as it is; keys that are -inf, which is rare, become absent.
     """
     depth = keys.shape[1] // HEAPS
-    if not depth:
-        return np.full(len(keys), KNOWN_MAX)
-    heaps = keys[:, : depth * HEAPS].reshape(len(keys), depth, HEAPS).min(axis=1)
-    return np.minimum(np.partition(heaps, KEPT - 1, axis=1)[:, KEPT - 1], KNOWN_MAX)
+    heaps, rest = keys[:, : depth * HEAPS], keys[:, depth * HEAPS :]
+    heaps = heaps.reshape(len(keys), depth, HEAPS)
+    least = np.fmin.reduce(heaps, axis=1, initial=np.inf)
+    if (least == -np.inf).any() or (rest == -np.inf).any():
+        np.copyto(keys, np.nan, where=keys == -np.inf)
+        least = np.fmin.reduce(heaps, axis=1, initial=np.inf)
+    return np.minimum(np.partition(least, KEPT - 1, axis=1)[:, KEPT - 1], KNOWN_MAX)
 
 
 def _sorted_places(state: Any) -> Array:
@@ -153,7 +157,7 @@ def _sorted_places(state: Any) -> Array:
         place = np.empty(state.rows, dtype=np.int32)
         place[np.argsort(np.array(state.symbols))] = np.arange(state.rows)
         state["by_symbol"], state["sorted"] = place, str(state.rows)
-    places: Array = state["by_symbol"]
+    places: Array = state.read("by_symbol")
     return places
 
 
@@ -245,5 +249,5 @@ def _passes(state: Any, one: Toplist, values: Mapping[str, Array], row: Array) -
             passes &= values[metric] >= limit if is_least else values[metric] <= limit
     if one.exchange:
         fact = f"fact.exchange.{one.exchange}"
-        passes &= state[fact][row] > 0 if fact in state else False
+        passes &= state.read(fact)[row] > 0 if fact in state else False
     return passes

@@ -70,8 +70,13 @@ class Moments:
         return len(self.row)
 
     def of(self, state: Any, column: str) -> Array:
-        """A state column at each event's row."""
-        return state[column] if self.is_all else state[column][self.row]
+        """A state column at each event's row, to be looked at only."""
+        return state.read(column)[self.at]
+
+    @property
+    def at(self) -> Any:
+        """Index of the rows: where they are all rows a slice, which costs no gathering."""
+        return slice(None) if self.is_all else self.row
 
 
 MONEY = ("volume_pre", "volume_market", "volume_post", "notional_pre", "notional_market")

@@ -227,7 +227,7 @@ def distinct(minutes: Array) -> list[int]:
 
 def refresh(state: Any, row: Array, minute: Array) -> None:
     """Have the windows of rows ready for their running minutes."""
-    known = state["windows_minute"][row]
+    known = state.read("windows_minute")[row]
     stale = np.flatnonzero(known != minute)
     if not len(stale):
         return

@@ -50,7 +50,7 @@ def at_clock(
     place = np.arange(len(rows))
     runs = Runs(place, rows, place, np.ones_like(place), place, place, place, [0, len(place)])
     found = _moments(state, events, runs, is_always)
-    barred = _barred(state, rows, found.ts_ns, found.session, is_always)
+    barred = np.array(found.barred)
     barred[~halts.is_fresh(state, clock_ns, stale_ns)[rows] & (barred == MAY_FIRE)] = STALE
     return replace(found, barred=barred, is_clock=True)
 
@@ -63,8 +63,9 @@ def _moments(state: Any, events: tape.Moments, runs: Runs, is_always: bool) -> M
         return values if is_sorted else values[place]
 
     row, ts_ns = by_symbol(events.row), by_symbol(events.ts_ns)
+    row = slice(None) if events.is_all and is_sorted else row  # then nothing is gathered
     session = by_symbol(np.asarray(events.session))
-    market = state["market"][row] - 1
+    market = state.read("market")[row] - 1
     begin_ns, midnight_ns = _bounds(events.where, market)
     return Moments(
         runs,
@@ -72,21 +73,21 @@ def _moments(state: Any, events: tape.Moments, runs: Runs, is_always: bool) -> M
         _values(state, events, by_symbol),
         lambda: by_symbol(events["volume_daily"]),
         session,
-        state["day"][row],
+        state.read("day")[row],
         _stretch(state, row, begin_ns - (session == sessions.CLOSED)),
         midnight_ns,
         _barred(state, row, ts_ns, session, is_always),
-        lambda timeframe: state[f"{SERIES[timeframe].name}_n"][row],
-        lambda toplist: _member(state, row, toplist),
+        lambda timeframe: state.read(f"{SERIES[timeframe].name}_n")[row],
+        lambda toplist: _member(state, row, len(ts_ns), toplist),
     )
 
 
-def _member(state: Any, row: Array, toplist: str) -> Array:
+def _member(state: Any, row: Any, size: int, toplist: str) -> Array:
     """Whether each symbol is in a toplist; not known before the list was ranked once."""
     name = f"in.{toplist}"
     if name not in state:
-        return np.full(len(row), NOT_KNOWN)
-    return np.where(state[name][row] > 0, IN, OUT)
+        return np.full(size, NOT_KNOWN)
+    return np.where(state.read(name)[row] > 0, IN, OUT)
 
 
 def _bounds(where: tuple[sessions.Moment, ...], market: Array) -> tuple[Array, Array]:
@@ -111,13 +112,13 @@ def _values(
     return value
 
 
-def _stretch(state: Any, row: Array, begin_ns: Array) -> Array:
+def _stretch(state: Any, row: Any, begin_ns: Array) -> Array:
     """When the stretch began that a moment lies in: a day, its first session, the newest status or news of a gap."""
-    newest_ns = np.maximum(state["status_ns"][row], state["resumed_ns"][row])
-    return np.maximum(np.maximum(begin_ns, newest_ns), state["gap_news_ns"][row])
+    newest_ns = np.maximum(state.read("status_ns")[row], state.read("resumed_ns")[row])
+    return np.maximum(np.maximum(begin_ns, newest_ns), state.read("gap_news_ns")[row])
 
 
-def _barred(state: Any, row: Array, ts_ns: Array, session: Array, is_always: bool) -> Array:
+def _barred(state: Any, row: Any, ts_ns: Array, session: Array, is_always: bool) -> Array:
     trades = halts.is_trading(state, row, ts_ns) & halts.is_open(state, row, ts_ns)
     barred = np.where(trades, np.uint8(MAY_FIRE), np.uint8(HALTED))
     barred[trades & ~gaps.is_whole(state, row, ts_ns)] = GAPPED

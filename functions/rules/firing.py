@@ -69,10 +69,8 @@ def turned(asked: Pass, entry: Entry) -> Array | None:
     moments, state, name = asked.moments, asked.state, f"armed.{entry.rule.version}"
     truth = over_gaps(asked, name, truth_of(asked, entry))
     if truth is asked.nowhere or not truth.any():
-        if name in state:
-            armed = state[name]
-            if armed.any():
-                armed[moments.rows] = 0
+        if name in state and state.read(name).any():
+            state[name][moments.rows] = 0
         return None
     armed = state[name]
     turns = truth > moments.before(armed[moments.rows].view(bool), truth)
@@ -103,16 +101,15 @@ def _said(asked: Pass, entry: Entry, places: Array) -> list[Firing]:
 
 def _allowed(asked: Pass, entry: Entry, places: Array) -> Iterator[tuple[int, int, int]]:
     moments, scope = asked.moments, entry.scope
-    runs, fired = moments.runs, None
+    runs, name = moments.runs, f"fired.{entry.rule.version}"
+    fired = asked.state.read(name)
     for place in places.tolist():
         row = runs.rows.item(runs.of.item(place))
         if scope is not None and asked.state.symbols[row] not in scope:
             continue
-        if fired is None:
-            fired = asked.state[f"fired.{entry.rule.version}"]
         ts_ns = moments.ts_ns.item(place)
         if ts_ns >= free_at(entry, fired.item(row), moments.midnight_ns.item(place)):
-            fired[row] = ts_ns
+            asked.state[name][row] = ts_ns
             yield place, row, ts_ns
 
 

@@ -131,6 +131,29 @@ def test_only_the_columns_a_handler_uses_are_copied_and_only_once() -> None:
     assert [name for name, _, _ in table._changes or ()] == ["high"]
 
 
+def test_a_column_that_is_only_read_is_not_copied_and_cannot_be_written() -> None:
+    rows, table = table_of(3)
+    table.mark(None)
+    seen = table.read("high")
+    assert table._changes == []
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = 1.0
+    table["high"][1] = 2.0
+    assert seen.tolist() == [0.0, 2.0, 0.0]
+    table.undo()
+    assert table.read("high").tolist() == [0.0, 0.0, 0.0]
+    rows.symbols.append("S3")
+    assert table.read("high").shape == (4,)
+
+
+def test_a_member_made_anew_is_what_reading_finds() -> None:
+    _, table = table_of(2)
+    table["armed.r1"][:] = 1
+    assert table.read("armed.r1").tolist() == [1, 1]
+    del table["armed.r1"]
+    assert table.read("armed.r1").tolist() == [0, 0]
+
+
 def test_of_a_large_column_the_rows_of_the_frame_are_copied() -> None:
     _, table = table_of(5_000)
     table.mark(np.array([7, 9]))
