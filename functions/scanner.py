@@ -28,6 +28,7 @@ from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, listed_toplists, usable_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
+from functions.market.trading_days import listed_days
 from functions.rules import (
     answer_rules,
     asked,
@@ -103,6 +104,7 @@ scanner = function(
         "ask.faults": faults_by_rule,
         "ask.metrics": metrics.listed,
         "ask.toplists": listed_toplists,
+        "ask.days": listed_days,
     },
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",

@@ -8,6 +8,7 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    bars,
     connecting,
     guard,
     probes,
@@ -33,6 +34,7 @@ def create_app(gateway: Gateway) -> Quart:
     rules.add(app, gateway)
     alerts.add(app, gateway)
     symbols.add(app, gateway)
+    bars.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)
