@@ -13,7 +13,7 @@ from runtime import telemetry
 from runtime.bus import BusError
 from runtime.gateway.auth import Unauthorized
 from runtime.gateway.book import RuleError
-from runtime.store import Outage
+from runtime.store import BadValue, Outage
 
 log = telemetry.get_logger(__name__)
 
@@ -77,6 +77,10 @@ def add(app: Quart) -> None:
     async def outage(error: Outage) -> Response:
         log.error("the database is away", path=request.path, reason=str(error))
         return problem(503, "the database cannot be reached; try again", {"Retry-After": "2"})
+
+    @app.errorhandler(BadValue)
+    async def bad_value(error: BadValue) -> Response:
+        return problem(400, f"a value that the database does not take: {error}")
 
     @app.errorhandler(BusError)
     async def bus_error(error: BusError) -> Response:

@@ -11,6 +11,7 @@ from runtime.gateway import (
     bars,
     connecting,
     guard,
+    metric_list,
     probes,
     rules,
     static,
@@ -35,6 +36,7 @@ def create_app(gateway: Gateway) -> Quart:
     alerts.add(app, gateway)
     symbols.add(app, gateway)
     bars.add(app, gateway)
+    metric_list.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)
