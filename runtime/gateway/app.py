@@ -12,11 +12,14 @@ from runtime.gateway import (
     connecting,
     guard,
     metric_list,
+    outcomes,
     probes,
     rules,
     static,
     symbols,
     toplists,
+    verdicts,
+    why_not,
 )
 from runtime.gateway.gateway import Gateway
 
@@ -37,6 +40,9 @@ def create_app(gateway: Gateway) -> Quart:
     symbols.add(app, gateway)
     bars.add(app, gateway)
     metric_list.add(app, gateway)
+    verdicts.add(app, gateway)
+    why_not.add(app, gateway)
+    outcomes.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)

@@ -47,8 +47,9 @@ def nanoseconds(moment: datetime) -> int:
 Time = Annotated[
     int, BeforeValidator(time_ns), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-Symbol = Annotated[str, Field(min_length=1, max_length=64)]
-Name = Annotated[str, Field(min_length=1, max_length=64)]
+PRINTABLE = r"^[^\x00-\x1f]*$"  # no database stores a NUL
+Symbol = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
 
 
 class Query(BaseModel):

@@ -159,7 +159,7 @@ async def test_alerts_of_a_rule_that_is_anothers_alone_are_not_shown(made: Runni
         ("sort=random", "sort"),
         ("order=up", "order"),
         ("start_time=now", "start_time: Value error, expected an RFC 3339 time"),
-        ("symbol=A%00", "a value that the database does not take"),
+        ("symbol=A%00", "symbol: String should match pattern"),
     ],
 )
 async def test_what_is_out_of_bounds_is_named(made: Running, query: str, says: str) -> None:
