@@ -719,6 +719,12 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
     "--report", default="both", show_default=True, type=click.Choice(["md", "html", "both", "none"])
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option(
+    "--progress",
+    "progress_file",
+    type=click.Path(dir_okay=False),
+    help="A file that says how far it is: events done, events in all.",
+)
 @known_options
 @json_option
 def backtest(
@@ -733,6 +739,7 @@ def backtest(
     indicators: bool,
     report: str,
     out: str,
+    progress_file: str | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -766,6 +773,8 @@ def backtest(
         database_url(found) if stored else "",
     )
     progress = _progress(as_json, "trades" if trades else "bars")
+    if progress_file:
+        progress = _progress_in(Path(progress_file))
     try:
         told, dead = backtest_command.run(
             job, lambda more: plan_of(found, subjects, more), subjects, progress
@@ -958,6 +967,17 @@ def _progress(is_quiet: bool, what: str = "trades") -> Callable[[int, int], None
         left_s = (time.monotonic() - began) * (total - done) / done if done else 0.0
         left = f", {left_s:,.0f} s left" if done < total else ""
         click.echo(f"\r{done:,} of {total:,} {what}{left}   ", nl=done >= total, err=True)
+
+    return tell
+
+
+def _progress_in(file: Path) -> Callable[[int, int], None]:
+    """Writes how far a long run is into a file, for whoever started it; never half a line."""
+
+    def tell(done: int, total: int) -> None:
+        fresh = file.with_suffix(".new")
+        fresh.write_text(f"{done} {total}\n", encoding="utf-8")
+        fresh.replace(file)
 
     return tell
 

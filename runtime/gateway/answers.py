@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 from quart import Quart, Response, jsonify, request
-from quart_schema import SchemaValidationError
+from quart_schema import RequestSchemaValidationError, SchemaValidationError
 from werkzeug.exceptions import HTTPException
 
 from runtime import telemetry
 from runtime.bus import BusError
 from runtime.gateway.auth import Unauthorized
 from runtime.gateway.book import RuleError
-from runtime.store import Outage
+from runtime.store import BadValue, Outage
 
 log = telemetry.get_logger(__name__)
 
@@ -43,7 +43,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     return response
 
 
-def shape_faults(error: SchemaValidationError) -> str:
+def shape_faults(error: SchemaValidationError | RequestSchemaValidationError) -> str:
     """What a query or body should have been, field by field."""
     told = error.validation_error
     if isinstance(told, ValidationError):
@@ -64,8 +64,9 @@ def add(app: Quart) -> None:
     async def rule_error(error: RuleError) -> Response:
         return problem(error.status, str(error))
 
+    @app.errorhandler(RequestSchemaValidationError)
     @app.errorhandler(SchemaValidationError)
-    async def other_shape(error: SchemaValidationError) -> Response:
+    async def other_shape(error: SchemaValidationError | RequestSchemaValidationError) -> Response:
         return problem(400, shape_faults(error))
 
     @app.errorhandler(Unauthorized)
@@ -76,6 +77,10 @@ def add(app: Quart) -> None:
     async def outage(error: Outage) -> Response:
         log.error("the database is away", path=request.path, reason=str(error))
         return problem(503, "the database cannot be reached; try again", {"Retry-After": "2"})
+
+    @app.errorhandler(BadValue)
+    async def bad_value(error: BadValue) -> Response:
+        return problem(400, f"a value that the database does not take: {error}")
 
     @app.errorhandler(BusError)
     async def bus_error(error: BusError) -> Response:

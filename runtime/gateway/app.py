@@ -8,13 +8,18 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    bars,
     connecting,
     guard,
+    metric_list,
+    outcomes,
     probes,
     rules,
     static,
     symbols,
     toplists,
+    verdicts,
+    why_not,
 )
 from runtime.gateway.gateway import Gateway
 
@@ -33,6 +38,11 @@ def create_app(gateway: Gateway) -> Quart:
     rules.add(app, gateway)
     alerts.add(app, gateway)
     symbols.add(app, gateway)
+    bars.add(app, gateway)
+    metric_list.add(app, gateway)
+    verdicts.add(app, gateway)
+    why_not.add(app, gateway)
+    outcomes.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)

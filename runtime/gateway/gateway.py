@@ -12,6 +12,7 @@ from runtime.config import Settings
 from runtime.frames import BadFrame, decode
 from runtime.gateway.book import Book
 from runtime.gateway.hub import Hub
+from runtime.gateway.recent_bars import RecentBars
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -37,9 +38,11 @@ class Gateway:
         self.settings = settings
         self.subjects = subjects
         self.bus = bus
+        self.accepts = accepts
         self.hub = Hub()
         self.book = Book(bus, subjects, accepts)
         self.rules, self.lists = self.book.rules, self.book.lists
+        self.recent = RecentBars(bus, subjects)
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
         self.book.on_change = self._lists_changed
@@ -67,6 +70,7 @@ class Gateway:
                 group.create_task(self._follow_alerts())
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
+                group.create_task(self.recent.follow())
         finally:
             await self.mirror.close()
             if self.store is not None:

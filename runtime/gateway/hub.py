@@ -110,9 +110,9 @@ class Hub:
         """The number of the oldest alert held."""
         return next(iter(self._ring)) if self._ring else 1
 
-    def alerts(self) -> list[dict[str, Any]]:
-        """The alerts held, newest first."""
-        return [held.alert for held in reversed(self._ring.values())]
+    def alerts(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The alerts held, newest first; at most so many."""
+        return [held.alert for held in itertools.islice(reversed(self._ring.values()), most)]
 
     def add_alert(self, alert: dict[str, Any]) -> None:
         """Hold an alert and write it to every client that has taken all before it."""
@@ -187,6 +187,11 @@ class Hub:
         """The running bar of a symbol."""
         held = self._bars.get(symbol)
         return bar_shapes(held[0][held[1] : held[1] + 1])[0] if held else None
+
+    def last(self, symbol: str) -> float | None:
+        """The price of a symbol's running bar."""
+        held = self._bars.get(symbol)
+        return float(held[0]["close"][held[1]]) if held else None
 
     def set_bars(self, frame: Frame) -> None:
         """The newest running bars of some symbols."""
