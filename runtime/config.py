@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         "", description="other origins, comma-separated, that browsers may call from"
     )
     websocket_connections_max: int = Field(1000, ge=1, description="one more is answered 503")
+    websocket_connections_of_user_max: int = Field(
+        50, ge=1, description="one more of a user is closed; the user of local mode has no limit"
+    )
+    token_in_url: bool = Field(
+        False, description="true: /ws takes ?token= as well, which logs of proxies keep"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level logged"
     )

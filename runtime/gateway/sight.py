@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quart import abort
 
-from runtime.gateway.gateway import Gateway
+if TYPE_CHECKING:
+    from runtime.gateway.gateway import Gateway
 
 
 def may_see(rule: dict[str, Any], user: str) -> bool:

@@ -18,7 +18,7 @@ from functions.rules import check_rules
 from runtime.bus import Bus
 from runtime.config import Settings
 from runtime.frames import Frame, decode, encode, texts
-from runtime.gateway import fanout, hub
+from runtime.gateway import fanout, ring
 from runtime.gateway.app import create_app
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.server import bound_socket, run_server
@@ -219,7 +219,7 @@ async def test_alerts_reach_a_client_and_are_resumed_once_in_order(served: Serve
 
 
 async def test_what_is_no_longer_held_is_told_as_a_gap(served: Served, monkeypatch: Any) -> None:
-    monkeypatch.setattr(hub, "RING_MAX", 3)
+    monkeypatch.setattr(ring, "RING_MAX", 3)
     async with served.socket() as client:
         for number in range(1, 8):
             await served.alert(number)
@@ -333,14 +333,16 @@ async def test_hypercorn_still_lends_its_transport(served: Served) -> None:
         await client.send('{"type":"ping"}')
         await heard(client, "pong")
         (one,) = served.gateway.hub.clients
-        assert one.transport is not None
+        assert one.line is not None
         assert client.protocol.extensions == []
 
 
 def test_frames_are_what_the_websocket_protocol_says() -> None:
-    assert fanout.text_frame(b"hi") == b"\x81\x02hi"
-    assert fanout.text_frame(b"x" * 200)[:4] == b"\x81\x7e\x00\xc8"
-    assert fanout.text_frame(b"x" * 70_000)[:10] == b"\x81\x7f" + (70_000).to_bytes(8, "big")
+    assert fanout.frame(fanout.TEXT, b"hi") == b"\x81\x02hi"
+    assert fanout.frame(fanout.TEXT, b"x" * 200)[:4] == b"\x81\x7e\x00\xc8"
+    assert fanout.frame(fanout.TEXT, b"x" * 70_000)[:10] == b"\x81\x7f" + (70_000).to_bytes(
+        8, "big"
+    )
     assert fanout.close_frame(1012, "bye") == b"\x88\x05\x03\xf4bye"
 
 

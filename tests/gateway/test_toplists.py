@@ -268,7 +268,7 @@ async def test_a_client_of_deltas_has_what_a_client_of_whole_updates_has(served:
     async with served.socket("ann") as whole, served.socket("ann") as deltas:
         await whole.send('{"type":"subscribe_toplist","toplist_id":"cheap"}')
         await deltas.send('{"type":"subscribe_toplist","toplist_id":"cheap","deltas":true}')
-        while sum("cheap" in one.lists for one in served.gateway.hub.clients) < 2:
+        while sum("list:cheap" in one.topics for one in served.gateway.hub.clients) < 2:
             await asyncio.sleep(0.01)
         held: dict[str, Any] = {}
         told = []
@@ -301,7 +301,7 @@ def test_every_client_is_written_the_same_bytes_and_a_repeated_update_is_none() 
     second = follow("x", first, Listed("", 2, 8, [row]))
     assert first is not None
     assert second is not None
-    assert second.for_client(1, True)[0] is second.for_client(1, True)[0]
-    assert second.for_client(0, False)[0] is second.for_client(1, False)[0]
+    assert second.for_client(1, True) is second.for_client(1, True)
+    assert second.for_client(0, False) is second.for_client(1, False)
     assert follow("x", second, Listed("", 2, 8, [])) is None
     assert follow("x", second, Listed("", 3, 1, [row])) is not None  # the function began anew

@@ -1,0 +1,145 @@
+"""What a connection may follow, and what has to be asked elsewhere for it: callers, watchlists, old alerts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from runtime import telemetry
+from runtime.gateway import sight
+from runtime.gateway.alert_past import before_the_ring
+from runtime.gateway.auth import Unauthorized
+from runtime.gateway.caller import Caller, caller_of
+from runtime.gateway.client import Client
+from runtime.gateway.function_health import FunctionHealth
+from runtime.gateway.live_metrics import LiveMetrics
+from runtime.gateway.wanted import Names
+from runtime.store import Outage
+
+if TYPE_CHECKING:
+    from runtime.gateway.gateway import Gateway
+
+log = telemetry.get_logger(__name__)
+
+# user -> the user's watchlists by id and by name: their symbols; raises Outage
+Watchlists = Callable[[str], Awaitable[Mapping[str, Names]]]
+
+
+async def no_watchlists(_: str) -> Mapping[str, Names]:
+    """What is asked where nobody keeps watchlists."""
+    return {}
+
+
+class Following:
+    """All that the connections of one gateway share beside the hub."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.hub, self.settings = gateway.hub, gateway.settings
+        self.metrics = LiveMetrics(gateway.bus, gateway.subjects, gateway.hub, gateway.accepts)
+        self.functions = FunctionHealth(gateway.bus, gateway.hub)
+        self.strangers: set[Client] = set()  # connections that have not told who they are
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return len(self.hub.clients) + len(self.strangers)
+
+    def may_follow(self, user: str, name: str) -> bool:
+        """Whether a user may follow a list."""
+        return self._gateway.may_follow(user, name)
+
+    async def authenticate(self, client: Client, token: str) -> Caller | None:
+        """Let a client in, or one that is in go on with a new token; None: it is closed."""
+        try:
+            caller = await caller_of(self.settings, token)
+        except Unauthorized as error:
+            client.tell({"type": "error", "code": "unauthorized", "message": str(error)})
+            client.close(1008, "no valid token")
+            return None
+        if client.caller is not None and client.caller.user != caller.user:
+            client.close(1008, "another user")
+            return None
+        self.let_in(client, caller, token)
+        return None if client.closed else caller
+
+    def let_in(self, client: Client, caller: Caller, token: str) -> None:
+        """A connection of a known caller; too many of one user are closed."""
+        is_new = client.caller is None
+        if is_new and not caller.is_shared and self._of(caller.user) >= self._most:
+            client.close(1008, f"at most {self._most} connections of a user")
+            return
+        client.caller, client.token, client.checked_at = caller, token, time.monotonic()
+        if is_new:
+            self.see(client)
+            self.strangers.discard(client)
+            self.hub.join(client)
+
+    @property
+    def _most(self) -> int:
+        return self.settings.websocket_connections_of_user_max
+
+    def _of(self, user: str) -> int:
+        return sum(client.user == user for client in self.hub.clients)
+
+    def leave(self, client: Client) -> None:
+        """Forget a connection."""
+        self.strangers.discard(client)
+        self.metrics.leave_all(client)
+        self.hub.leave(client)
+
+    async def watchlists_of(self, user: str) -> Mapping[str, Names]:
+        """The user's watchlists; raises ValueError saying that they cannot be had now."""
+        try:
+            return await self._gateway.watchlists(user)
+        except Outage as error:
+            raise ValueError(f"watchlists cannot be read now: {error}; try again") from error
+
+    async def look_up_watchlists(self, user: str | None = None) -> None:
+        """Take the watchlists of a user, or of all who named some, as they are now."""
+        naming = [one for one in self.hub.clients if one.wanted.names_lists]
+        for name in sorted({one.user for one in naming if user in (None, one.user)}):
+            try:
+                lists = await self._gateway.watchlists(name)
+            except Outage as error:
+                log.warning("watchlists stay as they were", user=name, reason=str(error))
+                continue
+            for client in [one for one in naming if one.user == name]:
+                client.wanted.look_up(lists)
+
+    def see_again(self) -> None:
+        """Rules changed: whose alerts are hidden from whom is asked again."""
+        known: dict[str, Names] = {}
+        for client in self.hub.clients:
+            if client.user not in known:
+                known[client.user] = self._hidden(client)
+            client.hidden = known[client.user]
+
+    def see(self, client: Client) -> None:
+        """Note the rules whose alerts a client may not see."""
+        client.hidden = self._hidden(client)
+
+    def _hidden(self, client: Client) -> Names:
+        if client.caller is None or client.caller.is_shared:
+            return frozenset()
+        return sight.hidden(self._gateway, client.user)
+
+    async def resume(self, client: Client, after: int) -> None:
+        """Send what came after alert `after`: from the database what the ring holds no more, then the ring."""
+        if after < self.hub.oldest - 1 and self._gateway.store is not None:
+            client.is_resuming = True
+            after = await before_the_ring(self._gateway.store, client, after, self.hub.oldest)
+            client.is_resuming = False
+        self.hub.resume(client, after)
+
+    async def check(self, client: Client) -> None:
+        """Whether a caller's token still counts; closes the connection if not."""
+        client.checked_at = time.monotonic()
+        try:
+            caller = await caller_of(self.settings, client.token)
+        except Unauthorized:
+            client.close(1008, "the token is not valid any more")
+            return
+        if client.caller is not None:
+            client.caller = caller
