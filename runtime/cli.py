@@ -670,6 +670,40 @@ def _accepts(plan: Plan) -> dict[str, Callable[[str], str]]:
     }
 
 
+@main.command("watch")
+@click.option("--url", default="", help="Address; default ws://JETSCAN_HOST:JETSCAN_PORT/ws.")
+@click.option("--token-file", type=click.File(), help="A file with a bearer token; - reads it.")
+@click.option("--after", type=click.IntRange(0), help="Begin after this alert; 0: all held.")
+@click.option("--symbol", "symbols", multiple=True, help="Alerts of this symbol; may be repeated.")
+@click.option("--rule", "rules", multiple=True, help="Alerts of this rule; may be repeated.")
+@click.option("--watchlist", "watchlists", multiple=True, help="Alerts of its symbols.")
+@click.option("--toplist", "toplists", multiple=True, help="A toplist; may be repeated.")
+@click.option("--bars", multiple=True, help="The running bar of a symbol; may be repeated.")
+@click.option("--metrics", multiple=True, help="SYMBOL:NAME,NAME; may be repeated.")
+@click.option("--functions", is_flag=True, help="How the functions are; for admins.")
+@click.option("--count", default=0, help="End after so many messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def watch_command(
+    url: str,
+    token_file: Any,
+    after: int | None,
+    count: int,
+    as_json: bool,
+    **named: Any,
+) -> None:
+    """Follow alerts, toplists, bars and metrics of a gateway; goes on where it was when that restarts."""
+    from runtime.client import Feed, Refused
+    from runtime.watch import Watch, watch
+
+    found, _ = settings_and_subjects()
+    token = token_file.read().strip() if token_file else ""
+    feed = Feed(url or f"ws://{found.host}:{found.port}/ws", token, after)
+    try:
+        run(watch(feed, Watch(**named), click.echo, as_json, count))
+    except (Refused, ValueError) as error:
+        fail(str(error))
+
+
 @main.command()
 @click.option("--feed", default="sim://?symbols=500&seed=7&warm=10m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")

@@ -330,11 +330,6 @@ class Hub:
             for name in client.topics:
                 self._offer(client, self.topics[name])
 
-    def say_goodbye(self) -> None:
-        """Tell every client that the service restarts."""
-        for client in list(self.clients):
-            client.close(1012, "restarting")
-
 
 def may_hear(client: Client, alert: dict[str, Any]) -> bool:
     """Whether an alert is wanted and of a rule that the client may see."""

@@ -21,7 +21,7 @@ from runtime.frames import Frame, decode, encode, texts
 from runtime.gateway import fanout, ring
 from runtime.gateway.app import create_app
 from runtime.gateway.gateway import Gateway
-from runtime.gateway.server import bound_socket, run_server
+from runtime.gateway.server import bound_socket, run_server, say_goodbye
 from runtime.subjects import Subjects
 from tests.conftest import ROOT, Nats
 
@@ -89,7 +89,7 @@ async def served(nats: Nats, subjects: Subjects) -> AsyncIterator[Served]:
         while (await http.get("/ready")).status_code != 200:
             await asyncio.sleep(0.02)
         yield Served(nats, subjects, gateway, address, http)
-    gateway.hub.say_goodbye()
+    await say_goodbye(gateway)
     stopping.set()
     await serving
     following.cancel()

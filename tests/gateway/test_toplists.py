@@ -22,7 +22,7 @@ from runtime.gateway.app import create_app
 from runtime.gateway.book import LIST_BYTES_MAX, LISTS_OF_USER_MAX
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.rankings import follow
-from runtime.gateway.server import bound_socket, run_server
+from runtime.gateway.server import bound_socket, run_server, say_goodbye
 from runtime.shapes import Listed
 from runtime.subjects import Subjects
 from tests.conftest import Nats
@@ -109,7 +109,7 @@ async def served(nats: Nats, subjects: Subjects) -> AsyncIterator[Served]:
         while (await served.ann.get("/ready")).status_code != 200:
             await asyncio.sleep(0.02)
         yield served
-    gateway.hub.say_goodbye()
+    await say_goodbye(gateway)
     stopping.set()
     await serving
     following.cancel()
