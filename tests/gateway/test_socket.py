@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -597,3 +598,23 @@ async def _stall(stuck: socket.socket, port: int) -> None:
     frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text
     for _ in range(60):  # each is answered with as much: more than the buffers hold
         await asyncio.to_thread(stuck.sendall, frame)
+
+
+# -- what the guide says
+
+GUIDE = (ROOT / "docs" / "websocket.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_has_every_message() -> None:
+    verbs = Conversation(None, Client(None, lambda _: asyncio.sleep(0)))._verbs  # type: ignore[arg-type]
+    section = GUIDE.split("## What a client says", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(verbs)
+
+
+async def test_what_the_guide_says_is_taken(tmp_path: Path) -> None:
+    said = [json.loads(text) for text in re.findall(r"```json says\n(.*?)```", GUIDE, re.DOTALL)]
+    async with running(tmp_path) as made, connected(made) as client:
+        for message in said:
+            if message["type"] != "auth":
+                assert message["type"].rstrip("e") in (await asked(client, **message))["action"].replace("ed", "")  # fmt: skip
+    assert len(said) > 4
