@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ class Following:
         self.hub, self.settings = gateway.hub, gateway.settings
         self.metrics = LiveMetrics(gateway.bus, gateway.subjects, gateway.hub, gateway.accepts)
         self.functions = FunctionHealth(gateway.bus, gateway.hub)
+        self._is_empty = asyncio.Event()
         self.strangers: set[Client] = set()  # connections that have not told who they are
 
     @property
@@ -88,6 +90,14 @@ class Following:
         self.strangers.discard(client)
         self.metrics.leave_all(client)
         self.hub.leave(client)
+        if not self.count:
+            self._is_empty.set()
+
+    async def emptied(self) -> None:
+        """Wait until there is no connection."""
+        while self.count:
+            self._is_empty.clear()
+            await self._is_empty.wait()
 
     async def watchlists_of(self, user: str) -> Mapping[str, Names]:
         """The user's watchlists; raises ValueError saying that they cannot be had now."""

@@ -241,9 +241,9 @@ def _texts(message: Message, many: str, one: str, is_optional: bool = False) -> 
         told = [message[one]]
     if told is None and is_optional:
         return frozenset()
-    if isinstance(told, list) and told and len(told) <= SUBSCRIPTIONS_MAX:
-        if all(_is_name(text) for text in told):
-            return frozenset(told)
+    texts = told if isinstance(told, list) else []
+    if 0 < len(texts) <= SUBSCRIPTIONS_MAX and all(_is_name(text) for text in texts):
+        return frozenset(texts)
     raise ValueError(
         f"{many}: expected 1 to {SUBSCRIPTIONS_MAX} texts of 1 to {SYMBOL_MAX} letters"
     )
