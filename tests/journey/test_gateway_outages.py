@@ -62,6 +62,9 @@ class Stand:
         if victim == "gateway":
             assert self.gateway is not None
             return self.gateway.pid
+        if victim == "valkey":
+            assert self.valkey._process is not None
+            return self.valkey._process.pid
         return int(getattr(self, victim).pid)
 
     async def begin_again(self, victim: str) -> None:
