@@ -10,6 +10,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.audit import Audit
 from runtime.gateway.book import Book
 from runtime.gateway.hub import Hub
 from runtime.redis_mirror import ConfigMirror
@@ -42,6 +43,7 @@ class Gateway:
         self.rules, self.lists = self.book.rules, self.book.lists
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
+        self.audit = Audit(self.store)
         self.book.on_change = self._lists_changed
         self.is_loaded = False
         self.is_draining = False
@@ -67,7 +69,9 @@ class Gateway:
                 group.create_task(self._follow_alerts())
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
+                group.create_task(self.audit.keep())
         finally:
+            await self.audit.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()
