@@ -9,10 +9,15 @@ from runtime.gateway import (
     alerts,
     answers,
     audit,
+    compress,
     connecting,
     guard,
+    keys,
+    oidc,
+    people,
     probes,
     rules,
+    signing,
     static,
     symbols,
     toplists,
@@ -30,6 +35,11 @@ def create_app(gateway: Gateway) -> Quart:
     QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
     answers.add(app)
     guard.add(app, gateway)
+    compress.add(app)
+    signing.add(app, gateway)
+    oidc.add(app, gateway)
+    keys.add(app, gateway)
+    people.add(app, gateway)
     audit.add(app, gateway)
     probes.add(app, gateway)
     rules.add(app, gateway)

@@ -9,7 +9,7 @@ from quart import Quart, websocket
 
 from runtime.gateway import fanout
 from runtime.gateway.answers import problem
-from runtime.gateway.auth import origin_allowed, user_of
+from runtime.gateway.auth import origin_allowed
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.hub import Client
 from runtime.gateway.socket import Conversation, TooFast, write_waiting
@@ -26,7 +26,7 @@ def add(app: Quart, gateway: Gateway) -> None:
             return problem(403, f"origin {origin} may not connect")
         # A browser cannot send the header with a WebSocket: the token may stand in the address.
         token = websocket.headers.get("Authorization") or websocket.args.get("token", "")
-        user = user_of(settings, token)
+        user = gateway.directory.caller(token).user
         if len(hub.clients) >= settings.websocket_connections_max or gateway.is_draining:
             return problem(503, "Max connections reached", {"Retry-After": "5"})
         await websocket.accept()

@@ -12,7 +12,11 @@ from runtime.config import Settings
 from runtime.frames import BadFrame, decode
 from runtime.gateway.audit import Audit
 from runtime.gateway.book import Book
+from runtime.gateway.directory import Directory
 from runtime.gateway.hub import Hub
+from runtime.gateway.limits import Limits
+from runtime.gateway.passwords import Passwords
+from runtime.gateway.setup import Setup
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -44,6 +48,11 @@ class Gateway:
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
         self.audit = Audit(self.store)
+        self.directory = Directory(settings, self.store)
+        self.setup = Setup(settings, self.directory)
+        self.directory.on_read = self.setup.look
+        self.limits = Limits(settings.redis_url)
+        self.passwords = Passwords()
         self.book.on_change = self._lists_changed
         self.is_loaded = False
         self.is_draining = False
@@ -70,8 +79,12 @@ class Gateway:
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.audit.keep())
+                group.create_task(self.directory.keep())
+                group.create_task(self.limits.keep())
         finally:
             await self.audit.close()
+            await self.limits.close()
+            self.passwords.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()
