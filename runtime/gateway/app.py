@@ -8,13 +8,19 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    audit,
     bars,
+    compress,
     connecting,
     guard,
+    keys,
     metric_list,
+    oidc,
     outcomes,
+    people,
     probes,
     rules,
+    signing,
     static,
     symbols,
     toplists,
@@ -34,6 +40,12 @@ def create_app(gateway: Gateway) -> Quart:
     QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
     answers.add(app)
     guard.add(app, gateway)
+    compress.add(app)
+    signing.add(app, gateway)
+    oidc.add(app, gateway)
+    keys.add(app, gateway)
+    people.add(app, gateway)
+    audit.add(app, gateway)
     probes.add(app, gateway)
     rules.add(app, gateway)
     alerts.add(app, gateway)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.gateway import fanout
-from runtime.gateway.caller import Caller
+from runtime.gateway.access import Caller
 from runtime.gateway.updates import JSON, Codec, Update
 from runtime.gateway.wanted import Wanted
 
@@ -29,7 +29,6 @@ class Client:
     line: fanout.Line | None
     send: Callable[[str | bytes], Awaitable[None]]
     caller: Caller | None = None
-    token: str = ""
     codec: Codec = JSON
     cursor: int = 0
     hidden: frozenset[str] = frozenset()  # rules whose alerts it may not see
@@ -39,7 +38,6 @@ class Client:
     late_until: int = 0  # alerts up to this number are marked late
     full_since: float = 0.0
     begun_at: float = field(default_factory=time.monotonic)
-    checked_at: float = field(default_factory=time.monotonic)
     pinged_at: float = field(default_factory=time.monotonic)
     number: int = field(default_factory=itertools.count(1).__next__)
     closed: tuple[int, str] | None = None  # code and reason, once we close it

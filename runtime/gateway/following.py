@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from runtime import telemetry
 from runtime.gateway import sight
+from runtime.gateway.access import Caller
 from runtime.gateway.alert_past import before_the_ring
 from runtime.gateway.auth import Unauthorized
-from runtime.gateway.caller import Caller, caller_of
 from runtime.gateway.client import Client
 from runtime.gateway.function_health import FunctionHealth
 from runtime.gateway.live_metrics import LiveMetrics
@@ -52,27 +51,30 @@ class Following:
         """Whether a user may follow a list."""
         return self._gateway.may_follow(user, name)
 
-    async def authenticate(self, client: Client, token: str) -> Caller | None:
+    def authenticate(self, client: Client, token: str) -> Caller | None:
         """Let a client in, or one that is in go on with a new token; None: it is closed."""
         try:
-            caller = await caller_of(self.settings, token)
+            caller = self._gateway.directory.caller(token)
         except Unauthorized as error:
             client.tell({"type": "error", "code": "unauthorized", "message": str(error)})
             client.close(1008, "no valid token")
             return None
+        except Outage as error:
+            client.close(1013, f"{error}; try again")
+            return None
         if client.caller is not None and client.caller.user != caller.user:
             client.close(1008, "another user")
             return None
-        self.let_in(client, caller, token)
+        self.let_in(client, caller)
         return None if client.closed else caller
 
-    def let_in(self, client: Client, caller: Caller, token: str) -> None:
+    def let_in(self, client: Client, caller: Caller) -> None:
         """A connection of a known caller; too many of one user are closed."""
         is_new = client.caller is None
-        if is_new and not caller.is_shared and self._of(caller.user) >= self._most:
+        if is_new and not caller.is_anonymous and self._of(caller.user) >= self._most:
             client.close(1008, f"at most {self._most} connections of a user")
             return
-        client.caller, client.token, client.checked_at = caller, token, time.monotonic()
+        client.caller = caller
         if is_new:
             self.see(client)
             self.strangers.discard(client)
@@ -131,7 +133,7 @@ class Following:
         client.hidden = self._hidden(client)
 
     def _hidden(self, client: Client) -> Names:
-        if client.caller is None or client.caller.is_shared:
+        if client.caller is None or client.caller.is_anonymous:
             return frozenset()
         return sight.hidden(self._gateway, client.user)
 
@@ -143,13 +145,6 @@ class Following:
             client.is_resuming = False
         self.hub.resume(client, after)
 
-    async def check(self, client: Client) -> None:
-        """Whether a caller's token still counts; closes the connection if not."""
-        client.checked_at = time.monotonic()
-        try:
-            caller = await caller_of(self.settings, client.token)
-        except Unauthorized:
-            client.close(1008, "the token is not valid any more")
-            return
-        if client.caller is not None:
-            client.caller = caller
+    def is_valid(self, caller: Caller) -> bool:
+        """Whether somebody who was let in would be let in now."""
+        return self._gateway.directory.is_valid(caller)

@@ -10,11 +10,16 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.audit import Audit
 from runtime.gateway.book import Book
+from runtime.gateway.directory import Directory
 from runtime.gateway.following import Following, Watchlists, no_watchlists
 from runtime.gateway.hub import Hub
 from runtime.gateway.keeper import Keeper
+from runtime.gateway.limits import Limits
+from runtime.gateway.passwords import Passwords
 from runtime.gateway.recent_bars import RecentBars
+from runtime.gateway.setup import Setup
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -53,6 +58,12 @@ class Gateway:
         self._known_lists: set[str] = set()
         self._new_lists: set[str] = set()
         self._has_new_lists = asyncio.Event()
+        self.audit = Audit(self.store)
+        self.directory = Directory(settings, self.store)
+        self.setup = Setup(settings, self.directory)
+        self.directory.on_read = self.setup.look
+        self.limits = Limits(settings.redis_url)
+        self.passwords = Passwords()
         self.is_loaded = False
         self.is_draining = False
 
@@ -82,7 +93,13 @@ class Gateway:
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
+                group.create_task(self.audit.keep())
+                group.create_task(self.directory.keep())
+                group.create_task(self.limits.keep())
         finally:
+            await self.audit.close()
+            await self.limits.close()
+            self.passwords.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -108,11 +109,11 @@ class Conversation:
         token = message.get("token")
         if not isinstance(token, str):
             raise ValueError("token: expected a text")
-        caller = await self._following.authenticate(self._client, token)
+        caller = self._following.authenticate(self._client, token)
         if caller is not None:
             told: Message = {"user_id": caller.user, "roles": sorted(caller.roles)}
-            if caller.until_s:
-                told["expires_in"] = max(0, int(caller.until_s - time.time()))
+            if caller.expires_s != math.inf:
+                told["expires_in"] = max(0, int(caller.expires_s - time.time()))
             self._success("authenticated", told)
 
     async def _ping(self, _: Message) -> None:

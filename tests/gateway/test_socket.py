@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.frames import Frame, encode, texts
-from runtime.gateway import hub, keeper
-from runtime.gateway.caller import Caller
+from runtime.gateway import directory, hub, keeper
+from runtime.gateway.access import Caller
 from runtime.gateway.client import Client
 from runtime.gateway.keeper import Keeper
 from runtime.gateway.socket import Conversation
@@ -163,7 +163,9 @@ async def test_a_token_in_the_address_is_taken_only_where_that_is_switched_on(
         assert caught.value.response.status_code == status
 
 
-async def test_a_token_that_ends_ends_its_connection_unless_it_is_renewed(tmp_path: Path) -> None:
+async def test_a_token_that_ends_ends_its_connection_unless_it_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(tmp_path, **PRODUCTION) as made, connected(made) as renewed:
         soon_s = time.time() + 100
         await asked(renewed, type="auth", token=token("ann", until_s=soon_s))
@@ -171,8 +173,10 @@ async def test_a_token_that_ends_ends_its_connection_unless_it_is_renewed(tmp_pa
             await asked(other, type="auth", token=token("ann", until_s=soon_s))
             answer = await asked(renewed, type="auth", token=token("ann"))
             assert answer["data"]["expires_in"] > 1000
-            await Keeper(made.gateway.following).look(time.monotonic(), soon_s)
-            assert await closed(other) == (1008, "the token has ended")
+            with monkeypatch.context() as later:
+                later.setattr(directory.time, "time", lambda: soon_s + 1)
+                await Keeper(made.gateway.following).look(time.monotonic())
+            assert await closed(other) == (1008, "the token is not valid any more")
         assert await told(renewed) == []
 
 
@@ -443,7 +447,7 @@ async def test_no_message_ends_a_conversation_or_goes_unanswered(tmp_path: Path)
             written = Written()
             client = Client(Line(written), lambda _: asyncio.sleep(0), codec=codec)
             if is_known:
-                made.gateway.following.let_in(client, Caller("ann", frozenset({"admin"})), "")
+                made.gateway.following.let_in(client, Caller("ann", frozenset({"admin"})))
             await Conversation(made.gateway.following, client).hear(told)
             made.gateway.following.leave(client)
             return written.frames
@@ -527,12 +531,12 @@ async def test_one_that_is_not_heard_of_is_cut_off(tmp_path: Path) -> None:
     async with running(tmp_path) as made, connected(made) as client:
         await told(client)
         looking = Keeper(made.gateway.following)
-        await looking.look(time.monotonic() + keeper.PING_S + 1, 0)  # answered by a pong
+        await looking.look(time.monotonic() + keeper.PING_S + 1)  # answered by a pong
         before = time.monotonic()
         (one,) = made.gateway.hub.clients
         while one.line.heard_at < before:
             await asyncio.sleep(0.01)
-        await looking.look(time.monotonic() + keeper.STALE_S + 1, 0)
+        await looking.look(time.monotonic() + keeper.STALE_S + 1)
         with pytest.raises(websockets.ConnectionClosed):
             await client.recv()
 
