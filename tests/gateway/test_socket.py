@@ -538,7 +538,7 @@ async def test_one_that_is_not_heard_of_is_cut_off(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         await looking.look(time.monotonic() + keeper.STALE_S + 1)
         with pytest.raises(websockets.ConnectionClosed):
-            await client.recv()
+            await asyncio.wait_for(client.recv(), 5)
 
 
 async def test_a_message_that_is_too_long_ends_its_connection(tmp_path: Path) -> None:
