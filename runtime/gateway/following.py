@@ -141,8 +141,10 @@ class Following:
         """Send what came after alert `after`: from the database what the ring holds no more, then the ring."""
         if after < self.hub.oldest - 1 and self._gateway.store is not None:
             client.is_resuming = True
-            after = await before_the_ring(self._gateway.store, client, after, self.hub.oldest)
-            client.is_resuming = False
+            try:
+                after = await before_the_ring(self._gateway.store, client, after, self.hub.oldest)
+            finally:
+                client.is_resuming = False
         self.hub.resume(client, after)
 
     def is_valid(self, caller: Caller) -> bool:

@@ -28,7 +28,7 @@ from runtime.shapes import Listed, bar_shapes
 STUCK_S = 15.0  # a client whose buffer does not empty for this long is cut off
 LOOK_S = 0.02  # who is behind is looked at again
 PART = 200  # clients written to before the event loop turns: 2 ms
-CATCH_UP = 200  # alerts written to one client at once
+CATCH_UP = 100  # alerts written to one client at once: what a slow line takes in a few seconds
 LIST, BAR = "list:", "bar:"
 
 Item = TypeVar("Item")

@@ -184,7 +184,8 @@ class Conversation:
         self._success("unsubscribed_bars", {"symbols": sorted(symbols)})
 
     async def _subscribe_metrics(self, message: Message) -> None:
-        symbol, names = _symbol(message), _texts(message, "names", "name")
+        symbol = _symbol(message)
+        names = frozenset(" ".join(_texts(message, "names", "name")).split())
         if len(names) > METRICS_MAX:
             raise ValueError(f"names: at most {METRICS_MAX} metrics of a symbol")
         followed = self._following.metrics.symbols_of(self._client)

@@ -300,6 +300,10 @@ async def test_live_metrics_come_from_the_worker_once_for_all_who_follow(tmp_pat
         assert "price" in (await heard(one, "error"))["message"]
         for client in (one, other):
             await asked(client, type="subscribe_metrics", symbol="AAPL", names=["price"])
+        untold = (await heard(one, "metrics"))["data"]
+        assert untold["metrics"] == {"price": None}
+        assert "nothing has been heard" in untold["missing"]["price"]
+        assert (await heard(other, "metrics"))["data"] == untold
         await trade(made, "AAPL", 187.5)
         first, second = await heard(one, "metrics"), await heard(other, "metrics")
         assert first == second
