@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,17 @@ class Client:
         """Write a message for this client alone."""
         if self.closed is None:
             self.write(Update(message))
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Read nothing from the client meanwhile: what it says would be queued without end."""
+        if self.line is not None:
+            self.line.transport.pause_reading()
+        try:
+            yield
+        finally:
+            if self.line is not None:
+                self.line.transport.resume_reading()
 
     def ping(self) -> None:
         """Have the client say that it is there."""

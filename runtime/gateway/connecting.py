@@ -7,7 +7,6 @@ import contextlib
 from typing import Any
 
 from quart import Quart, websocket
-from quart.asgi import ASGIWebsocketConnection
 
 from runtime.gateway import fanout
 from runtime.gateway.access import Caller
@@ -18,21 +17,10 @@ from runtime.gateway.gateway import Gateway
 from runtime.gateway.socket import Conversation, TooFast
 from runtime.gateway.updates import JSON, MSGPACK
 
-HEARD_MAX = 64  # messages that wait for their turn; then the client has to
-
-
-class _Connection(ASGIWebsocketConnection):
-    """Holds back a client that says more than is heard: Quart's own queue has no end."""
-
-    def __init__(self, app: Any, scope: Any) -> None:
-        super().__init__(app, scope)
-        self.queue = asyncio.Queue(HEARD_MAX)
-
 
 def add(app: Quart, gateway: Gateway) -> None:
     """Add the WebSocket."""
     following, settings = gateway.following, gateway.settings
-    app.asgi_websocket_class = _Connection
 
     @app.websocket("/ws")
     async def follow() -> Any:

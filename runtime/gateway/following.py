@@ -101,10 +101,11 @@ class Following:
             self._is_empty.clear()
             await self._is_empty.wait()
 
-    async def watchlists_of(self, user: str) -> Mapping[str, Names]:
-        """The user's watchlists; raises ValueError saying that they cannot be had now."""
+    async def watchlists_of(self, client: Client) -> Mapping[str, Names]:
+        """The client's watchlists; raises ValueError saying that they cannot be had now."""
         try:
-            return await self._gateway.watchlists(user)
+            with client.held_back():
+                return await self._gateway.watchlists(client.user)
         except Outage as error:
             raise ValueError(f"watchlists cannot be read now: {error}; try again") from error
 
@@ -142,7 +143,10 @@ class Following:
         if after < self.hub.oldest - 1 and self._gateway.store is not None:
             client.is_resuming = True
             try:
-                after = await before_the_ring(self._gateway.store, client, after, self.hub.oldest)
+                with client.held_back():
+                    after = await before_the_ring(
+                        self._gateway.store, client, after, self.hub.oldest
+                    )
             finally:
                 client.is_resuming = False
         self.hub.resume(client, after)

@@ -124,7 +124,7 @@ class Conversation:
     async def _subscribe(self, message: Message) -> None:
         symbols, rules, watchlists = _named(message)
         if watchlists:
-            known = await self._following.watchlists_of(self._client.user)
+            known = await self._following.watchlists_of(self._client)
             self._client.wanted.look_up(known)
             unknown = sorted(watchlists - known.keys())
             if unknown:

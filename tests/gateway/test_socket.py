@@ -437,6 +437,12 @@ class Written:
     def is_closing(self) -> bool:
         return False
 
+    def pause_reading(self) -> None:
+        self.frames.append(b"held back")
+
+    def resume_reading(self) -> None:
+        pass
+
     def abort(self) -> None:
         pass
 
