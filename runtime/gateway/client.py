@@ -35,6 +35,7 @@ class Client:
     hidden: frozenset[str] = frozenset()  # rules whose alerts it may not see
     wanted: Wanted = field(default_factory=Wanted)
     topics: set[str] = field(default_factory=set)  # names of what it follows
+    is_held: bool = False  # it has just joined and may resume: alerts wait
     is_resuming: bool = False  # older alerts are on their way: newer ones wait
     late_until: int = 0  # alerts up to this number are marked late
     full_since: float = 0.0

@@ -117,6 +117,7 @@ class Conversation:
             self._success("authenticated", told)
 
     async def _ping(self, _: Message) -> None:
+        self._hub.release(self._client)
         self._client.tell({"type": "pong", "seq": self._client.cursor})
 
     # -- alerts

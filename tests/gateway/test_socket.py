@@ -365,6 +365,19 @@ async def test_what_the_ring_holds_no_more_comes_from_the_database(
             assert all(one["late"] for one in late)
 
 
+async def test_no_alert_overtakes_the_ones_that_are_resumed(tmp_path: Path) -> None:
+    async with running(tmp_path) as made:
+        for number in (1, 2):
+            await alert(made, number)
+        async with connected(made) as client:
+            await alert(made, 3)
+            await say(client, type="resume", after=0)
+            assert await told(client) == [1, 2, 3]
+        async with connected(made) as client:
+            await alert(made, 4)  # who does not resume has it all the same
+            assert (await heard(client, "alert"))["data"]["seq"] == 4
+
+
 # -- toplists that are no more
 
 
