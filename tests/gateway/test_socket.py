@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from runtime.frames import Frame, encode, texts
 from runtime.gateway import directory, hub, keeper
 from runtime.gateway.access import Caller
-from runtime.gateway.client import Client
+from runtime.gateway.client import WAITING_MAX, Client, write_waiting
 from runtime.gateway.keeper import Keeper
 from runtime.gateway.socket import Conversation
 from runtime.gateway.updates import JSON, MSGPACK, Update
@@ -569,6 +569,34 @@ async def test_a_message_that_is_too_long_ends_its_connection(tmp_path: Path) ->
         with contextlib.suppress(websockets.ConnectionClosed):
             await client.send("x" * (65 << 10))
         assert (await closed(client))[0] == 1009
+
+
+async def test_a_connection_without_a_transport_is_written_by_its_own_task() -> None:
+    said: list[Any] = []
+    is_open = asyncio.Event()
+
+    async def send(payload: str | bytes) -> None:
+        await is_open.wait()
+        said.append(payload)
+
+    async def close(code: int, reason: str) -> None:
+        said.append((code, reason))
+
+    client = Client(None, send)
+    writing = asyncio.create_task(write_waiting(client, close))
+    client.tell({"type": "pong", "seq": 1})
+    assert not client.is_free
+    await asyncio.sleep(0)
+    is_open.set()
+    while client.waiting:
+        await asyncio.sleep(0)
+    client.close(1012, "restarting")
+    await asyncio.wait_for(writing, 5)
+    assert said == ['{"type":"pong","seq":1}', (1012, "restarting")]
+    stalled = Client(None, send)
+    for _ in range(WAITING_MAX + 1):
+        stalled.tell({"type": "pong", "seq": 1})
+    assert stalled.closed == (1008, "too many messages wait")
 
 
 # -- the end
