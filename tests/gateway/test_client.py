@@ -87,10 +87,11 @@ async def test_a_toplist_is_given_whole_though_only_changes_are_sent(tmp_path: P
         await followed(made, feed)
         await rank(made, "gainers_5m", 1, "")
         heard = [await first]
-        await rank(made, "gainers_5m", 2, "")
+        await rank(made, "gainers_5m", 2, "", "B")
         heard += await taken(messages, 1)
     assert [one["data"]["snapshot"] for one in heard] == [True, False]
-    assert heard[0]["data"]["rankings"] == heard[1]["data"]["rankings"] != []
+    rows = [[row["symbol"] for row in one["data"]["rankings"]] for one in heard]
+    assert rows == [["A"], ["B"]]
 
 
 async def test_a_token_that_is_not_taken_is_told_and_not_tried_again(tmp_path: Path) -> None:
