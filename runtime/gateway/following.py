@@ -123,11 +123,12 @@ class Following:
 
     def see_again(self) -> None:
         """Rules changed: whose alerts are hidden from whom is asked again."""
-        known: dict[str, Names] = {}
-        for client in self.hub.clients:
-            if client.user not in known:
-                known[client.user] = self._hidden(client)
-            client.hidden = known[client.user]
+        rules = self._gateway.rules.things
+        private = {name for name, rule in rules.items() if not sight.may_see(rule, "")}
+        everybody, owners = frozenset(private), {rules[name]["user_id"] for name in private}
+        for client in self.hub.clients:  # most own no such rule: they share one set
+            is_owner = client.user in owners or (client.caller and client.caller.is_anonymous)
+            client.hidden = self._hidden(client) if is_owner else everybody
 
     def see(self, client: Client) -> None:
         """Note the rules whose alerts a client may not see."""
