@@ -19,6 +19,7 @@ from functions.market import (
     gaps,
     halts,
     metrics,
+    missing,
     partials,
     reference,
     sessions,
@@ -28,6 +29,7 @@ from functions.market.clocks import in_time
 from functions.market.listings import check_toplists, listed_toplists, usable_toplists
 from functions.market.outliers import forget
 from functions.market.state import STATE
+from functions.market.trading_days import listed_days
 from functions.rules import (
     answer_rules,
     asked,
@@ -103,6 +105,7 @@ scanner = function(
         "ask.faults": faults_by_rule,
         "ask.metrics": metrics.listed,
         "ask.toplists": listed_toplists,
+        "ask.days": listed_days,
     },
     checks=check_settings,
     by_minute=lambda settings: settings["outliers"] == "take",
@@ -243,12 +246,16 @@ def answer(asked, state, settings):
 
 @scanner.on("ask.why")
 def answer_why(questions, state, settings, clock):
-    """Why rules do not fire for symbols, for whoever asked; nothing that is kept changes."""
+    """Why rules do not fire for symbols, or what metrics are, for whoever asked; nothing that is kept changes."""
     rules, is_always = compile_rules(state["rules"]), settings["hours"] == "always"
+    uses = rules.metrics | watched(settings["watch"])
+    wanted = list(questions.get("names", [""] * len(questions)))
     columns = (questions[name].tolist() for name in ("ts_ns", "rule", "about"))
     told = [
-        why.answer(rules, state, rule, symbol, at_ns or clock, is_always, STALE_NS)
-        for at_ns, rule, symbol in zip(*columns, strict=True)
+        missing.values_of(state, symbol, names.split(), at_ns or clock, uses)
+        if names
+        else why.answer(rules, state, rule, symbol, at_ns or clock, is_always, STALE_NS)
+        for at_ns, rule, symbol, names in zip(*columns, wanted, strict=True)
     ]
     bodies = [json.dumps(one, separators=(",", ":")) for one in told]
     return {"why.values": {"id": questions["id"].tolist(), "body": bodies}}

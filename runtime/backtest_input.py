@@ -25,6 +25,7 @@ from runtime.tables import read_bars
 LISTS = ("enters", "leaves", "in")  # forms of a rule that name a toplist
 SECOND_NS = 1_000_000_000
 HOUR = timedelta(hours=1)
+SHORT = timedelta(days=60)  # a query for every hour of it, most of the empty ones answered at once
 DAYS_BEFORE = (
     400  # calendar days of daily bars: a year of trading days and what a year's metrics need
 )
@@ -232,13 +233,7 @@ def stored_events(asked: Asked, url: str, progress: Progress) -> Told:
 async def _stored(asked: Asked, url: str) -> tuple[Bars, list[tuple[int, Batch]]]:
     store = Store(url, connections_max=1)
     try:
-        span = await store.fetch(
-            "SELECT min(timestamp) AS first, max(timestamp) AS last FROM bars_1m"
-        )
-        if not span or span[0]["first"] is None:
-            raise InputError("bars_1m: no bars are stored; `jetscan run --sinks` keeps them")
-        first = max(span[0]["first"], _time(asked.from_ns))
-        last = min(span[0]["last"] + timedelta(minutes=1), _time(asked.to_ns))
+        first, last = await _span(store, asked)
         symbols = list(asked.symbols) or None
         parts = []
         while first < last:
@@ -253,6 +248,17 @@ async def _stored(asked: Asked, url: str) -> tuple[Bars, list[tuple[int, Batch]]
     finally:
         await store.close()
     return bars, days
+
+
+async def _span(store: Store, asked: Asked) -> tuple[datetime, datetime]:
+    """From when to when bars are read: what was asked for, cut to what is stored unless it is short."""
+    first, last = _time(asked.from_ns), _time(asked.to_ns)
+    if last - first <= SHORT:  # looking up the ends reads the whole table
+        return first, last
+    span = await store.fetch("SELECT min(timestamp) AS first, max(timestamp) AS last FROM bars_1m")
+    if not span or span[0]["first"] is None:
+        raise InputError("bars_1m: no bars are stored; `jetscan run --sinks` keeps them")
+    return max(span[0]["first"], first), min(span[0]["last"] + timedelta(minutes=1), last)
 
 
 def _part(row: dict[str, Any]) -> dict[str, Any]:

@@ -650,6 +650,80 @@ def sim(out: str, seed: int, dirt: str, as_json: bool) -> None:
         click.echo(f"{count:9,}  {Path(out) / name}.parquet")
 
 
+# -- accounts
+
+
+@main.group("accounts")
+def account_group() -> None:
+    """Who may sign in: people with passwords and roles, in the database."""
+
+
+@account_group.command("list")
+@json_option
+def accounts_list(as_json: bool) -> None:
+    """Show every account."""
+    from runtime.gateway.account_command import listed
+
+    found, _ = settings_and_subjects()
+    rows = run(with_store(found, listed))
+    show(rows, ["user_id", "name", "email", "roles", "enabled", "seen_at"], as_json)
+
+
+@account_group.command("add")
+@click.argument("user")
+@click.option("--name", default="", help="The name people read.")
+@click.option("--email", default="", help="A mail address.")
+@click.option("--admin", "is_admin", is_flag=True, help="May administer as well.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def accounts_add(user: str, name: str, email: str, is_admin: bool, password_stdin: bool) -> None:
+    """Make an account that signs in with a password."""
+    from runtime.gateway.account_command import added
+
+    found, _ = settings_and_subjects()
+    password = _new_password(password_stdin)
+    _tell_account(found, lambda store: added(store, user, name, email, is_admin, password))
+    click.echo(f"{user} may sign in")
+
+
+@account_group.command("password")
+@click.argument("user")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def accounts_password(user: str, password_stdin: bool) -> None:
+    """Set a password; every sign-in of the account ends."""
+    from runtime.gateway.account_command import with_password
+
+    found, _ = settings_and_subjects()
+    password = _new_password(password_stdin)
+    _tell_account(found, lambda store: with_password(store, user, password))
+    click.echo(f"{user} has a new password")
+
+
+@account_group.command("remove")
+@click.argument("user")
+def accounts_remove(user: str) -> None:
+    """Remove an account, its sign-ins and its API keys."""
+    from runtime.gateway.account_command import removed
+
+    found, _ = settings_and_subjects()
+    _tell_account(found, lambda store: removed(store, user))
+    click.echo(f"{user} is removed")
+
+
+def _new_password(is_stdin: bool) -> str:
+    if is_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _tell_account(found: Settings, work: Callable[[Store], Coroutine[Any, Any, Any]]) -> None:
+    from runtime.gateway.accounts import Refused
+
+    try:
+        run(with_store(found, work))
+    except Refused as error:
+        fail(str(error), EXIT_USAGE)
+
+
 @main.command()
 @click.option(
     "--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket."
@@ -668,6 +742,40 @@ def _accepts(plan: Plan) -> dict[str, Callable[[str], str]]:
     return {
         base: accept for one in plan.functions for base, accept in one.declaration.accepts.items()
     }
+
+
+@main.command("watch")
+@click.option("--url", default="", help="Address; default ws://JETSCAN_HOST:JETSCAN_PORT/ws.")
+@click.option("--token-file", type=click.File(), help="A file with a bearer token; - reads it.")
+@click.option("--after", type=click.IntRange(0), help="Begin after this alert; 0: all held.")
+@click.option("--symbol", "symbols", multiple=True, help="Alerts of this symbol; may be repeated.")
+@click.option("--rule", "rules", multiple=True, help="Alerts of this rule; may be repeated.")
+@click.option("--watchlist", "watchlists", multiple=True, help="Alerts of its symbols.")
+@click.option("--toplist", "toplists", multiple=True, help="A toplist; may be repeated.")
+@click.option("--bars", multiple=True, help="The running bar of a symbol; may be repeated.")
+@click.option("--metrics", multiple=True, help="SYMBOL:NAME,NAME; may be repeated.")
+@click.option("--functions", is_flag=True, help="How the functions are; for admins.")
+@click.option("--count", default=0, help="End after so many messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def watch_command(
+    url: str,
+    token_file: Any,
+    after: int | None,
+    count: int,
+    as_json: bool,
+    **named: Any,
+) -> None:
+    """Follow alerts, toplists, bars and metrics of a gateway; goes on where it was when that restarts."""
+    from runtime.client import Feed, Refused
+    from runtime.watch import Watch, watch
+
+    found, _ = settings_and_subjects()
+    token = token_file.read().strip() if token_file else ""
+    feed = Feed(url or f"ws://{found.host}:{found.port}/ws", token, after)
+    try:
+        run(watch(feed, Watch(**named), click.echo, as_json, count))
+    except (Refused, ValueError) as error:
+        fail(str(error))
 
 
 @main.command()
@@ -719,6 +827,12 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
     "--report", default="both", show_default=True, type=click.Choice(["md", "html", "both", "none"])
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option(
+    "--progress",
+    "progress_file",
+    type=click.Path(dir_okay=False),
+    help="A file that says how far it is: events done, events in all.",
+)
 @known_options
 @json_option
 def backtest(
@@ -733,6 +847,7 @@ def backtest(
     indicators: bool,
     report: str,
     out: str,
+    progress_file: str | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -766,6 +881,8 @@ def backtest(
         database_url(found) if stored else "",
     )
     progress = _progress(as_json, "trades" if trades else "bars")
+    if progress_file:
+        progress = _progress_in(Path(progress_file))
     try:
         told, dead = backtest_command.run(
             job, lambda more: plan_of(found, subjects, more), subjects, progress
@@ -958,6 +1075,17 @@ def _progress(is_quiet: bool, what: str = "trades") -> Callable[[int, int], None
         left_s = (time.monotonic() - began) * (total - done) / done if done else 0.0
         left = f", {left_s:,.0f} s left" if done < total else ""
         click.echo(f"\r{done:,} of {total:,} {what}{left}   ", nl=done >= total, err=True)
+
+    return tell
+
+
+def _progress_in(file: Path) -> Callable[[int, int], None]:
+    """Writes how far a long run is into a file, for whoever started it; never half a line."""
+
+    def tell(done: int, total: int) -> None:
+        fresh = file.with_suffix(".new")
+        fresh.write_text(f"{done} {total}\n", encoding="utf-8")
+        fresh.replace(file)
 
     return tell
 

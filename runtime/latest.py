@@ -35,6 +35,10 @@ class Latest:
             return
         for key, frame in _by_key(output):
             place = (output.base, key)
+            if "list" in frame and not frame["rank"].any():  # nobody is shown: as if it never was
+                self._frames.pop(place, None)
+                self._changed.setdefault(place, time.monotonic())
+                continue
             before = self._frames.get(place)
             record = self.subjects.record_of(output.base)
             self._frames[place] = frame if "list" in frame else _merged(before, frame, record)
@@ -47,12 +51,19 @@ class Latest:
             for place in list(self._changed):
                 base, key = place
                 del self._changed[place]
-                record = self.subjects.record_of(base)
-                bucket = self.subjects.subjects[base].bucket or ""
                 try:
-                    await self.bus.kv(bucket).put(key, encode(self._frames[place], record))
+                    await self._write(base, key, self._frames.get(place))
                 except BusError as error:
-                    log.warning("newest values not kept", bucket=bucket, reason=str(error))
+                    log.warning("newest values not kept yet", subject=base, reason=str(error))
+                    self._changed.setdefault(place, time.monotonic())
+
+    async def _write(self, base: str, key: str, frame: Frame | None) -> None:
+        """Keep a frame; without one, keep nothing under its key."""
+        bucket = self.bus.kv(self.subjects.subjects[base].bucket or "")
+        if frame is None:
+            await bucket.purge(key)
+        else:
+            await bucket.put(key, encode(frame, self.subjects.record_of(base)))
 
 
 def _by_key(output: Output) -> list[tuple[str, Frame]]:

@@ -39,16 +39,18 @@ class WhyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Question:
-    """A rule (id or name), a symbol, and an event time; 0 = the newest."""
+    """A rule (id or name), a symbol, and an event time; 0 = the newest. `names`: metrics in place of a rule."""
 
     rule: str
     symbol: str
     at_ns: int = 0
+    names: str = ""
 
     def frame(self, identity: str) -> Frame:
         """The question as it is published."""
         columns: dict[str, Any] = {"ts_ns": np.array([self.at_ns])}
         told = {"rule": self.rule, "about": self.symbol, "id": identity}
+        told |= {"names": self.names} if self.names else {}
         return Frame(columns | {name: texts([text]) for name, text in told.items()}, source="why")
 
 
@@ -85,7 +87,8 @@ async def ask_live(bus: Bus, subjects: Subjects, question: Question) -> dict[str
         ) from None
     finally:
         await listener.stop()
-    return await _with_stored(bus, question, told) if "fault" in told else told
+    is_of_rule = "fault" in told and question.rule
+    return await _with_stored(bus, question, told) if is_of_rule else told
 
 
 async def _with_stored(bus: Bus, question: Question, told: dict[str, Any]) -> dict[str, Any]:

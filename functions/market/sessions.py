@@ -241,6 +241,21 @@ def _calendars(setup: str) -> tuple[Calendar, ...]:
     )
 
 
+def calendar_of(market: int, setup: str) -> Calendar:
+    """The trading days of a market that a setup adds."""
+    return _calendars(setup)[market - len(MARKETS)]
+
+
+def zone_of(market: int, setup: str) -> str:
+    """The time zone of a market's clocks."""
+    if market in (US, CRYPTO):
+        return ("America/New_York", "UTC")[market]
+    import exchange_calendars
+
+    name = added_markets(setup)[market - len(MARKETS)].calendar
+    return str(exchange_calendars.get_calendar(name).tz)
+
+
 # -- a time, a symbol
 
 

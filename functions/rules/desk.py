@@ -13,7 +13,13 @@ from functions.rules.forms import to_json
 from functions.rules.mirror import NoMirror, flip
 from functions.rules.spelling import spell_rule
 from functions.rules.tree import Rule
-from functions.rules.wire import parse_rule, parse_rules, parse_text_rule, told_of
+from functions.rules.wire import (
+    parse_rule,
+    parse_rules,
+    parse_text_rule,
+    rule_to_json,
+    told_of,
+)
 
 
 def answer(asked: str) -> str:
@@ -69,16 +75,20 @@ def _told(rule: Rule) -> dict[str, Any]:
         "name": rule.name,
         "text": spell_rule(rule),
         "json": to_json(rule.when),
+        "rule": rule_to_json(rule),
         "english": read(rule),
         "version": rule.version,
         "flip": "",
+        "flip_rule": None,
+        "flip_english": "",
         "no_flip": "",
     }
     try:
-        found["flip"] = spell_rule(flip(rule))
+        other = flip(rule)
     except NoMirror as reason:
-        found["no_flip"] = str(reason)
-    return found
+        return found | {"no_flip": str(reason)}
+    told = {"flip": spell_rule(other), "flip_rule": rule_to_json(other)}
+    return found | told | {"flip_english": read(other)}
 
 
 def _fault(fault: RuleFault) -> dict[str, object]:

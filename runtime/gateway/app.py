@@ -8,13 +8,24 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    audit,
+    bars,
+    compress,
     connecting,
     guard,
+    keys,
+    metric_list,
+    oidc,
+    outcomes,
+    people,
     probes,
     rules,
+    signing,
     static,
     symbols,
     toplists,
+    verdicts,
+    why_not,
 )
 from runtime.gateway.gateway import Gateway
 
@@ -29,10 +40,21 @@ def create_app(gateway: Gateway) -> Quart:
     QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
     answers.add(app)
     guard.add(app, gateway)
+    compress.add(app)
+    signing.add(app, gateway)
+    oidc.add(app, gateway)
+    keys.add(app, gateway)
+    people.add(app, gateway)
+    audit.add(app, gateway)
     probes.add(app, gateway)
     rules.add(app, gateway)
     alerts.add(app, gateway)
     symbols.add(app, gateway)
+    bars.add(app, gateway)
+    metric_list.add(app, gateway)
+    verdicts.add(app, gateway)
+    why_not.add(app, gateway)
+    outcomes.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)

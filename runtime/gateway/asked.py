@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 from quart import abort, request
+from quart_schema import RequestSchemaValidationError
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 DIGITS_MAX = 18  # thousands of digits are more than `int` takes
 
@@ -15,6 +20,15 @@ async def body() -> Any:
     if not request.is_json:
         abort(415, "expected Content-Type: application/json")
     return await request.get_json()
+
+
+async def optional_body(shape: type[Shape]) -> Shape:
+    """A body of this shape, or none at all; 400."""
+    told = await request.get_json() if await request.get_data() else {}
+    try:
+        return shape.model_validate(told)
+    except ValidationError as error:
+        raise RequestSchemaValidationError(error) from error
 
 
 def whole(name: str, default: int, least: int, most: int) -> int:
@@ -55,4 +69,19 @@ def time_ns(name: str) -> int | None:
         abort(
             400,
             f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}",
+        )
+
+
+def moment(name: str, text: str | None) -> datetime | None:
+    """An RFC 3339 time with its zone, as the database takes it; 400."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError(text)
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        abort(
+            400, f"{name}: expected an RFC 3339 time such as 2026-01-05T14:30:00Z, found {text!r}"
         )

@@ -10,8 +10,16 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.audit import Audit
 from runtime.gateway.book import Book
+from runtime.gateway.directory import Directory
+from runtime.gateway.following import Following, Watchlists, no_watchlists
 from runtime.gateway.hub import Hub
+from runtime.gateway.keeper import Keeper
+from runtime.gateway.limits import Limits
+from runtime.gateway.passwords import Passwords
+from runtime.gateway.recent_bars import RecentBars
+from runtime.gateway.setup import Setup
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -37,12 +45,25 @@ class Gateway:
         self.settings = settings
         self.subjects = subjects
         self.bus = bus
+        self.accepts = accepts
         self.hub = Hub()
         self.book = Book(bus, subjects, accepts)
         self.rules, self.lists = self.book.rules, self.book.lists
+        self.recent = RecentBars(bus, subjects)
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
-        self.book.on_change = self._lists_changed
+        self.watchlists: Watchlists = no_watchlists  # set by who keeps them
+        self.following = Following(self)
+        self.book.on_change = self._book_changed
+        self._known_lists: set[str] = set()
+        self._new_lists: set[str] = set()
+        self._has_new_lists = asyncio.Event()
+        self.audit = Audit(self.store)
+        self.directory = Directory(settings, self.store)
+        self.setup = Setup(settings, self.directory)
+        self.directory.on_read = self.setup.look
+        self.limits = Limits(settings.redis_url)
+        self.passwords = Passwords()
         self.is_loaded = False
         self.is_draining = False
 
@@ -64,10 +85,21 @@ class Gateway:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.hub.pump())
+                group.create_task(self.following.metrics.run())
+                group.create_task(self.following.functions.run())
+                group.create_task(Keeper(self.following).run())
+                group.create_task(self._load_new_lists())
                 group.create_task(self._follow_alerts())
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
+                group.create_task(self.recent.follow())
+                group.create_task(self.audit.keep())
+                group.create_task(self.directory.keep())
+                group.create_task(self.limits.keep())
         finally:
+            await self.audit.close()
+            await self.limits.close()
+            self.passwords.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()
@@ -117,8 +149,14 @@ class Gateway:
             log.error("toplists refused", reason=str(error))
             return
         for name, listed in list_shapes(frame, self._columns).items():
-            if name not in self.lists.things or self._is_of_kept(name, listed.key):
+            if self._is_of_kept(name, listed.key) or self._is_of_system(name):
                 self.hub.set_toplist(name, listed)
+
+    def _is_of_system(self, name: str) -> bool:
+        """Whether a ranking is of a system list; of which list, where no function tells them."""
+        if name in self.lists.things:
+            return False
+        return not self.book.system or name in self.book.system
 
     def _is_of_kept(self, name: str, key: str) -> bool:
         """Whether a ranking is of the list that is kept, not of another user's that had its id before."""
@@ -129,9 +167,16 @@ class Gateway:
         """The own columns of a list."""
         return (self._is_of_kept(name, key) and self.lists.things[name].get("columns")) or []
 
-    def _lists_changed(self) -> None:
+    def _book_changed(self) -> None:
+        """Rules or lists changed: who may see what, and what is no more."""
         users = {name: one.get("user_id", "") for name, one in self.lists.things.items()}
         self.hub.forget_lists(users.get)
+        for name in self._known_lists - users.keys():
+            self.hub.drop_list(name)
+        self._new_lists |= users.keys() - self._known_lists
+        self._known_lists = set(users)
+        self._has_new_lists.set()
+        self.following.see_again()
         self.mirror.note({**self.book.system, **self.lists.things})
 
     def may_follow(self, user: str, name: str) -> bool:
@@ -144,6 +189,21 @@ class Gateway:
     async def _load_toplists(self) -> None:
         for entry in (await self.bus.kv("toplists").all()).values():
             self._take_toplists(entry.value)
+
+    async def _load_new_lists(self) -> None:
+        """A list that another gateway took may have been ranked before this one knew it."""
+        while True:
+            await self._has_new_lists.wait()
+            self._has_new_lists.clear()
+            while self._new_lists:
+                name = self._new_lists.pop()
+                try:
+                    entry = await self.bus.kv("toplists").get(name)
+                except BusError as error:
+                    log.warning("ranking not read", toplist=name, reason=str(error))
+                    continue
+                if entry is not None:
+                    self._take_toplists(entry.value)
 
     def _heard_bars(self, message: Message) -> None:
         try:

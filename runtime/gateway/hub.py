@@ -1,87 +1,40 @@
 """What clients follow, and who follows it: a ring of alerts, the newest of everything else.
 
-A client is a place in the ring and a set of subscriptions. Alerts it has not taken stay in the ring,
-so nothing is queued per client and nothing is lost silently: who falls behind the ring is told the
-numbers it misses. Toplists and bars have only a newest version; a slow client skips versions.
+A client is a place in the ring and a set of topics. Alerts it has not taken stay in the ring, so nothing
+is queued per client and nothing is lost silently: who falls behind the ring is told the numbers it
+misses. Topics have only a newest version; a slow client skips versions.
+
+What is new is spread by one task, in parts, so that a thousand clients do not hold up a request. Who
+cannot take it is behind, and only those who are behind are looked at again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
 from runtime import telemetry
 from runtime.frames import Frame
-from runtime.gateway import fanout
+from runtime.gateway.client import Client
 from runtime.gateway.rankings import Ranking, follow
-from runtime.shapes import Listed, bar_shapes, encoded
+from runtime.gateway.ring import Ring
+from runtime.gateway.topics import ListTopic, Topic
+from runtime.gateway.updates import Update
+from runtime.shapes import Listed, bar_shapes
 
-RING_MAX = 100_000  # alerts held for resuming: about 60 MB
 STUCK_S = 15.0  # a client whose buffer does not empty for this long is cut off
-PUMP_S = 0.02
-PING_S = 30.0
-CATCH_UP = 500  # alerts written to one client before others get their turn
-SUBSCRIPTIONS_MAX = 2_000
+HOLD_S = (
+    0.5  # a new client's alerts wait so long for its `resume`, or they would come before older ones
+)
+LOOK_S = 0.02  # who is behind is looked at again
+PART = 200  # clients written to before the event loop turns: 2 ms
+CATCH_UP = 100  # alerts written to one client at once: what a slow line takes in a few seconds
+LIST, BAR = "list:", "bar:"
 
-
-@dataclass(slots=True)
-class Held:
-    """One alert in the ring."""
-
-    alert: dict[str, Any]
-    frame: bytes
-    payload_at: int  # where the JSON begins in the frame
-    heard_at: float
-
-
-@dataclass(eq=False)
-class Client:
-    """One WebSocket connection."""
-
-    user: str
-    transport: Any
-    send: Callable[[str], Awaitable[None]]
-    cursor: int
-    number: int = field(default_factory=itertools.count(1).__next__)
-    symbols: set[str] = field(default_factory=set)
-    bars: set[str] = field(default_factory=set)
-    lists: dict[str, int] = field(default_factory=dict)  # list -> version sent
-    deltas: set[str] = field(default_factory=set)  # lists of which it takes what changed
-    bars_sent: dict[str, int] = field(default_factory=dict)
-    late_until: int = 0  # alerts up to this number are marked late
-    full_since: float = 0.0
-    waiting: list[bytes] = field(default_factory=list)  # for a client without a transport
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_free(self) -> bool:
-        """Whether what was written before has left."""
-        if self.transport is None:
-            return not self.waiting
-        return not self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
-
-    def write(self, frame: bytes, payload: bytes) -> None:
-        """Write at once; a connection without a transport is written by its own task."""
-        telemetry.SENT.inc()
-        if self.transport is not None:
-            self.transport.write(frame)
-        else:
-            self.waiting.append(payload)
-            self.wake.set()
-
-    def tell(self, message: Any) -> None:
-        """Write a message for this client alone."""
-        payload = encoded(message)
-        self.write(fanout.text_frame(payload), payload)
-
-    def wants(self, symbol: str) -> bool:
-        """No symbol subscribed means every alert."""
-        return not self.symbols or symbol in self.symbols
+Item = TypeVar("Item")
 
 
 class Hub:
@@ -90,58 +43,79 @@ class Hub:
     def __init__(self) -> None:
         self.clients: set[Client] = set()
         self.toplists: dict[str, Ranking] = {}
-        self._bars: dict[str, tuple[Frame, int]] = {}  # made JSON only for who asks
+        self.topics: dict[str, Topic] = {}  # those that anybody follows
         self.newest_ns = 0
-        self.connections = 0
-        self.conflated = 0
-        self.delivered = 0
-        self._ring: OrderedDict[int, Held] = OrderedDict()
-        self._bar_versions: dict[str, int] = {}
+        self.connections = self.conflated = self.delivered = 0
+        self._ring = Ring()
+        self._bars: dict[str, tuple[Frame, int]] = {}  # made JSON only for who asks
+        self._behind: set[Client] = set()
+        self._news: dict[str, Topic] = {}
+        self._has_alerts = False
+        self._wake = asyncio.Event()
+        self._fell_behind = asyncio.Event()
 
-    # -- what is followed
+    # -- alerts
 
     @property
     def newest(self) -> int:
         """The number of the newest alert."""
-        return next(reversed(self._ring)) if self._ring else 0
+        return self._ring.newest
 
     @property
     def oldest(self) -> int:
         """The number of the oldest alert held."""
-        return next(iter(self._ring)) if self._ring else 1
+        return self._ring.oldest
 
-    def alerts(self) -> list[dict[str, Any]]:
-        """The alerts held, newest first."""
-        return [held.alert for held in reversed(self._ring.values())]
+    def alerts(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The alerts held, newest first; at most so many."""
+        return list(islice(self._ring.newest_first(), most))
 
     def add_alert(self, alert: dict[str, Any]) -> None:
-        """Hold an alert and write it to every client that has taken all before it."""
-        number = alert["seq"]
-        if number <= self.newest:
-            return
-        payload = encoded({"type": "alert", "data": alert})
-        frame = fanout.text_frame(payload)
-        held = Held(alert, frame, len(frame) - len(payload), time.monotonic())
-        self._ring[number] = held
-        if len(self._ring) > RING_MAX:
-            self._ring.popitem(last=False)
-        self.newest_ns = max(self.newest_ns, alert["ts_ns"])
-        for client in self.clients:
-            if client.cursor == number - 1 and client.is_free:
-                client.cursor = number
-                self._deliver(client, held)
+        """Hold an alert, and have it written to whoever wants it."""
+        if self._ring.add(alert):
+            self.newest_ns = max(self.newest_ns, alert["ts_ns"])
+            self._has_alerts = True
+            self._wake.set()
 
-    def _deliver(self, client: Client, held: Held) -> None:
-        if not client.wants(held.alert["symbol"]):
+    def resume(self, client: Client, after: int) -> None:
+        """Send what came after alert `after`, in order, once, marked late; then live."""
+        client.is_held = False
+        client.late_until = self.newest
+        client.cursor = min(after, self.newest)
+        self._offer_alerts(client)
+
+    def _offer_alerts(self, client: Client) -> None:
+        """Write the alerts a client has not taken, as far as it can take them now."""
+        if client.is_held or client.is_resuming or client.cursor >= self.newest:
             return
-        if held.alert["seq"] <= client.late_until:
-            client.tell({"type": "alert", "late": True, "data": held.alert})
-        else:
-            payload = b"" if client.transport is not None else held.frame[held.payload_at :]
-            client.write(held.frame, payload)
-            telemetry.DELIVERY_S.observe(time.monotonic() - held.heard_at)
-        self.delivered += 1
-        telemetry.ALERTS_DELIVERED.inc()
+        if not client.is_free:
+            self._fall_behind(client)
+            return
+        last = min(client.cursor + CATCH_UP, self.newest)
+        updates = list(self._due(client, last))
+        client.cursor = last
+        if updates:
+            client.write_all(updates)
+            client.full_since = 0.0
+        if last < self.newest:
+            self._fall_behind(client)
+
+    def _due(self, client: Client, last: int) -> Iterator[Update]:
+        """What a client is written of the alerts after its cursor, gaps said."""
+        first = max(client.cursor + 1, self.oldest)
+        if first > client.cursor + 1:
+            yield gap(client.cursor + 1, first - 1)
+        told = 0
+        for number in range(first, last + 1):
+            held = self._ring.get(number)
+            if held is None:
+                yield gap(number, number)
+            elif may_hear(client, held.alert):
+                told += 1
+                yield held.late if number <= client.late_until else held.live
+        self.delivered += told
+
+    # -- topics
 
     def set_toplist(self, name: str, listed: Listed) -> None:
         """The newest ranking of a list."""
@@ -150,20 +124,10 @@ class Hub:
             return
         self.newest_ns = max(self.newest_ns, listed.ts_ns)
         self.toplists[name] = ranking
-        for client in self.clients:
-            if name in client.lists:
-                self._offer_list(client, name)
-
-    def _offer_list(self, client: Client, name: str) -> None:
-        ranking = self.toplists.get(name)
-        if ranking is None or client.lists[name] == ranking.version:
-            return
-        if client.is_free:
-            client.write(*ranking.for_client(client.lists[name], name in client.deltas))
-            client.lists[name] = ranking.version
-        else:
-            self.conflated += 1
-            telemetry.CONFLATED.inc()
+        topic = self.topics.get(LIST + name)
+        if isinstance(topic, ListTopic):
+            topic.rank(ranking)
+            self.spread(topic)
 
     def forget_lists(self, owner_of: Callable[[str], str | None]) -> None:
         """What was ranked for one user is not shown to another who gave a list the same id.
@@ -174,9 +138,35 @@ class Hub:
             user = owner_of(name)
             if user is not None and not ranking.is_of(user):
                 del self.toplists[name]
-        for client in self.clients:
-            for name in [one for one in client.lists if owner_of(one) not in (None, client.user)]:
-                self.leave_list(client, name)
+                topic = self.topics.get(LIST + name)
+                if isinstance(topic, ListTopic):
+                    topic.forget()
+        for topic in [one for one in self.topics.values() if isinstance(one, ListTopic)]:
+            owner = owner_of(topic.name.removeprefix(LIST))
+            for client in [one for one in topic.followers if owner not in (None, one.user)]:
+                self.leave_topic(client, topic.name)
+
+    def drop_list(self, name: str) -> None:
+        """A list is no more: forget it, and tell who follows it."""
+        self.toplists.pop(name, None)
+        topic = self.topics.get(LIST + name)
+        for client in list(topic.followers) if topic else ():
+            self.leave_topic(client, LIST + name)
+            client.tell({"type": "toplist_gone", "data": {"toplist_id": name}})
+
+    def follow_list(self, client: Client, name: str, is_delta: bool) -> None:
+        """Send a list's newest ranking, and every later one, or what changes in it."""
+        topic = self.topics.get(LIST + name)
+        if not isinstance(topic, ListTopic):
+            topic = ListTopic(LIST + name)
+            if name in self.toplists:
+                topic.rank(self.toplists[name])
+        (topic.deltas.add if is_delta else topic.deltas.discard)(client)
+        self.follow(client, topic)
+
+    def leave_list(self, client: Client, name: str) -> None:
+        """Send no more of a list."""
+        self.leave_topic(client, LIST + name)
 
     @property
     def symbols(self) -> list[str]:
@@ -188,114 +178,181 @@ class Hub:
         held = self._bars.get(symbol)
         return bar_shapes(held[0][held[1] : held[1] + 1])[0] if held else None
 
+    def last(self, symbol: str) -> float | None:
+        """The price of a symbol's running bar."""
+        held = self._bars.get(symbol)
+        return float(held[0]["close"][held[1]]) if held else None
+
     def set_bars(self, frame: Frame) -> None:
         """The newest running bars of some symbols."""
         self.newest_ns = max(self.newest_ns, int(frame["ts_ns"].max()))
         symbols = frame["symbol"].tolist()
         self._bars.update((symbol, (frame, row)) for row, symbol in enumerate(symbols))
-        followed = {symbol for client in self.clients for symbol in client.bars}
-        for symbol in followed.intersection(symbols):
-            self._bar_versions[symbol] = self._bar_versions.get(symbol, 0) + 1
-            for client in self.clients:
-                if symbol in client.bars:
-                    self._offer_bar(client, symbol)
+        for symbol in symbols:
+            topic = self.topics.get(BAR + symbol)
+            if topic is not None:
+                topic.renew({"type": "bar", "data": self.bar(symbol)})
+                self.spread(topic)
 
-    def _offer_bar(self, client: Client, symbol: str) -> None:
-        version = self._bar_versions.get(symbol, 0)
-        bar = self.bar(symbol)
-        if bar is not None and client.bars_sent.get(symbol) != version and client.is_free:
-            client.bars_sent[symbol] = version
-            client.tell({"type": "bar", "data": bar})
+    def follow_bars(self, client: Client, symbols: Iterable[str]) -> None:
+        """Send the running bars of symbols, and every later version."""
+        for symbol in symbols:
+            topic = self.topics.get(BAR + symbol) or Topic(BAR + symbol)
+            bar = self.bar(symbol)
+            if not topic.version and bar is not None:
+                topic.renew({"type": "bar", "data": bar})
+            self.follow(client, topic)
+
+    def leave_bars(self, client: Client, symbols: Iterable[str]) -> None:
+        """Send no more running bars of symbols."""
+        for symbol in symbols:
+            self.leave_topic(client, BAR + symbol)
+
+    def follow(self, client: Client, topic: Topic) -> None:
+        """Send the newest version of a topic, and every later one."""
+        self.topics[topic.name] = topic
+        topic.followers[client] = 0
+        client.topics.add(topic.name)
+        self._offer(client, topic)
+
+    def leave_topic(self, client: Client, name: str) -> None:
+        """Send no more of a topic; one that nobody follows is forgotten."""
+        client.topics.discard(name)
+        topic = self.topics.get(name)
+        if topic is None:
+            return
+        topic.leave(client)
+        if not topic.followers:
+            del self.topics[name]
+            self._news.pop(name, None)
+
+    def spread(self, topic: Topic) -> None:
+        """Have the newest version of a topic written to its followers."""
+        self._news[topic.name] = topic
+        self._wake.set()
+
+    def _offer(self, client: Client, topic: Topic) -> None:
+        if not topic.is_new_for(client):
+            return
+        if not client.is_free:
+            self.conflated += 1
+            telemetry.CONFLATED.inc()
+            self._fall_behind(client)
+            return
+        update = topic.update_for(client)
+        topic.followers[client] = topic.version
+        if update is not None:
+            client.write(update)
+            client.full_since = 0.0
 
     # -- who follows
 
     def join(self, client: Client) -> None:
-        """A client that hears every alert from now on."""
+        """A client that hears every alert from now on, the first ones when it had time to resume."""
+        client.cursor, client.is_held = self.newest, True
+        asyncio.get_running_loop().call_later(HOLD_S, self.release, client)
         self.clients.add(client)
         self.connections += 1
         telemetry.CONNECTIONS.set(len(self.clients))
 
+    def release(self, client: Client) -> None:
+        """A client will not resume any more: let it have its alerts."""
+        if client.is_held and client in self.clients:
+            client.is_held = False
+            self._offer_alerts(client)
+
     def leave(self, client: Client) -> None:
         """Forget a client."""
+        for name in list(client.topics):
+            self.leave_topic(client, name)
         self.clients.discard(client)
-        client.wake.set()
+        self._behind.discard(client)
+        client.waiting.clear()
         telemetry.CONNECTIONS.set(len(self.clients))
 
-    def resume(self, client: Client, after: int) -> None:
-        """Send what came after alert `after`, in order, once, marked late; then live."""
-        client.late_until = self.newest
-        if after < self.oldest - 1:
-            client.tell({"type": "gap", "from": after + 1, "to": self.oldest - 1})
-            after = self.oldest - 1
-        client.cursor = min(after, self.newest)
-        self._catch_up(client)
-
-    def follow_list(self, client: Client, name: str, is_delta: bool) -> None:
-        """Send a list's newest ranking, and every later one, or what changes in it."""
-        client.lists[name] = 0
-        (client.deltas.add if is_delta else client.deltas.discard)(name)
-        self._offer_list(client, name)
-
-    def leave_list(self, client: Client, name: str) -> None:
-        """Send no more of a list."""
-        client.lists.pop(name, None)
-        client.deltas.discard(name)
-
-    def follow_bars(self, client: Client, symbols: list[str]) -> None:
-        """Send the running bars of symbols, and every later version."""
-        client.bars.update(symbols)
-        for symbol in symbols:
-            self._offer_bar(client, symbol)
-
-    # -- pumping
+    # -- spreading
 
     async def pump(self) -> None:
-        """Bring clients up to date that could not take everything at once, until cancelled."""
-        pinged_at = time.monotonic()
+        """Write what is new to whoever wants it, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._spread_news())
+            group.create_task(self._help_behind())
+
+    async def _spread_news(self) -> None:
         while True:
-            await asyncio.sleep(PUMP_S)
+            await self._wake.wait()
+            self._wake.clear()
+            await self._spread_alerts()
+            while self._news:
+                topic = self._news.pop(next(iter(self._news)))
+                for part in parts(list(topic.followers), PART):
+                    for client in part:
+                        self._offer(client, topic)
+                    telemetry.SENT.inc(len(part))
+                    await asyncio.sleep(0)
+                    await self._spread_alerts()  # they go first
+
+    async def _spread_alerts(self) -> None:
+        while self._has_alerts:
+            self._has_alerts = False
+            held = self._ring.get(self.newest)
+            before = self.delivered
+            for part in parts(list(self.clients), PART):
+                for client in part:
+                    self._offer_alerts(client)
+                await asyncio.sleep(0)
+            told = self.delivered - before
+            if held is not None and told:  # of the newest, when the last client was written to
+                telemetry.SENT.inc(told)
+                telemetry.ALERTS_DELIVERED.inc(told)
+                telemetry.DELIVERY_S.observe(time.monotonic() - held.heard_at)
+
+    def _fall_behind(self, client: Client) -> None:
+        if client in self.clients:
+            self._behind.add(client)
+            self._fell_behind.set()
+
+    async def _help_behind(self) -> None:
+        """Bring clients up to date that could not take everything at once; cut off who takes nothing."""
+        while True:
+            await self._fell_behind.wait()
+            await asyncio.sleep(LOOK_S)
             now = time.monotonic()
-            for client in list(self.clients):
-                self._pump_one(client, now)
-            if now - pinged_at > PING_S:
-                pinged_at = now
-                for client in self.clients:
-                    if client.transport is not None and client.is_free:
-                        client.transport.write(fanout.ping_frame())
+            for part in parts(list(self._behind), PART):
+                for client in part:
+                    self._help(client, now)
+                await asyncio.sleep(0)
+            if not self._behind:
+                self._fell_behind.clear()
 
-    def _pump_one(self, client: Client, now: float) -> None:
-        if not client.is_free:
+    def _help(self, client: Client, now: float) -> None:
+        if client not in self.clients:
+            self._behind.discard(client)
+        elif not client.is_free:
             client.full_since = client.full_since or now
-            if now - client.full_since > STUCK_S and client.transport is not None:
+            if now - client.full_since > STUCK_S:
                 telemetry.DROPPED_CLIENTS.inc()
-                client.transport.abort()
-            return
-        client.full_since = 0.0
-        if client.cursor < self.newest:
-            self._catch_up(client)
-        for name, version in client.lists.items():
-            ranking = self.toplists.get(name)
-            if ranking is not None and version != ranking.version:
-                self._offer_list(client, name)
-        for symbol in client.bars:
-            if client.bars_sent.get(symbol) != self._bar_versions.get(symbol, 0):
-                self._offer_bar(client, symbol)
+                self._behind.discard(client)
+                client.cut()
+        else:
+            client.full_since = 0.0
+            self._behind.discard(client)
+            self._offer_alerts(client)
+            for name in client.topics:
+                self._offer(client, self.topics[name])
 
-    def _catch_up(self, client: Client) -> None:
-        if client.cursor < self.oldest - 1:
-            client.tell({"type": "gap", "from": client.cursor + 1, "to": self.oldest - 1})
-            client.cursor = self.oldest - 1
-        last = min(client.cursor + CATCH_UP, self.newest)
-        for number in range(client.cursor + 1, last + 1):
-            held = self._ring.get(number)
-            if held is not None:
-                self._deliver(client, held)
-        client.cursor = last
 
-    def say_goodbye(self) -> None:
-        """Tell every client that the service restarts."""
-        for client in list(self.clients):
-            if client.transport is not None:
-                client.transport.write(fanout.close_frame(1012, "restarting"))
-                client.transport.close()
-            self.leave(client)
+def may_hear(client: Client, alert: dict[str, Any]) -> bool:
+    """Whether an alert is wanted and of a rule that the client may see."""
+    rule = alert["rule_id"]
+    return rule not in client.hidden and client.wanted.takes(rule, alert["symbol"])
+
+
+def gap(first: int, last: int) -> Update:
+    """Alerts that are no longer held."""
+    return Update({"type": "gap", "from": first, "to": last})
+
+
+def parts(items: list[Item], size: int) -> Iterator[list[Item]]:
+    """A list in parts of at most `size`."""
+    return (items[at : at + size] for at in range(0, len(items), size))

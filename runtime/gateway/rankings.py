@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from runtime.gateway import fanout
-from runtime.shapes import Listed, encoded, rfc3339
+from runtime.gateway.updates import Update
+from runtime.shapes import Listed, rfc3339
 
 Row = dict[str, Any]
-Written = tuple[bytes, bytes]  # a WebSocket frame, and the JSON in it
 
 
 @dataclass
@@ -41,24 +40,24 @@ class Ranking:
         return self.listed.rows
 
     @cached_property
-    def whole(self) -> Written:
+    def whole(self) -> Update:
         """The update as every client of the wire contract knows it."""
-        return self._written({"rankings": self.rows})
+        return self._update({"rankings": self.rows})
 
     @cached_property
-    def snapshot(self) -> Written:
+    def snapshot(self) -> Update:
         """The same for a client that takes deltas from here on."""
-        return self._written({"snapshot": True, "rankings": self.rows, "gone": []})
+        return self._update({"snapshot": True, "rankings": self.rows, "gone": []})
 
     @cached_property
-    def delta(self) -> Written:
+    def delta(self) -> Update:
         """The rows that differ from those before, and the symbols that are no more."""
         before = {row["symbol"]: row for row in self.before or ()}
         changed = [row for row in self.rows if before.get(row["symbol"]) != row]
         gone = sorted(before.keys() - {row["symbol"] for row in self.rows})
-        return self._written({"snapshot": False, "rankings": changed, "gone": gone})
+        return self._update({"snapshot": False, "rankings": changed, "gone": gone})
 
-    def _written(self, more: Row) -> Written:
+    def _update(self, more: Row) -> Update:
         told = {
             "toplist_id": self.name,
             "toplist_type": self.kind,
@@ -66,10 +65,9 @@ class Ranking:
             "timestamp": rfc3339(self.listed.ts_ns),
             "seq": self.listed.number or self.version,
         }
-        payload = encoded({"type": "toplist_update", "data": told})
-        return fanout.text_frame(payload), payload
+        return Update({"type": "toplist_update", "data": told})
 
-    def for_client(self, sent: int, is_delta: bool) -> Written:
+    def for_client(self, sent: int, is_delta: bool) -> Update:
         """What a client is written that was sent version `sent` before; 0 = nothing yet."""
         if not is_delta:
             return self.whole

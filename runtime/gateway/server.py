@@ -24,8 +24,8 @@ from runtime.subjects import Subjects
 MESSAGE_BYTES_MAX = 64 << 10
 SEND_BUFFER_BYTES = 64 << 10  # a client that stops reading is noticed after 13 updates, not 600
 UNANSWERED_MS = 20_000  # TCP_USER_TIMEOUT: a vanished client frees its socket
-GOODBYE_S = 3.0
-EXIT_S = 8.0
+GOODBYE_S = 3.0  # clients have this long to take their leave
+EXIT_S = 7.0  # whatever still hangs then: supervisors kill at 8
 
 
 async def serve(
@@ -60,11 +60,22 @@ async def _serve_until(
         gateway.is_draining = True
         # An open connection must not keep the process: Python 3.12 waits for it for ever.
         asyncio.get_running_loop().call_later(EXIT_S, os._exit, 0)
-        gateway.hub.say_goodbye()
-        await asyncio.sleep(0.05)
+        await say_goodbye(gateway)
 
     await run_server(create_app(gateway), listening, shutdown)
     following.cancel()
+
+
+async def say_goodbye(gateway: Gateway) -> None:
+    """Tell every client that the service restarts; cut off who does not take its leave in time."""
+    clients = [*gateway.hub.clients, *gateway.following.strangers]
+    for client in clients:
+        client.close(1012, "restarting")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            await gateway.following.emptied()
+    for client in clients:
+        client.cut()
 
 
 async def run_server(app: Quart, listening: socket.socket, shutdown: Callable[[], Any]) -> None:

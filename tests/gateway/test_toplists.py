@@ -22,7 +22,7 @@ from runtime.gateway.app import create_app
 from runtime.gateway.book import LIST_BYTES_MAX, LISTS_OF_USER_MAX
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.rankings import follow
-from runtime.gateway.server import bound_socket, run_server
+from runtime.gateway.server import bound_socket, run_server, say_goodbye
 from runtime.shapes import Listed
 from runtime.subjects import Subjects
 from tests.conftest import Nats
@@ -109,7 +109,7 @@ async def served(nats: Nats, subjects: Subjects) -> AsyncIterator[Served]:
         while (await served.ann.get("/ready")).status_code != 200:
             await asyncio.sleep(0.02)
         yield served
-    gateway.hub.say_goodbye()
+    await say_goodbye(gateway)
     stopping.set()
     await serving
     following.cancel()
@@ -268,7 +268,7 @@ async def test_a_client_of_deltas_has_what_a_client_of_whole_updates_has(served:
     async with served.socket("ann") as whole, served.socket("ann") as deltas:
         await whole.send('{"type":"subscribe_toplist","toplist_id":"cheap"}')
         await deltas.send('{"type":"subscribe_toplist","toplist_id":"cheap","deltas":true}')
-        while sum("cheap" in one.lists for one in served.gateway.hub.clients) < 2:
+        while sum("list:cheap" in one.topics for one in served.gateway.hub.clients) < 2:
             await asyncio.sleep(0.01)
         held: dict[str, Any] = {}
         told = []
@@ -301,7 +301,7 @@ def test_every_client_is_written_the_same_bytes_and_a_repeated_update_is_none() 
     second = follow("x", first, Listed("", 2, 8, [row]))
     assert first is not None
     assert second is not None
-    assert second.for_client(1, True)[0] is second.for_client(1, True)[0]
-    assert second.for_client(0, False)[0] is second.for_client(1, False)[0]
+    assert second.for_client(1, True) is second.for_client(1, True)
+    assert second.for_client(0, False) is second.for_client(1, False)
     assert follow("x", second, Listed("", 2, 8, [])) is None
     assert follow("x", second, Listed("", 3, 1, [row])) is not None  # the function began anew
