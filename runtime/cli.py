@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -719,6 +720,9 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
     "--report", default="both", show_default=True, type=click.Choice(["md", "html", "both", "none"])
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option(
+    "--processes", type=click.IntRange(1, 64), help="At most so many; cores, up to 4, if not said."
+)
 @known_options
 @json_option
 def backtest(
@@ -733,6 +737,7 @@ def backtest(
     indicators: bool,
     report: str,
     out: str,
+    processes: int | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -764,11 +769,12 @@ def backtest(
         report,
         indicators or bool(trades),
         database_url(found) if stored else "",
+        processes or 0,
     )
     progress = _progress(as_json, "trades" if trades else "bars")
     try:
         told, dead = backtest_command.run(
-            job, lambda more: plan_of(found, subjects, more), subjects, progress
+            job, partial(plan_of, found, subjects), subjects, progress
         )
     except (*backtest_command.ERRORS, *STORE_ERRORS, OSError) as error:
         fail(str(error))
