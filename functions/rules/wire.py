@@ -131,8 +131,8 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
 def versioned(rule: Rule) -> Rule:
     """The rule with the hash of its id and of what it means.
 
-    Documented defaults are part of the meaning. A watchlist stands for its symbols: they come and go
-    without making it another rule.
+    Documented defaults are part of the meaning. A watchlist stands for its symbols and for those named
+    beside it: they come and go without making it another rule.
     """
     meaning = {
         "when": to_json(settled(rule.when)),
