@@ -145,7 +145,7 @@ def processes_for(asked: int, told: Told) -> int:
         return max(1, min(asked, told.symbols))
     if told.total < WORTH_EVENTS:
         return 1
-    return max(1, min(len(os.sched_getaffinity(0)), PROCESSES_MOST, told.symbols // WORTH_SYMBOLS))
+    return max(1, min(os.cpu_count() or 1, PROCESSES_MOST, told.symbols // WORTH_SYMBOLS))
 
 
 def _plan(plan_of: PlanOf, overrides: dict[str, dict[str, Any]]) -> Plan:

@@ -131,11 +131,11 @@ class _Processes:
         while True:
             while not all(self._waiting[k] or k in self._over for k in range(self._shares)):
                 self._receive()
-            going = [bool(waiting) for waiting in self._waiting]
-            if not any(going):
+            sizes = [len(waiting[0]) if waiting else 0 for waiting in self._waiting]
+            if not any(sizes):
                 return
-            if not all(going):
-                number = going.index(False) + 1
+            if min(sizes) < max(sizes):
+                number = sizes.index(min(sizes)) + 1
                 raise BacktestError(
                     f"process {number} of {self._shares} saw fewer clock events than the others; "
                     "did a file change meanwhile? Run it again, or with --processes 1"

@@ -148,7 +148,7 @@ def test_few_symbols_or_few_events_are_worth_one_process(tmp_path: Path) -> None
         given = Told(total, symbols, iter(()), lambda *_: None)  # type: ignore[arg-type, return-value]
         return backtest_command.processes_for(asked, given)
 
-    cores = min(len(os.sched_getaffinity(0)), 4)
+    cores = min(os.cpu_count() or 1, 4)
     assert asked_for(0, 4_000_000, 10_000) == cores
     assert asked_for(0, 4_000_000, 300) == 1
     assert asked_for(0, 10_000, 10_000) == 1
@@ -168,16 +168,16 @@ class Broken:
 
     def events(self) -> Iterator[Event]:
         for second in range(100):
-            if self.share == 1 and second == 60:
-                self._end()
+            if self.share == 1 and second == 60 and self._ends():
+                return
             yield "ticks.clock", Frame({"ts_ns": np.array([BEGIN_NS + second * SECOND_NS])})
 
-    def _end(self) -> None:
+    def _ends(self) -> bool:
         if self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "short":
-            raise StopIteration
-        raise ProviderError("t.parquet: gone")
+        if self.how == "raise":
+            raise ProviderError("t.parquet: gone")
+        return self.how == "short"
 
 
 def broken(subjects: Subjects, how: str) -> None:
@@ -191,6 +191,7 @@ def broken(subjects: Subjects, how: str) -> None:
     [
         ("kill", "process 2 of 2 ended with signal 9; the machine may be out of memory"),
         ("raise", "process 2 of 2: t.parquet: gone"),
+        ("short", "process 2 of 2 saw fewer clock events than the others"),
     ],
 )
 def test_a_process_that_dies_or_fails_is_an_error_that_says_why(
