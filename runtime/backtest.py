@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,24 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from runtime.backtest_moments import (
+    DEAD,
+    INPUT,
+    Market,
+    Moment,
+    control_frame,
+    one_clock_event_a_frame,
+    plain,
+    says_to_itself,
+    together,
+)
 from runtime.chain import Chain, Output
-from runtime.frames import Frame, texts
-from runtime.loader import CLOCK, ChainPlan, Plan
+from runtime.frames import Frame
+from runtime.loader import ChainPlan, Plan
 from runtime.shapes import alert_shapes
 from runtime.subjects import Subjects
 from runtime.tables import make_folder, write_parquet, write_text
 
-INPUT = "MARKET"
 BARS, INDICATORS, ALERTS, CHANGES = (
     "bars.final",
     "indicators",
@@ -48,13 +58,23 @@ class Result:
     bars: Mapping[str, Any] | None = None
 
     def note(self, outputs: Iterable[Output]) -> None:
-        seen: Frame | None = None
         for output in outputs:
-            if output.base == "dead":
+            if output.base == DEAD:
                 self.dead.append(msgpack.unpackb(output.data))
-            elif output.base in self.kept and output.frame is not None and output.frame is not seen:
-                self.frames.setdefault(output.base, []).append(output.frame)
-                seen = output.frame
+            elif output.frame is not None:
+                self.keep(output.base, output.frame)
+
+    def keep(self, base: str, frame: Frame) -> None:
+        """Remember a frame, if its subject is kept."""
+        if base in self.kept:
+            self.frames.setdefault(base, []).append(frame)
+
+    def count(self, base: str, events: int) -> None:
+        """Count what was fed."""
+        if base == "ticks.trades":
+            self.trades += events
+        elif base == BARS:
+            self.fed += events
 
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts as clients know them, in order."""
@@ -72,33 +92,65 @@ def run_backtest(
 
     Chains that read what others write are fed with it in memory, in the same order as their stream.
     """
+    if says_to_itself(plan):
+        return _run_with_answers(plan, subjects, events, rules, kept)
+    followers = Followers(plan, subjects, kept)
+    for moment in Market(plan, subjects, followers.wanted).moments(events, rules):
+        followers.take([moment])
+    return followers.result
+
+
+class Followers:
+    """The chains that read what those of the market say, and what is kept of all that is said."""
+
+    def __init__(self, plan: Plan, subjects: Subjects, kept: tuple[str, ...]) -> None:
+        self._subjects = subjects
+        later = [one for one in plan.chains if one.stream != INPUT]
+        self._chains = {
+            one.name: (one, Chain(one, subjects, None, is_published=False)) for one in later
+        }
+        self.followed = frozenset(base for one in later for base in one.inputs)
+        self.wanted = self.followed | frozenset(kept)  # what the market's chains need to tell
+        self.result = Result(kept=kept)
+
+    def take(self, shares: list[Moment]) -> None:
+        """One moment of every share of the symbols."""
+        whole = together(shares, self._subjects, self.followed)
+        for base, events in whole.fed.items():
+            self.result.count(base, events)
+        self.result.dead += whole.dead
+        for base, frame in whole.said:
+            self.result.keep(base, frame)
+            self.follow(base, frame)
+
+    def follow(self, base: str, frame: Frame) -> list[Output]:
+        """Hand what was said to who follows its stream; what they say."""
+        found: list[Output] = []
+        for plan, chain in self._chains.values():
+            if base in plan.inputs:
+                said = chain.run_frame(base, plain(frame))
+                self.result.note(said)
+                found += said
+        return found
+
+
+def _run_with_answers(
+    plan: Plan,
+    subjects: Subjects,
+    events: Iterable[tuple[str, Frame]],
+    rules: str,
+    kept: tuple[str, ...],
+) -> Result:
+    """Feed events one by one: what followers say of each comes back before the next."""
     first = [chain for chain in plan.chains if chain.stream == INPUT]
-    later = [chain for chain in plan.chains if chain.stream != INPUT]
     chains = {chain.name: Chain(chain, subjects, 0, is_published=False) for chain in first}
-    followers = {
-        chain.name: (chain, Chain(chain, subjects, None, is_published=False)) for chain in later
-    }
-    result = Result(kept=kept)
+    followers = Followers(plan, subjects, kept)
     if rules:
-        control = Frame({"version": np.array([1]), "body": texts([rules])}, source="backtest")
-        _feed(first, chains, followers, "control", control, result)
-    for base, frame in _one_clock_event_a_frame(events):
-        if base == "ticks.trades":
-            result.trades += len(frame)
-        elif base == BARS:
-            result.fed += len(frame)
-        _feed(first, chains, followers, base, frame, result)
-    return result
-
-
-def _one_clock_event_a_frame(events: Iterable[tuple[str, Frame]]) -> Iterator[tuple[str, Frame]]:
-    """What a second makes others say comes back before the next, as it does live."""
-    for base, frame in events:
-        if base == CLOCK:
-            for place in range(len(frame)):
-                yield base, frame[place : place + 1]
-        else:
-            yield base, frame
+        _feed(first, chains, followers, "control", control_frame(rules))
+    for base, frame in one_clock_event_a_frame(events):
+        followers.result.count(base, len(frame))
+        _feed(first, chains, followers, base, frame)
+    return followers.result
 
 
 def fed_with_bars(plan: Plan) -> Plan:
@@ -117,10 +169,9 @@ def fed_with_bars(plan: Plan) -> Plan:
 def _feed(
     first: list[ChainPlan],
     chains: Mapping[str, Chain],
-    followers: Mapping[str, tuple[ChainPlan, Chain]],
+    followers: Followers,
     base: str,
     frame: Frame,
-    result: Result,
 ) -> None:
     for plan in first:
         if base not in plan.inputs:
@@ -128,34 +179,12 @@ def _feed(
         frame.rows_by_symbol = None
         frame.columns.pop("row", None)
         outputs = chains[plan.name].run_frame(base, frame)
-        result.note(outputs)
+        followers.result.note(outputs)
         for output in outputs:
-            for back in _follow(output, followers, result):
-                _feed(first, chains, followers, back.base, _again(back), result)
-
-
-def _follow(
-    output: Output, followers: Mapping[str, tuple[ChainPlan, Chain]], result: Result
-) -> list[Output]:
-    """Hand an output to who follows its stream; what comes of it for the first chains."""
-    found: list[Output] = []
-    if output.frame is None:
-        return found
-    for plan, chain in followers.values():
-        if output.base in plan.inputs:
-            said = chain.run_frame(output.base, _again(output))
-            result.note(said)
-            found += said
-    return found
-
-
-def _again(output: Output) -> Frame:
-    """What was said, as a frame that others may read."""
-    frame = output.frame
-    if frame is None:
-        raise BacktestError(f"nothing was said on {output.base}")
-    columns = {name: column for name, column in frame.columns.items() if name != "row"}
-    return Frame(columns, frame.symbols, frame.index, frame.source, frame.sequence)
+            if output.frame is not None:
+                for back in followers.follow(output.base, output.frame):
+                    if back.frame is not None:
+                        _feed(first, chains, followers, back.base, plain(back.frame))
 
 
 def write_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from runtime.backtest_input import (
     Asked,
     InputError,
     Progress,
+    Told,
     control_body,
     events_of,
     ranking,
     stored_events,
 )
+from runtime.backtest_moments import says_to_itself
+from runtime.backtest_shares import Work, run_shares
 from runtime.loader import Plan
 from runtime.providers import ProviderError
 from runtime.report import as_html, as_markdown, report_of
@@ -38,6 +42,9 @@ ERRORS = (BacktestError, InputError, ProviderError, TableError)
 PAGES = {"md": ("md",), "html": ("html",), "both": ("md", "html"), "none": ()}
 OUTCOMES = "outcomes"  # the report with a row per alert
 MOST_NS = 92 * 10**17
+PROCESSES_MOST = 4
+# A process takes about a second to begin, and a frame of few symbols costs what one of many does.
+WORTH_EVENTS, WORTH_SYMBOLS = 500_000, 250
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Job:
     report         md, html, both or none
     is_indicating  indicators are written
     database       where stored bars are; empty: events come from files
+    processes      how many at most; 0: as many as are worth it
     """
 
     asked: Asked
@@ -56,29 +64,46 @@ class Job:
     report: str = "both"
     is_indicating: bool = True
     database: str = ""
+    processes: int = 0
 
 
 PlanOf = Callable[[dict[str, dict[str, Any]]], Plan]
 
 
+@dataclass(frozen=True)
+class Plans:
+    """The functions as a backtest runs them, also in another process."""
+
+    plan_of: PlanOf
+    settings: dict[str, dict[str, Any]]
+    is_fed_with_bars: bool
+
+    def __call__(self) -> Plan:
+        plan = _plan(self.plan_of, self.settings)
+        return fed_with_bars(plan) if self.is_fed_with_bars else plan
+
+
 def run(
     job: Job, plan_of: PlanOf, subjects: Subjects, progress: Progress
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(what was done, in numbers; dead letters). Raises ERRORS and what the store raises."""
+    """(what was done, in numbers; dead letters). Raises ERRORS and what the store raises.
+
+    `plan_of` can be pickled: more than one process loads the functions anew.
+    """
     began = time.monotonic()
     plan = _plan(plan_of, {})
     body, is_ranking = control_body(plan, job.rules, job.toplists)
     name = ranking(plan)
-    if name and not is_ranking:
-        plan = _plan(plan_of, {name: {"toplists": "none"}})
+    settings = {name: {"toplists": "none"}} if name and not is_ranking else {}
+    plan = _plan(plan_of, settings) if settings else plan
     make_folder(job.out)  # rather now than after all the work
     if job.database:
         told = stored_events(job.asked, job.database, progress)
     else:
         told = events_of(job.asked, progress)
     kept = tuple(one for one in KEPT if job.is_indicating or one != INDICATORS)
-    running = plan if told.bars is None else fed_with_bars(plan)
-    result = run_backtest(running, subjects, told.events, body, kept)
+    plans = Plans(plan_of, settings, told.bars is not None)
+    result = _result(job, plans, subjects, told, body, kept, progress)
     result.bars = None if told.bars is None else told.bars.named()
     made = reported(plan, result, subjects)
     rows = write_result(result, subjects, job.out, made)
@@ -86,6 +111,41 @@ def run(
     _write_pages(job, result, made, counted)
     seconds = round(time.monotonic() - began, 3)
     return {**counted, **rows, "dead": len(result.dead), "seconds": seconds}, result.dead
+
+
+def _result(
+    job: Job,
+    plans: Plans,
+    subjects: Subjects,
+    told: Told,
+    body: str,
+    kept: tuple[str, ...],
+    progress: Progress,
+) -> Result:
+    """What the functions said, of one process or of several: the same."""
+    plan = plans()
+    shares = 1 if says_to_itself(plan) else processes_for(job.processes, told)
+    if shares == 1:
+        return run_backtest(plan, subjects, told.events, body, kept)
+    told.events = iter(())  # they hold what is read; each process has its own
+    work = Work(plans, subjects, body)
+    return run_shares(
+        work,
+        plan,
+        lambda share: told.of_share(share, shares),
+        shares,
+        kept,
+        lambda done: progress(done, told.total),
+    )
+
+
+def processes_for(asked: int, told: Told) -> int:
+    """How many processes run: what was asked for, else one per core, at most 4, where there is enough to do."""
+    if asked:
+        return max(1, min(asked, told.symbols))
+    if told.total < WORTH_EVENTS:
+        return 1
+    return max(1, min(os.cpu_count() or 1, PROCESSES_MOST, told.symbols // WORTH_SYMBOLS))
 
 
 def _plan(plan_of: PlanOf, overrides: dict[str, dict[str, Any]]) -> Plan:

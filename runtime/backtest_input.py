@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runtime.frames import Frame
+from runtime.backtest_moments import of_share
+from runtime.frames import Array, Frame
 from runtime.loader import Hosted, Plan
 from runtime.providers import Batch, Provider, frame_of
 from runtime.providers.bars import BarFeed, Bars, bars_of
@@ -20,6 +22,7 @@ from runtime.providers.file import FileProvider
 from runtime.providers.history import DAY_KNOWN_NS, Informed, by_time, known_in_time
 from runtime.rule_answers import SUBJECT
 from runtime.store import Store
+from runtime.subjects import partition_of
 from runtime.tables import read_bars
 
 LISTS = ("enters", "leaves", "in")  # forms of a rule that name a toplist
@@ -154,14 +157,57 @@ class Asked:
 
 @dataclass
 class Told:
-    """Events to be fed: how many count, and the bars they were made of."""
+    """Events to be fed: how many count, of how many symbols, and the bars they were made of.
+
+    of_share  (share, shares) -> the events of a share of the symbols, for another process
+    """
 
     total: int
+    symbols: int
     events: Iterator[tuple[str, Frame]]
+    of_share: Callable[[int, int], TradesShare | BarsShare]
     bars: Bars | None = None
 
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TradesShare:
+    """A share of the trades of files: read anew, where they are to be run."""
+
+    asked: Asked
+    share: int
+    shares: int
+
+    def events(self) -> Iterator[tuple[str, Frame]]:
+        """(base subject, frame), in order; clock events are those of all symbols."""
+        return of_share(events_of(self.asked, _untold).events, self.share, self.shares)
+
+
+@dataclass(frozen=True)
+class BarsShare:
+    """A share of bars that were read, and of what is known beside them.
+
+    minutes  when a bar of any symbol begins
+    """
+
+    bars: Bars
+    minutes: Array
+    known: list[tuple[int, Batch]]
+    files: list[Path]
+    share: int
+    shares: int
+
+    def events(self) -> Iterator[tuple[str, Frame]]:
+        """(base subject, frame), in order; clock events are those of all symbols."""
+        feed = Informed(BarFeed(self.bars, minutes=self.minutes), self.known, self.files)
+        told = _told(feed, "bars", len(self.bars), _untold)
+        return of_share(told, self.share, self.shares)
+
+
+def _untold(_: int, __: int) -> None:
+    """Progress of a share: who puts shares together tells it."""
 
 
 def events_of(asked: Asked, progress: Progress) -> Told:
@@ -173,7 +219,8 @@ def events_of(asked: Asked, progress: Progress) -> Told:
         raise InputError(f"{_names(asked.trades)}: no trades {_range(asked)}")
     known = known_in_time(asked.daily, asked.reference)
     informed = Informed(feed, known, asked.minutes)
-    return Told(feed.trades, _told(informed, "trades", feed.trades, progress))
+    told = _told(informed, "trades", feed.trades, progress)
+    return Told(feed.trades, feed.symbols, told, partial(TradesShare, asked))
 
 
 def _of_bars(asked: Asked, bars: Bars, days: list[tuple[int, Batch]], progress: Progress) -> Told:
@@ -186,8 +233,30 @@ def _of_bars(asked: Asked, bars: Bars, days: list[tuple[int, Batch]], progress: 
     if not len(bars):
         raise InputError(f"{_names(asked.bars) or 'bars_1m'}: no bars {_range(asked)}")
     known = days + known_in_time(asked.daily, asked.reference)
-    feed = Informed(BarFeed(bars), sorted(known, key=lambda one: one[0]), asked.minutes)
-    return Told(len(bars), _told(feed, "bars", len(bars), progress), bars)
+    known.sort(key=lambda one: one[0])
+    feed = Informed(BarFeed(bars), known, asked.minutes)
+    told = _told(feed, "bars", len(bars), progress)
+    symbols = len(np.unique(bars.index))
+    return Told(len(bars), symbols, told, partial(_bars_share, bars, known, asked.minutes), bars)
+
+
+def _bars_share(
+    bars: Bars, known: list[tuple[int, Batch]], files: list[Path], share: int, shares: int
+) -> BarsShare:
+    """The bars of a share, and what is known of its symbols."""
+    parts = {id(table): _is_of(table, share, shares) for table in (one.symbols for _, one in known)}
+    mine = [
+        (when, replace(one, columns={n: v[keep] for n, v in one.columns.items()}, index=one.index[keep]))
+        for when, one in known
+        if one.index is not None and (keep := parts[id(one.symbols)][one.index]).any()
+    ]  # fmt: skip
+    own = bars.chosen(_is_of(bars.symbols, share, shares)[bars.index])
+    minutes = np.unique(bars.columns["ts_ns"])
+    return BarsShare(own, minutes, mine, files, share, shares)
+
+
+def _is_of(symbols: list[str], share: int, shares: int) -> Array:
+    return np.array([partition_of(one, shares) == share for one in symbols], dtype=bool)
 
 
 def _names(paths: list[Path]) -> str:

@@ -43,6 +43,7 @@ PULL_BYTES = 8 << 20
 PULL_EXPIRES_S = 10.0
 HEARTBEAT_S = 0.5
 HEARTBEATS_MISSED_MAX = 4
+LEFT_CHECK_S = 0.5  # without a message for so long, a reader to an end asks whether any is left
 PENDING_BYTES = 64 << 20  # outgoing, while reconnecting; beyond it publishing fails at once
 
 
@@ -443,10 +444,8 @@ class Bus:
         start = max(state.first, newest.sequence - last + 1)
         while True:
             messages = []
-            async for message in self.read(stream, [subject], start):
+            async for message in self.read_to(stream, [subject], start, newest.sequence):
                 messages.append(message)
-                if message.sequence >= newest.sequence:
-                    break
             if len(messages) >= last or start <= state.first:
                 return messages[-last:]
             start = max(state.first, newest.sequence - 4 * (newest.sequence - start + 1))
@@ -466,6 +465,33 @@ class Bus:
                     message = await pull.next()
                     following = message.sequence + 1
                     yield message
+            except LostPlace as error:
+                log.info("reader lost its place", stream=stream, reason=str(error))
+                await asyncio.sleep(0.1)
+            finally:
+                await pull.stop()
+
+    async def read_to(
+        self, stream: str, subjects: list[str], start: int, last: int
+    ) -> AsyncIterator[Message]:
+        """Every message from sequence `start` to `last`, once, in order; it ends where none is left.
+
+        A message that was deleted or expired is not waited for, be it the last.
+        """
+        following = start
+        while following <= last:
+            pull = await self._ephemeral(stream, subjects, following)
+            try:
+                while await pull.ready(LEFT_CHECK_S) or await pull.is_left():
+                    if not pull.queued:
+                        continue
+                    message = await pull.next()
+                    following = message.sequence + 1
+                    if message.sequence <= last:
+                        yield message
+                    if message.sequence >= last or not message.pending:
+                        return
+                return
             except LostPlace as error:
                 log.info("reader lost its place", stream=stream, reason=str(error))
                 await asyncio.sleep(0.1)
@@ -642,6 +668,18 @@ class Pull:
         if isinstance(item, LostPlace):
             raise item
         return item
+
+    async def is_left(self) -> bool:
+        """Whether messages that were stored have not come yet; raises LostPlace where the consumer is gone."""
+        path = f"CONSUMER.INFO.{self._stream}.{self._consumer}"
+        try:
+            info = await self._bus.api(path)
+        except ApiError as error:
+            raise LostPlace(str(error)) from error
+        except (NobodyThere, Silence):
+            return True  # nothing is known: wait on
+        is_under_way = info["delivered"]["consumer_seq"] > self._consumer_sequence
+        return bool(info["num_pending"]) or is_under_way
 
     def take_while(self, is_wanted: Callable[[Message], bool]) -> list[Message]:
         """Messages that are here already, up to the first one that is not wanted."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -832,6 +833,7 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
     "progress_file",
     type=click.Path(dir_okay=False),
     help="A file that says how far it is: events done, events in all.",
+    "--processes", type=click.IntRange(1, 64), help="At most so many; cores, up to 4, if not said."
 )
 @known_options
 @json_option
@@ -848,6 +850,7 @@ def backtest(
     report: str,
     out: str,
     progress_file: str | None,
+    processes: int | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -879,13 +882,14 @@ def backtest(
         report,
         indicators or bool(trades),
         database_url(found) if stored else "",
+        processes or 0,
     )
     progress = _progress(as_json, "trades" if trades else "bars")
     if progress_file:
         progress = _progress_in(Path(progress_file))
     try:
         told, dead = backtest_command.run(
-            job, lambda more: plan_of(found, subjects, more), subjects, progress
+            job, partial(plan_of, found, subjects), subjects, progress
         )
     except (*backtest_command.ERRORS, *STORE_ERRORS, OSError) as error:
         fail(str(error))

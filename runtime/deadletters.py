@@ -41,11 +41,8 @@ async def letters(bus: Bus, function: str = "", limit: int = 100) -> list[Letter
     newest = await bus.last(STREAM, subject)
     if newest is None:
         return []
-    found: list[Letter] = []
-    async for message in bus.read(STREAM, [subject], "first"):
-        found.append(_letter(message))
-        if message.sequence >= newest.sequence:
-            break
+    messages = bus.read_to(STREAM, [subject], 1, newest.sequence)
+    found = [_letter(message) async for message in messages]
     return found[-limit:]
 
 

@@ -121,15 +121,12 @@ class Replay:
         """The alerts of the replay."""
         said: Said = {}
         last = max(self.answered.values())
-        reading = self._bus.read(MARKET, [">"], self._first)
+        reading = self._bus.read_to(MARKET, [">"], self._first, last)
         async with aclosing(reading):  # type: ignore[type-var]
             async for message in reading:
-                if message.sequence <= last:
-                    self._run(message, said)
+                self._run(message, said)
                 if message.sequence % TOLD_EVERY == 0:
                     progress(message.sequence - self._first, last - self._first + 1)
-                if message.sequence >= last:
-                    break
         progress(last - self._first + 1, last - self._first + 1)
         return said
 
@@ -174,15 +171,13 @@ async def _live(bus: Bus, subjects: Subjects, answered: dict[int | None, int]) -
     if not newest:
         return said
     last = max(message.sequence for message in newest.values())
-    reading = bus.read(stream, wires, "first")
+    reading = bus.read_to(stream, wires, 1, last)
     async with aclosing(reading):  # type: ignore[type-var]
         async for message in reading:
             position = position_of(message)
             until = answered.get(int(message.subject.rpartition(".")[2]), answered.get(None, 0))
             if position is not None and position[0] <= until:
                 _add(said, position, decode(message.data, subjects.record_of(ALERTS)))
-            if message.sequence >= last:
-                break
     return said
 
 

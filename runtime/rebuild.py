@@ -88,7 +88,7 @@ async def _said(
     last = await bus.last(stream, subject)
     if last is None or until <= 0:
         return
-    reading = bus.read(stream, [subject], "first")
+    reading = bus.read_to(stream, [subject], 1, last.sequence)
     async with aclosing(reading):  # type: ignore[type-var]
         async for message in reading:
             position = position_of(message)
@@ -96,5 +96,3 @@ async def _said(
                 return
             if position is not None:
                 yield message, last.sequence
-            if message.sequence >= last.sequence:
-                return

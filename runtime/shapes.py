@@ -12,6 +12,7 @@ import numpy as np
 
 from runtime.frames import Frame
 
+FEED_NS_MAX = 60_000_000_000  # an event that is older when it is stored was recorded, not fed
 SAFE_INTEGER_MAX = 2**53 - 1  # Number.MAX_SAFE_INTEGER: every number of JSON is a double there
 
 
@@ -72,7 +73,8 @@ def _message(frame: Frame, row: int, told: dict[str, Any]) -> str:
 def latency_ms(ts_ns: int, input_ns: int, said_ns: int, heard_ns: int = 0) -> dict[str, float]:
     """How long an alert took, in milliseconds by stage; stages that are not known are left out.
 
-    feed     from its event time until its input was stored, by the exchange's clock and the server's
+    feed     from its event time until its input was stored, by the exchange's clock and the server's;
+             where that is below 0 or more than a minute, a recording is replayed or clocks differ: left out
     stream   from there until the numbered alert was stored: what functions took, and waiting
     gateway  from there until the gateway heard it, by the server's clock and the gateway's
     """
@@ -82,7 +84,9 @@ def latency_ms(ts_ns: int, input_ns: int, said_ns: int, heard_ns: int = 0) -> di
         "gateway": (said_ns, heard_ns),
     }
     return {
-        name: round((end - begin) / 1e6, 3) for name, (begin, end) in ends.items() if begin and end
+        name: round((end - begin) / 1e6, 3)
+        for name, (begin, end) in ends.items()
+        if begin and end and (name != "feed" or 0 <= end - begin <= FEED_NS_MAX)
     }
 
 

@@ -222,14 +222,9 @@ async def _begin(bus: Bus, replay: _Replay, rules: str) -> int:
 
 async def _recorded(bus: Bus, replay: _Replay, end: int) -> AsyncGenerator[Message]:
     """The messages of the symbol's partition up to the one that is the newest now."""
-    if not end:
-        return
-    async with aclosing(bus.read(MARKET, replay.wanted, "first")) as messages:  # type: ignore[type-var]
+    async with aclosing(bus.read_to(MARKET, replay.wanted, 1, end)) as messages:  # type: ignore[type-var]
         async for message in messages:
-            if message.sequence <= end:
-                yield message
-            if message.sequence >= end:
-                return
+            yield message
 
 
 class _Replay:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from functions.market.letters import HALVES, UNWRITABLE, halved_field
 from functions.market.metrics import ALIASES, NAMES
 from functions.market.toplists import LISTS
 from functions.market.vocabulary import toplists
@@ -185,6 +186,9 @@ def parse_toplist(given: Any) -> Toplist:
     """One toplist in the shape of the wire; raises ListFault."""
     if not isinstance(given, Mapping):
         raise ListFault(f"expected an object, found {type(given).__name__}")
+    halved = halved_field(dict(given))
+    if halved is not None:
+        raise ListFault(f"toplist: {halved}: expected whole letters, found {HALVES}")
     where = f"toplist {given.get('id') or given.get('name') or '?'}"
     _only(given, KEYS, where)
     name = _text(given, "id", where)
@@ -195,8 +199,8 @@ def parse_toplist(given: Any) -> Toplist:
     if not 0 < len(_text(given, "name", where)) <= NAME_MAX:
         raise ListFault(f"{where}: name: expected 1 to {NAME_MAX} letters")
     user = given.get("user_id") or ""
-    if not isinstance(user, str):
-        raise ListFault(f"{where}: user_id: expected a text, found {user!r}")
+    if not isinstance(user, str) or UNWRITABLE.search(user):
+        raise ListFault(f"{where}: user_id: expected a text without NUL, found {user!r}")
     order = given.get("sort_order", "desc")
     if order not in ("asc", "desc"):
         raise ListFault(f"{where}: sort_order: expected asc or desc, found {order!r}")

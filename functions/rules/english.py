@@ -65,7 +65,8 @@ def read(rule: Rule) -> str:
     if is_shared and (counts := _guard(*guards.pop())):
         sentences.append(f"It counts only {counts}.")
     if rule.watchlist:
-        sentences.append(f"Only for symbols of the watchlist {rule.watchlist}.")
+        named = f"{', '.join(rule.symbols)} and " if rule.symbols else ""
+        sentences.append(f"Only for {named}symbols of the watchlist {rule.watchlist}.")
     elif rule.symbols:
         sentences.append(f"Only for {listed(rule.symbols)}.")
     if not rule.enabled:

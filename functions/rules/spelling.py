@@ -31,10 +31,10 @@ def spell(when: Condition) -> str:
 def spell_rule(rule: Rule) -> str:
     """The text of a rule: its condition, then its clauses where they say more than the defaults."""
     words = [spell(rule.when)]
+    if rule.symbols:
+        words.append(f"on {', '.join(rule.symbols)}")
     if rule.watchlist:
         words.append(f"in watchlist {rule.watchlist}")
-    elif rule.symbols:
-        words.append(f"on {', '.join(rule.symbols)}")
     if rule.cooldown_ns != DEFAULT_COOLDOWN_NS:
         words.append(f"cooldown {duration_text(rule.cooldown_ns)}")
     if rule.once_per:

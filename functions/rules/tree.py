@@ -199,7 +199,7 @@ class Rule:
     symbols: tuple[
         str, ...
     ] = ()  # () = every symbol; a watchlist's symbols are filled in by the gateway
-    watchlist: str = ""  # its id; with `symbols` as they stood when the rule was sent
+    watchlist: str = ""  # its id; its symbols stand in `symbols`, as when the rule was sent, with those named beside it
     enabled: bool = True
     owner: str = ""  # whose rule it is; not part of the version
     version: str = ""

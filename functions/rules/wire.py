@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
+from functions.market.letters import HALVES, UNWRITABLE, halved_field
 from functions.rules import limits
 from functions.rules.checks import check_symbols, check_timeframe, defaults_of, with_lists
 from functions.rules.faults import RuleFault, shown
@@ -30,7 +30,6 @@ KEYS = (
     *("id", "name", "description", "conditions", "when", "symbols", "watchlist", "cooldown"),
     *("once_per", "enabled", "owner", "created_at", "updated_at", "version"),
 )
-UNWRITABLE = re.compile("[\\0\\ud800-\\udfff]")
 SINGLE = ("metric", "operator", "op", "value", "volume_threshold", "calculated_during", "timeframe", "value_type")  # fmt: skip
 
 
@@ -89,6 +88,9 @@ def parse_rule(given: Any) -> Rule:
     """One rule from its JSON object; raises RuleFault."""
     if not isinstance(given, dict):
         raise RuleFault("a rule: an object", shown(given))
+    halved = halved_field(given)
+    if halved is not None:
+        raise RuleFault("whole letters", HALVES, path=f"rule {_printable(given)}: {halved}")
     told = _modern(given)
     path = f"rule {told.get('id') or told.get('name') or '?'}"[: limits.NAME_MAX]
     only(told, KEYS, path)
@@ -105,6 +107,12 @@ def parse_rule(given: Any) -> Rule:
         owner=_owner(told, path),
     )
     return versioned(_with_clauses(rule, text))
+
+
+def _printable(given: dict[str, Any]) -> str:
+    """What a rule that cannot be written is called: its id, if that is none of what is wrong."""
+    name = given.get("id")
+    return name if isinstance(name, str) and ID.fullmatch(name) else "?"
 
 
 def parse_text_rule(text: str, rule_id: str = "", name: str = "") -> Rule:
@@ -131,8 +139,8 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
 def versioned(rule: Rule) -> Rule:
     """The rule with the hash of its id and of what it means.
 
-    Documented defaults are part of the meaning. A watchlist stands for its symbols: they come and go
-    without making it another rule.
+    Documented defaults are part of the meaning. A watchlist stands for its symbols and for those named
+    beside it: they come and go without making it another rule.
     """
     meaning = {
         "when": to_json(settled(rule.when)),

@@ -1,7 +1,7 @@
 """Alerts whose print was wrong: withdrawn when it is cancelled, judged again when it is corrected.
 
-The newest KEPT_MAX alerts that prints caused are kept with what names their print; older ones stay as
-they were said. An alert at a clock event rests on no one print and stays.
+Alerts that prints caused are kept with what names their print, for WINDOW_NS of event time; older ones stay as
+they were said, and in a storm those beyond LETTERS_MAX. An alert at a clock event rests on no one print and stays.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functions.market.prints import LAST, LAST_IF_FIRST, Original
 from functions.rules.compile import Rules
 from functions.rules.rejudged import rejudged
 
-# Of a partition. Most corrections come within seconds; an alert takes about 700 bytes, 0.4 MB in all,
-# which is saved with the state whenever one fires.
-KEPT_MAX = 512
+WINDOW_NS = 3_600_000_000_000  # as long as a late print revises its bar; most corrections come within seconds
+# Of a partition: some 2,800 alerts of 700 letters. It is saved with the state whenever one fires.
+LETTERS_MAX = 2_000_000
 # What is said of an alert is later than what was said of it before, however quickly corrections come:
 # the history tells its rows apart by time, in microseconds.
 AFTER_NS = 1_000
@@ -72,9 +72,24 @@ def keep(state: Any, caused: list[Caused]) -> None:
     """Remember alerts, the newest last."""
     if not caused:
         return
-    before = state["caused"].split("\n") if state["caused"] else []
-    lines = before + [one.line() for one in caused]
-    state["caused"] = "\n".join(lines[-KEPT_MAX:])
+    text = "\n".join(filter(None, [state["caused"], *(one.line() for one in caused)]))
+    text = _since(text, max(one.ts_ns for one in caused) - WINDOW_NS)
+    if len(text) > LETTERS_MAX:
+        text = text[text.index("\n", len(text) - LETTERS_MAX - 1) + 1 :]
+    state["caused"] = text
+
+
+def _since(text: str, from_ns: int) -> str:
+    """The lines from the first on whose print is not older."""
+    start = 0
+    while Caused(*json.loads(text[start : _end(text, start)])).ts_ns < from_ns:
+        start = _end(text, start) + 1
+    return text[start:]
+
+
+def _end(text: str, start: int) -> int:
+    found = text.find("\n", start)
+    return found if found >= 0 else len(text)
 
 
 def follow(state: Any, corrected: Any, clock_ns: int, rules: Rules) -> list[Alert]:

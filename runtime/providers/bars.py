@@ -104,21 +104,24 @@ class BarFeed:
     speed = 0.0
     warm_ns = 0
 
-    def __init__(self, bars: Bars, is_closing: bool = True) -> None:
+    def __init__(self, bars: Bars, is_closing: bool = True, minutes: Array | None = None) -> None:
+        """`minutes`: when minutes of the market begin, in ns, where `bars` are of some symbols only."""
         self._bars = bars
         self._is_closing = is_closing
+        self._minutes = np.unique(bars.columns["ts_ns"]) if minutes is None else minutes
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every minute after event time `after_ns`."""
-        minutes = self._bars.columns["ts_ns"]
-        starts = np.flatnonzero(np.diff(minutes, prepend=-1))
+        times = self._bars.columns["ts_ns"]
+        firsts = np.searchsorted(times, self._minutes).tolist()
+        lasts = np.searchsorted(times, self._minutes, side="right").tolist()
         clock_ns = 0
-        for first, last in zip(starts, [*starts[1:], len(minutes)], strict=True):
-            start = int(minutes[first])
+        for start, first, last in zip(self._minutes.tolist(), firsts, lasts, strict=True):
             if start < after_ns:
                 continue
             yield from self._clocks(clock_ns, start)
-            yield from self._minute(slice(int(first), int(last)))
+            if last > first:
+                yield from self._minute(slice(first, last))
             clock_ns = start + MINUTE_NS
             yield clock_batch(np.array([clock_ns]))
         if clock_ns:

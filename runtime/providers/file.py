@@ -127,6 +127,11 @@ class FileProvider:
         """How many trades the files hold."""
         return len(self._index)
 
+    @property
+    def symbols(self) -> int:
+        """Of how many symbols they are."""
+        return len(np.unique(self._index))
+
     def batches(self, after_ns: int = 0, step_ns: int = SECOND_NS) -> Iterator[Batch]:
         """Trades and corrections with their clock events; after `after_ns` only those at or past it.
 

@@ -249,12 +249,33 @@ def test_a_rule_that_changed_withdraws_on_a_cancel_and_judges_nothing() -> None:
     assert kinds(correct(h, ("B", 1, 11.0, 2))) == ["withdrawn"]
 
 
-def test_alerts_older_than_those_kept_stay() -> None:
+@pytest.mark.parametrize("is_one_frame", [True, False])
+def test_alerts_of_the_last_hour_are_known_and_older_ones_stay(is_one_frame: bool) -> None:
     h = hosted(r="price > 10")
-    count = withdrawals.KEPT_MAX + 1
-    trade(h, *((f"S{k}", 1, 11.0, 1) for k in range(count)))
-    assert correct(h, ("S0", 1, 11.0, 1)) == []
-    assert kinds(correct(h, ("S1", 1, 11.0, 1))) == ["withdrawn"]
+    hour = withdrawals.WINDOW_NS // SECOND_NS
+    trades = [("A", 0, 11.0, 1), ("B", 1, 11.0, 1), *((f"S{k}", 2, 11.0, 1) for k in range(700))]
+    trades.append(("C", hour + 1, 11.0, 1))
+    for some in [trades] if is_one_frame else [[one] for one in trades]:
+        trade(h, *some)
+    assert correct(h, ("A", 0, 11.0, 1)) == []
+    for known in trades[1:3] + trades[-2:]:
+        assert kinds(correct(h, known)) == ["withdrawn"]
+
+
+@pytest.mark.parametrize("is_one_frame", [True, False])
+def test_in_a_storm_the_newest_alerts_are_known(
+    is_one_frame: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h = hosted(r="price > 10")
+    trades = [(f"S{k}", 1, 11.0, 1) for k in range(20)]
+    trade(h, trades[0])
+    letters = len(str(h.state("scanner")["caused"])) + 1
+    monkeypatch.setattr(withdrawals, "LETTERS_MAX", 5 * (letters + 5))
+    for some in [trades[1:]] if is_one_frame else [[one] for one in trades[1:]]:
+        trade(h, *some)
+    assert correct(h, trades[14]) == []
+    assert kinds(correct(h, trades[15])) == ["withdrawn"]
+    assert kinds(correct(h, trades[19])) == ["withdrawn"]
 
 
 # -- cuts and restarts

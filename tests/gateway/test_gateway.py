@@ -170,6 +170,34 @@ async def test_what_is_wrong_is_a_problem_that_says_so(
         assert "GET" in answer.headers["allow"]
 
 
+HALF = "a\ud800"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**RULE, "name": HALF},
+        {**RULE, "description": HALF},
+        {**RULE, "owner": HALF},
+        {**RULE, "created_at": HALF},
+        {**RULE, HALF: 1},
+        {**RULE, "conditions": [{"metric": HALF, "operator": ">", "value": 1}]},
+        {"id": "r", "name": "R", "when": f"price > 1 # {HALF}"},
+        {"id": "r", "name": "R", "when": {"any": [{HALF: HALF}]}},
+        {**RULE, "symbols": [HALF]},
+    ],
+)
+async def test_half_a_letter_anywhere_in_a_body_is_refused(
+    served: Served, body: dict[str, Any]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await served.http.post("/api/v1/rules", content=json.dumps(body), headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["code"] == 400
+    held = await served.nats.bus.kv("rules").all()
+    assert not held
+
+
 async def test_a_body_that_is_not_json_and_one_that_is_too_large(served: Served) -> None:
     assert (await served.http.post("/api/v1/rules", content=b"x")).status_code == 415
     broken = await served.http.post(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import websockets
 
+from functions.market.listings import check_toplists
 from functions.scanner import scanner
 from runtime.bus import Bus
 from runtime.config import Settings
@@ -305,3 +306,18 @@ def test_every_client_is_written_the_same_bytes_and_a_repeated_update_is_none() 
     assert second.for_client(0, False) is second.for_client(1, False)
     assert follow("x", second, Listed("", 2, 8, [])) is None
     assert follow("x", second, Listed("", 3, 1, [row])) is not None  # the function began anew
+
+
+@pytest.mark.parametrize("name", ["name", "user_id", "created_at", "metric", "a\ud800"])
+async def test_half_a_letter_anywhere_in_a_toplist_is_refused(served: Served, name: str) -> None:
+    content = json.dumps({**CHEAP, name: "a\ud800"})
+    headers = {"Content-Type": "application/json"}
+    made = await served.ann.post(f"{PATH}/user", content=content, headers=headers)
+    if name == "user_id":  # it is who asks
+        assert made.json()["user_id"] == "ann"
+    else:
+        assert made.status_code == 400, made.text
+    with pytest.raises(ValueError, match="expected"):
+        check_toplists(json.dumps({"toplists": [json.loads(content)]}))
+    with pytest.raises(ValueError, match="user_id"):
+        check_toplists(json.dumps({"toplists": [{**CHEAP, "user_id": "a\0"}]}))

@@ -15,7 +15,7 @@ from runtime.config import Settings
 from runtime.frames import Frame, decode, encode, texts
 from runtime.ingest import Ingest
 from runtime.loader import load_plan
-from runtime.parity import WARM_NS, Compared, ParityError, parity
+from runtime.parity import WARM_NS, Compared, ParityError, Replay, parity
 from runtime.providers.file import FileProvider
 from runtime.rebuild import POSITION
 from runtime.subjects import Subjects
@@ -104,3 +104,15 @@ async def test_a_market_that_nobody_hosts_cannot_be_compared(
     await nats.bus.put("ticks.clock.0", encode(frame, subjects.record_of("ticks.clock")))
     with pytest.raises(ParityError, match="no input is answered for certain yet"):
         await compared(nats, subjects)
+
+
+async def test_a_replay_ends_where_the_last_message_it_goes_to_was_deleted(
+    nats: Nats, subjects: Subjects
+) -> None:
+    for second in range(1, 4):
+        frame = Frame({"ts_ns": np.array([10**18 + second * 10**9])})
+        await nats.bus.put("ticks.clock.0", encode(frame, subjects.record_of("ticks.clock")))
+    await nats.bus.api("STREAM.MSG.DELETE.MARKET", {"seq": 3})
+    replay = Replay(nats.bus, subjects, load_plan(ROOT / "functions", subjects), 1, 3)
+    replay.answered = {0: 3}
+    assert await asyncio.wait_for(replay.run(lambda *_: None), 10) == {}

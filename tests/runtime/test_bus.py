@@ -95,6 +95,29 @@ async def test_a_reader_gets_everything_once_in_order_across_a_restart(nats: Nat
     await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("gone", "expected"), [((), "01234"), ((5,), "0123"), ((2, 4, 5), "02"), ((1, 2, 3, 4, 5), "")]
+)
+async def test_a_reader_to_an_end_does_not_wait_for_what_was_deleted(
+    nats: Nats, gone: tuple[int, ...], expected: str
+) -> None:
+    for number in range(5):
+        await nats.bus.put("ticks.trades.1", b"%d" % number)
+    for sequence in gone:
+        await nats.bus.api("STREAM.MSG.DELETE.MARKET", {"seq": sequence})
+    async with asyncio.timeout(10):
+        messages = nats.bus.read_to("MARKET", ["ticks.trades.1"], 1, 5)
+        assert b"".join([one.data async for one in messages]).decode() == expected
+
+
+async def test_a_reader_to_an_end_does_not_go_beyond_it(nats: Nats) -> None:
+    for number in range(5):
+        await nats.bus.put(f"ticks.trades.{number % 2}", b"%d" % number)
+    messages = nats.bus.read_to("MARKET", ["ticks.trades.1"], 1, 3)
+    async with asyncio.timeout(10):
+        assert [one.data async for one in messages] == [b"1"]
+
+
 async def test_keys_are_created_updated_and_removed_by_revision(nats: Nats) -> None:
     kv = nats.bus.kv("owners")
     changed: list[str] = []

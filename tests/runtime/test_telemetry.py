@@ -84,3 +84,21 @@ def test_latency_is_told_by_the_stages_that_are_known() -> None:
     assert told == {"feed": 1000.0, "stream": 1.5, "gateway": 0.25}
     assert latency_ms(second_ns, 0, 3 * second_ns) == {}
     assert latency_ms(second_ns, 2 * second_ns, 3 * second_ns) == {"feed": 1000.0, "stream": 1000.0}
+
+
+def test_a_replayed_event_and_a_clock_that_is_ahead_have_no_latency_of_the_feed() -> None:
+    day_ns, second_ns = 86_400 * 10**9, 10**9
+    stored_ns = 2 * day_ns
+    said_ns = stored_ns + second_ns
+    told = {
+        ts_ns: "feed" in latency_ms(ts_ns, stored_ns, said_ns)
+        for ts_ns in (
+            stored_ns - day_ns,
+            stored_ns - 60 * second_ns - 1,
+            stored_ns - 60 * second_ns,
+            stored_ns,
+            stored_ns + 1,
+        )
+    }
+    assert list(told.values()) == [False, False, True, True, False]
+    assert latency_ms(day_ns, stored_ns, said_ns) == {"stream": 1000.0}

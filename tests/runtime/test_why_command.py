@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from functions.rules import check_rules, faults_by_rule
+from runtime import why as why_module
 from runtime.bus import Bus
 from runtime.cli import main
 from runtime.config import Settings
@@ -249,6 +250,21 @@ async def test_a_stream_that_lost_its_beginning_is_said_and_the_rules_of_now_sta
         "older events are gone from MARKET",
         "no rule change is left in MARKET",
     ]
+
+
+async def test_a_recording_whose_last_message_is_deleted_meanwhile_is_read_to_its_end(
+    nats: Nats, subjects: Subjects
+) -> None:
+    await rules(nats, subjects, 1, OVER)
+    await second(nats, subjects, 1, 11.0)
+    await second(nats, subjects, 2, 12.0)
+    plan = load_plan(ROOT / "functions", subjects)
+    replay = why_module._Replay(subjects, why_module._market(plan), Question("over", "AAPL"))
+    end = (await nats.bus.stream_state("MARKET")).last
+    await nats.bus.api("STREAM.MSG.DELETE.MARKET", {"seq": end})
+    async with asyncio.timeout(10):
+        read = [one.sequence async for one in why_module._recorded(nats.bus, replay, end)]
+    assert read == list(range(1, end))
 
 
 def test_times_are_said_in_utc_to_the_nanosecond() -> None:

@@ -14,6 +14,8 @@ from functions.rules.compile import RINGS_MAX, Rules, compile_rules
 from functions.rules.firing import fire, why_not
 from functions.rules.kept import forget
 from functions.rules.moments import HALTED, STALE
+from functions.rules.spelling import spell_rule
+from functions.rules.wire import parse_rule, parse_text_rule, rule_to_json
 from tests.functions.rules.markets import START_NS, moments_of, table
 from tests.functions.rules.slow_rules import Moment
 from tests.functions.rules.trees import SECOND_NS
@@ -153,6 +155,19 @@ def test_the_same_test_of_many_rules_is_there_once() -> None:
 def test_an_empty_watchlist_is_not_every_symbol() -> None:
     assert fired(rules(OVER, watchlist="mine"), [at(11.0)]) == []
     assert fired(rules(OVER, watchlist="mine", symbols=("A",)), [at(11.0)]) == [0]
+
+
+def test_symbols_named_beside_a_watchlist_count_in_either_order_and_are_said_again() -> None:
+    for text in (
+        "price > 10 volume >= 0 in watchlist mine on A",
+        "price > 10 volume >= 0 on A in watchlist mine",
+    ):
+        rule = parse_text_rule(text, "r")
+        assert (rule.symbols, rule.watchlist) == (("A",), "mine")
+        assert spell_rule(rule) == "price > 10 volume >= 0 on A in watchlist mine"
+        told = rule_to_json(rule)
+        assert (told["symbols"], told["watchlist"]) == (["A"], "mine")
+        assert spell_rule(parse_rule({**told, "name": "R"})) == spell_rule(rule)
 
 
 def test_strength_is_the_smallest_margin_of_what_is_true() -> None:

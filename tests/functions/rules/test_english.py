@@ -50,6 +50,7 @@ OFTEN = ", at most once in 10 seconds for a symbol."
         ("price > 5 and rsi_14_5m < 30", "Fires as soon as the price is above $5 and the RSI 14 of 5 minutes is below 30 (counted after 50,000 shares have traded on the day)" + OFTEN),
         ("price > 5 on AAPL, MSFT", "Fires as soon as the price is above $5" + OFTEN + " Only for AAPL and MSFT."),
         ("price > 5 in watchlist mine", "Fires as soon as the price is above $5" + OFTEN + " Only for symbols of the watchlist mine."),
+        ("price > 5 in watchlist mine on A, B", "Fires as soon as the price is above $5" + OFTEN + " Only for A, B and symbols of the watchlist mine."),
     ],
 )  # fmt: skip
 def test_a_rule_reads_as(text: str, english: str) -> None:

@@ -200,7 +200,7 @@ def test_what_the_text_says_goes_before_the_fields_beside_it() -> None:
     [
         ({"id": ""}, "rule Above: id: expected 1 to 64 of letters, digits, - and _, found ''"),
         ({"name": ""}, "rule r1: name: expected 1 to 200 letters, found ''"),
-        ({"name": "Up \ud800"}, "rule r1: name: expected 1 to 200 letters, found"),
+        ({"name": "Up \ud800"}, "rule r1: name: expected whole letters, found half a letter"),
         ({"name": "Up \0"}, "rule r1: name: expected 1 to 200 letters, found"),
         ({"cooldown": -1}, "rule r1: cooldown: expected seconds from 0 to 604800, found -1"),
         ({"cooldown": float("nan")}, "rule r1: cooldown: expected seconds from 0 to 604800, found nan"),
