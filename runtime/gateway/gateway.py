@@ -10,6 +10,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.book import Book
 from runtime.gateway.hub import Hub
 from runtime.gateway.recent_bars import RecentBars
@@ -45,6 +46,7 @@ class Gateway:
         self.recent = RecentBars(bus, subjects)
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
+        self.backtests = BacktestJobs(settings, self.store)
         self.book.on_change = self._lists_changed
         self.is_loaded = False
         self.is_draining = False
@@ -71,6 +73,7 @@ class Gateway:
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
+                group.create_task(self.backtests.work())
         finally:
             await self.mirror.close()
             if self.store is not None:
