@@ -116,7 +116,7 @@ async def test_metrics_of_a_symbol_come_with_a_reason_for_each_that_is_missing(
     assert told["metrics"]["price"] == 20.0
     assert told["metrics"]["volume_daily"] == 2000.0
     assert told["metrics"]["rsi_14"] is None
-    assert told["missing"]["rsi_14"] == "not known yet: it needs 15 candles of 1m"
+    assert told["missing"]["rsi_14"] == "not known yet: it needs 15 bars"
     assert told["missing"]["float"] == "not told: no reference data has it"
     assert set(told["missing"]) == {
         name for name, value in told["metrics"].items() if value is None
