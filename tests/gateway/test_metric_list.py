@@ -194,3 +194,14 @@ async def test_a_rule_may_name_the_callers_own_toplists(made: Running) -> None:
 @pytest.mark.parametrize("body", [{}, {"rule": 5}, {"rule": "x" * 70_000}, [1], {"rule": "{"}])
 async def test_a_body_that_holds_no_rule_is_a_400(made: Running, body: Any) -> None:
     await made.refused("POST", "rules/validate", 400, body)
+
+
+async def test_a_body_that_is_nested_too_deeply_is_a_400(made: Running) -> None:
+    for depth in (500, 5_000, 20_000):
+        content = '{"rule":' + '{"when":' * depth + "1" + "}" * depth + "}"
+        answer = await made.http.post(
+            "/api/v1/rules/validate",
+            content=content,
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == (200 if depth == 500 else 400), (depth, answer.text[:200])
