@@ -17,6 +17,7 @@ _MEANINGS = {
     "latency": "trade published -> alert at a WebSocket client, under load",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
+    "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
 }
 

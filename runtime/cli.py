@@ -1162,7 +1162,7 @@ def rules_flip(asked: str) -> None:
 @click.argument("name", required=False)
 @json_option
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: bars, scan, pipeline, latency, takeover, labels, backtest. Without NAME, list them."""
+    """Measure: bars, scan, pipeline, latency, takeover, labels, backtest, charts. Without NAME, list them."""
     try:
         from bench import names, run_bench
     except ImportError:

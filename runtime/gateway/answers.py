@@ -82,6 +82,10 @@ def add(app: Quart) -> None:
     async def bad_value(error: BadValue) -> Response:
         return problem(400, f"a value that the database does not take: {error}")
 
+    @app.errorhandler(RecursionError)
+    async def too_deep(_: RecursionError) -> Response:
+        return problem(400, "the body is nested too deeply")
+
     @app.errorhandler(BusError)
     async def bus_error(error: BusError) -> Response:
         return problem(503, str(error), {"Retry-After": "2"})

@@ -8,11 +8,13 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    backtests,
     bars,
     connecting,
     guard,
     metric_list,
     outcomes,
+    preview,
     probes,
     rules,
     static,
@@ -43,6 +45,8 @@ def create_app(gateway: Gateway) -> Quart:
     verdicts.add(app, gateway)
     why_not.add(app, gateway)
     outcomes.add(app, gateway)
+    preview.add(app, gateway)
+    backtests.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
     static.add(app)
     connecting.add(app, gateway)

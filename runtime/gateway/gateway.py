@@ -10,6 +10,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.book import Book
 from runtime.gateway.following import Following, Watchlists, no_watchlists
 from runtime.gateway.hub import Hub
@@ -47,6 +48,7 @@ class Gateway:
         self.recent = RecentBars(bus, subjects)
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
+        self.backtests = BacktestJobs(settings, self.store)
         self.watchlists: Watchlists = no_watchlists  # set by who keeps them
         self.following = Following(self)
         self.book.on_change = self._book_changed
@@ -82,6 +84,7 @@ class Gateway:
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
+                group.create_task(self.backtests.work())
         finally:
             await self.mirror.close()
             if self.store is not None:
