@@ -61,6 +61,7 @@ REQUESTS = Counter("http_requests_total", "Requests", ["method", "endpoint", "st
 REQUEST_S = Histogram(
     "http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S
 )
+AUDIT_LOST = Counter("jetscan_audit_lost_total", "Audit rows that only the log has")
 
 
 def set_unit(

@@ -8,6 +8,7 @@ from quart_schema import Info, QuartSchema
 from runtime.gateway import (
     alerts,
     answers,
+    audit,
     backtests,
     bars,
     connecting,
@@ -36,6 +37,7 @@ def create_app(gateway: Gateway) -> Quart:
     QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
     answers.add(app)
     guard.add(app, gateway)
+    audit.add(app, gateway)
     probes.add(app, gateway)
     rules.add(app, gateway)
     alerts.add(app, gateway)

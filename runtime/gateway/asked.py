@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -55,4 +56,19 @@ def time_ns(name: str) -> int | None:
         abort(
             400,
             f"{name}: expected an RFC 3339 time in UTC such as 2026-01-05T14:30:00Z, found {text!r}",
+        )
+
+
+def moment(name: str, text: str | None) -> datetime | None:
+    """An RFC 3339 time with its zone, as the database takes it; 400."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError(text)
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        abort(
+            400, f"{name}: expected an RFC 3339 time such as 2026-01-05T14:30:00Z, found {text!r}"
         )

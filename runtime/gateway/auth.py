@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from runtime.config import Settings
+from runtime.gateway.access import ROLES, TRADER, Caller
 
 ALGORITHMS = ["HS256", "HS384", "HS512"]
 LOCAL_USER = "default"
@@ -18,11 +19,16 @@ class Unauthorized(Exception):
 
 
 def user_of(settings: Settings, authorization: str) -> str:
+    """The caller's id; raises Unauthorized."""
+    return caller_of(settings, authorization).user
+
+
+def caller_of(settings: Settings, authorization: str) -> Caller:
     """The caller; without a token that is `default` in local mode and nobody elsewhere."""
     token = authorization.removeprefix("Bearer ").strip()
     if not token:
         if settings.mode == "local":
-            return LOCAL_USER
+            return Caller(LOCAL_USER, ROLES, is_anonymous=True)
         raise Unauthorized("expected Authorization: Bearer TOKEN")
     if not settings.jwt_secret:
         raise Unauthorized(
@@ -37,7 +43,9 @@ def user_of(settings: Settings, authorization: str) -> str:
     user = claims.get("user_id") or claims.get("sub")
     if not isinstance(user, str) or not user:
         raise Unauthorized("the token names no user: expected the claim user_id or sub")
-    return user
+    told = claims.get("roles")
+    roles = ROLES.intersection(told) if isinstance(told, list) else frozenset({TRADER})
+    return Caller(user, roles)
 
 
 def origin_allowed(settings: Settings, origin: str, host: str) -> bool:

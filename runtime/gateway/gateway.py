@@ -10,6 +10,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
+from runtime.gateway.audit import Audit
 from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.book import Book
 from runtime.gateway.following import Following, Watchlists, no_watchlists
@@ -55,6 +56,7 @@ class Gateway:
         self._known_lists: set[str] = set()
         self._new_lists: set[str] = set()
         self._has_new_lists = asyncio.Event()
+        self.audit = Audit(self.store)
         self.is_loaded = False
         self.is_draining = False
 
@@ -85,7 +87,9 @@ class Gateway:
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
                 group.create_task(self.backtests.work())
+                group.create_task(self.audit.keep())
         finally:
+            await self.audit.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()

@@ -8,7 +8,7 @@ from quart import Quart, Response, g, request
 
 from runtime import telemetry
 from runtime.gateway.answers import problem
-from runtime.gateway.auth import origin_allowed, user_of
+from runtime.gateway.auth import caller_of, origin_allowed
 from runtime.gateway.gateway import Gateway
 
 POLICY = (
@@ -36,7 +36,8 @@ def add(app: Quart, gateway: Gateway) -> None:
         if request.method == "OPTIONS":
             return Response("", 200)
         if request.path.startswith("/api/"):
-            g.user = user_of(settings, request.headers.get("Authorization", ""))
+            g.caller = caller_of(settings, request.headers.get("Authorization", ""))
+            g.user, g.roles = g.caller.user, g.caller.roles
         return None
 
     @app.after_request

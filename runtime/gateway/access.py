@@ -1,0 +1,37 @@
+"""Who calls, and what their roles let them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quart import abort, g
+
+TRADER, ADMIN = "trader", "admin"
+ROLES = frozenset({TRADER, ADMIN})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request.
+
+    session   the sign-in that its token came from; empty: an API key, a token from outside, or none
+    key       the API key that was sent; empty: none
+    """
+
+    user: str
+    roles: frozenset[str]
+    session: str = ""
+    key: str = ""
+    is_anonymous: bool = False
+
+
+def need_admin() -> None:
+    """Go on only for admins; 403."""
+    if ADMIN not in g.get("roles", ()):
+        abort(403, "expected the role admin; ask an admin for it")
+
+
+def need_person() -> None:
+    """Go on only for somebody who signed in: a key that leaks must not make others; 403."""
+    if g.caller.key:
+        abort(403, "an API key cannot do this; sign in")
