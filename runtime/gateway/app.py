@@ -11,17 +11,24 @@ from runtime.gateway import (
     audit,
     backtests,
     bars,
+    channels,
     connecting,
+    dead,
+    functions,
     guard,
     metric_list,
     outcomes,
+    preferences,
     preview,
     probes,
     rules,
     static,
+    status,
+    subscriptions,
     symbols,
     toplists,
     verdicts,
+    watchlists,
     why_not,
 )
 from runtime.gateway.gateway import Gateway
@@ -50,6 +57,13 @@ def create_app(gateway: Gateway) -> Quart:
     preview.add(app, gateway)
     backtests.add(app, gateway)
     toplists.add(app, gateway.book, gateway.hub)
+    watchlists.add(app, gateway)
+    subscriptions.add(app, gateway)
+    channels.add(app, gateway)
+    preferences.add(app, gateway)
+    functions.add(app, gateway)
+    dead.add(app, gateway)
+    status.add(app, gateway)
     static.add(app)
     connecting.add(app, gateway)
     return app

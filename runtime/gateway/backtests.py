@@ -207,9 +207,7 @@ async def _rules(gateway: Gateway, data: BacktestBody) -> list[Rule]:
     given += [rule_seen(gateway, one, g.user) for one in data.rule_ids]
     found = []
     for one in given:
-        known = {
-            name: value for name, value in one.items() if name not in ("fault", "user_id", "shared")
-        }
+        known = {name: value for name, value in one.items() if name not in ("fault", "shared")}
         told = asked_rule(gateway, known, g.user)
         if told["faults"]:
             abort(400, f"rules: {told['faults'][0]['error']}")
