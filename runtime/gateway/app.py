@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from quart import Quart
-from quart_schema import Info, QuartSchema
 
 from runtime.gateway import (
     alerts,
@@ -17,6 +16,7 @@ from runtime.gateway import (
     functions,
     guard,
     metric_list,
+    openapi,
     outcomes,
     preferences,
     preview,
@@ -34,14 +34,14 @@ from runtime.gateway import (
 from runtime.gateway.gateway import Gateway
 
 BODY_BYTES_MAX = 256 << 10
-INFO = Info("Jetscan", "1")
+VERSION = "1"  # of the interface, as its addresses say it
 
 
 def create_app(gateway: Gateway) -> Quart:
     """The routes; `gateway.run` must be running beside them."""
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
-    QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
+    openapi.add(app, gateway, VERSION)
     answers.add(app)
     guard.add(app, gateway)
     audit.add(app, gateway)
