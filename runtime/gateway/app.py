@@ -56,7 +56,7 @@ def create_app(gateway: Gateway) -> Quart:
     outcomes.add(app, gateway)
     preview.add(app, gateway)
     backtests.add(app, gateway)
-    toplists.add(app, gateway.book, gateway.hub)
+    toplists.add(app, gateway)
     watchlists.add(app, gateway)
     subscriptions.add(app, gateway)
     channels.add(app, gateway)

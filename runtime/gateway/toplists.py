@@ -10,6 +10,7 @@ from quart_schema import document_request, document_response, tag, validate_quer
 
 from runtime.gateway import asked
 from runtime.gateway.book import Book
+from runtime.gateway.gateway import Gateway
 from runtime.gateway.hub import Hub
 
 LIMIT, LIMIT_MAX, OFFSET_MAX = 50, 500, 10_000
@@ -115,10 +116,10 @@ class Said(BaseModel):
     message: str
 
 
-def add(app: Quart, book: Book, hub: Hub) -> None:
+def add(app: Quart, gateway: Gateway) -> None:
     """Add the routes."""
-    _add_system(app, book, hub)
-    _add_own(app, book, hub)
+    _add_system(app, gateway.book, gateway.hub)
+    _add_own(app, gateway)
 
 
 def _add_system(app: Quart, book: Book, hub: Hub) -> None:
@@ -148,8 +149,8 @@ def _add_system(app: Quart, book: Book, hub: Hub) -> None:
         }
 
 
-def _add_own(app: Quart, book: Book, hub: Hub) -> None:
-    lists = book.lists
+def _add_own(app: Quart, gateway: Gateway) -> None:
+    lists, hub, audit = gateway.lists, gateway.hub, gateway.audit
 
     async def given() -> Any:
         """The body, of whoever calls whatever it says."""
@@ -170,7 +171,9 @@ def _add_own(app: Quart, book: Book, hub: Hub) -> None:
     @document_response(ToplistShape, 201)
     async def add_toplist() -> Any:
         """Make a list of yours; it is ranked from the next second on."""
-        return await lists.add(await given()), 201
+        made = await lists.add(await given())
+        await audit.note(g.user, "toplist.create", made["id"])
+        return made, 201
 
     @app.get(f"{BASE}/user/<name>")
     @tag(["toplists"])
@@ -186,7 +189,9 @@ def _add_own(app: Quart, book: Book, hub: Hub) -> None:
     async def put_toplist(name: str) -> Any:
         """Change a list of yours, all of it."""
         lists.owned(name, g.user)
-        return await lists.replace(name, await given())
+        made = await lists.replace(name, await given())
+        await audit.note(g.user, "toplist.update", name)
+        return made
 
     @app.delete(f"{BASE}/user/<name>")
     @tag(["toplists"])
@@ -195,6 +200,7 @@ def _add_own(app: Quart, book: Book, hub: Hub) -> None:
         """Delete a list of yours."""
         lists.owned(name, g.user)
         await lists.remove(name)
+        await audit.note(g.user, "toplist.delete", name)
         return {"message": "Toplist deleted"}
 
     @app.get(f"{BASE}/user/<name>/rankings")
