@@ -82,6 +82,10 @@ def add(app: Quart) -> None:
     async def bad_value(error: BadValue) -> Response:
         return problem(400, f"a value that the database does not take: {error}")
 
+    @app.errorhandler(UnicodeDecodeError)
+    async def no_text(_: UnicodeDecodeError) -> Response:
+        return problem(400, "the body is no text in UTF-8")
+
     @app.errorhandler(RecursionError)
     async def too_deep(_: RecursionError) -> Response:
         return problem(400, "the body is nested too deeply")
