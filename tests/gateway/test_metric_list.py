@@ -95,6 +95,7 @@ async def test_symbols_come_with_their_newest_price_best_match_first(made: Runni
         20.0,
     ]  # running over final
     assert (await made.get("symbols", search="a"))["symbols"] == ["AAA", "AAPL"]
+    assert (await made.get("symbols", search="aaa"))["symbols"] == ["AAA"]
     assert (await made.get("symbols", search="pl"))["symbols"] == ["AAPL"]
     page = await made.get("symbols", limit=1, offset=2)
     assert (page["symbols"], page["count"], page["total"]) == (["BTC/USD"], 1, 4)
