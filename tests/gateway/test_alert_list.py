@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from runtime.frames import Frame, encode, texts
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,7 +20,7 @@ from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.job_folders import JobFolders
 from tests.conftest import database_in
-from tests.gateway.running import Running, running, served
+from tests.gateway.deployment import Running, running, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

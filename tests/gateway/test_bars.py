@@ -17,7 +17,7 @@ from runtime.frames import Frame, encode
 from runtime.shapes import rfc3339
 from runtime.subjects import partition_of
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

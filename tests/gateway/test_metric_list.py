@@ -13,7 +13,7 @@ import pytest_asyncio
 from functions.market.vocabulary import table
 from runtime.frames import Frame, encode
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -128,7 +128,7 @@ def running_again(made: Running) -> Any:
     import contextlib
 
     from runtime.gateway.gateway import Gateway
-    from tests.gateway.running import served
+    from tests.gateway.deployment import served
 
     @contextlib.asynccontextmanager
     async def again() -> AsyncIterator[Running]:
