@@ -43,7 +43,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
     "charts": (
-        {"symbols": 20, "days": 1, "minutes": 30, "requests": 4, "clients": 2},
+        {"symbols": 20, "days": 2, "minutes": 100, "requests": 4, "clients": 2},
         {"day_1m_p95_ms", "days_1d_p95_ms", "day_1m_of_2_clients_p95_ms", "bytes"},
     ),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),

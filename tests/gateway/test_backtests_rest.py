@@ -20,7 +20,7 @@ from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.job_folders import JobFolders
 from tests.conftest import database_in
-from tests.gateway.running import Running, running, served
+from tests.gateway.deployment import Running, running, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,6 +40,7 @@ async def made(
         for day in range(2):
             await keep(made, day, "UP", [9.0 + k / 20 for k in range(MINUTES)])
             await keep(made, day, "SAW", [9.5 + k % 2 for k in range(MINUTES)])
+        await keep(made, 2, "UP", [9.0 + k for k in range(MINUTES)])  # the day that is not over
         await it_is(made, datetime(2026, 1, 7, 15, tzinfo=UTC))
         yield made
 

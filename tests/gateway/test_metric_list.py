@@ -13,7 +13,7 @@ import pytest_asyncio
 from functions.market.vocabulary import table
 from runtime.frames import Frame, encode
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -95,6 +95,7 @@ async def test_symbols_come_with_their_newest_price_best_match_first(made: Runni
         20.0,
     ]  # running over final
     assert (await made.get("symbols", search="a"))["symbols"] == ["AAA", "AAPL"]
+    assert (await made.get("symbols", search="aaa"))["symbols"] == ["AAA"]
     assert (await made.get("symbols", search="pl"))["symbols"] == ["AAPL"]
     page = await made.get("symbols", limit=1, offset=2)
     assert (page["symbols"], page["count"], page["total"]) == (["BTC/USD"], 1, 4)
@@ -127,7 +128,7 @@ def running_again(made: Running) -> Any:
     import contextlib
 
     from runtime.gateway.gateway import Gateway
-    from tests.gateway.running import served
+    from tests.gateway.deployment import served
 
     @contextlib.asynccontextmanager
     async def again() -> AsyncIterator[Running]:

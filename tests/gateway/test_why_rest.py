@@ -19,7 +19,7 @@ from runtime.gateway import why_not
 from runtime.shapes import rfc3339
 from runtime.subjects import partition_of
 from tests.conftest import database_in
-from tests.gateway.running import Running, hosted, running
+from tests.gateway.deployment import Running, hosted, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
