@@ -15,6 +15,7 @@ _MEANINGS = {
     "flat": "an hour of the simulator, 1,000 rules that come and go: memory at its end and early on",
     "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
     "latency": "trade published -> alert at a WebSocket client, under load",
+    "fanout": "one gateway process: updates to 1,000 and 5,000 clients, some of them stalled; reads over REST",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",

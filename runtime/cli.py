@@ -643,6 +643,80 @@ def sim(out: str, seed: int, dirt: str, as_json: bool) -> None:
         click.echo(f"{count:9,}  {Path(out) / name}.parquet")
 
 
+# -- accounts
+
+
+@main.group("accounts")
+def account_group() -> None:
+    """Who may sign in: people with passwords and roles, in the database."""
+
+
+@account_group.command("list")
+@json_option
+def accounts_list(as_json: bool) -> None:
+    """Show every account."""
+    from runtime.gateway.account_command import listed
+
+    found, _ = settings_and_subjects()
+    rows = run(with_store(found, listed))
+    show(rows, ["user_id", "name", "email", "roles", "enabled", "seen_at"], as_json)
+
+
+@account_group.command("add")
+@click.argument("user")
+@click.option("--name", default="", help="The name people read.")
+@click.option("--email", default="", help="A mail address.")
+@click.option("--admin", "is_admin", is_flag=True, help="May administer as well.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def accounts_add(user: str, name: str, email: str, is_admin: bool, password_stdin: bool) -> None:
+    """Make an account that signs in with a password."""
+    from runtime.gateway.account_command import added
+
+    found, _ = settings_and_subjects()
+    password = _new_password(password_stdin)
+    _tell_account(found, lambda store: added(store, user, name, email, is_admin, password))
+    click.echo(f"{user} may sign in")
+
+
+@account_group.command("password")
+@click.argument("user")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def accounts_password(user: str, password_stdin: bool) -> None:
+    """Set a password; every sign-in of the account ends."""
+    from runtime.gateway.account_command import with_password
+
+    found, _ = settings_and_subjects()
+    password = _new_password(password_stdin)
+    _tell_account(found, lambda store: with_password(store, user, password))
+    click.echo(f"{user} has a new password")
+
+
+@account_group.command("remove")
+@click.argument("user")
+def accounts_remove(user: str) -> None:
+    """Remove an account, its sign-ins and its API keys."""
+    from runtime.gateway.account_command import removed
+
+    found, _ = settings_and_subjects()
+    _tell_account(found, lambda store: removed(store, user))
+    click.echo(f"{user} is removed")
+
+
+def _new_password(is_stdin: bool) -> str:
+    if is_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _tell_account(found: Settings, work: Callable[[Store], Coroutine[Any, Any, Any]]) -> None:
+    from runtime.gateway.accounts import Refused
+
+    try:
+        run(with_store(found, work))
+    except Refused as error:
+        fail(str(error), EXIT_USAGE)
+
+
 @main.command()
 @click.option(
     "--seed-rules", type=click.Path(exists=True), help="Starter rules for an empty bucket."

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "JETSCAN_"
-SECRETS = frozenset({"jwt_secret", "redis_url", "smtp_url"})  # never shown
+SECRETS = frozenset({"jwt_secret", "oidc_client_secret", "redis_url", "smtp_url"})  # never shown
+FILES = SECRETS | {"database_url"}  # JETSCAN_X_FILE names a file that has the value
 
 
 class ConfigError(ValueError):
@@ -52,6 +56,32 @@ class Settings(BaseSettings):
     )
     origins: str = Field(
         "", description="other origins, comma-separated, that browsers may call from"
+    )
+    public_url: str = Field(
+        "", description="https://HOST as browsers see it, where a proxy ends TLS; empty: as asked"
+    )
+    proxies: str = Field(
+        "",
+        description="addresses or networks, comma-separated, whose X-Forwarded-For is believed",
+    )
+    token_s: int = Field(
+        86_400, ge=60, le=604_800, description="an access token is valid this long"
+    )
+    refresh_s: int = Field(
+        2_592_000, ge=600, description="a sign-in that is not used ends after this long"
+    )
+    api_rate_limit_rps: float = Field(
+        100.0, ge=0, description="REST requests a second of one user or address; 0: no limit"
+    )
+    oidc_issuer: str = Field("", description="OpenID provider: https://HOST/PATH; empty: none")
+    oidc_client_id: str = Field("", description="what the provider calls this installation")
+    oidc_client_secret: str = Field("", description="what this installation proves itself with")
+    oidc_name: str = Field("OpenID", description="what the sign-in page calls the provider")
+    oidc_allowed: str = Field(
+        "", description="mail domains or addresses, comma-separated, that may sign in; *: everybody"
+    )
+    oidc_roles_claim: str = Field(
+        "", description="claim with the roles trader and admin; empty: roles are given here"
     )
     websocket_connections_max: int = Field(1000, ge=1, description="one more is answered 503")
     websocket_connections_of_user_max: int = Field(
@@ -106,7 +136,28 @@ class Settings(BaseSettings):
             raise ValueError("database_url: expected postgresql://USER:PASSWORD@HOST/NAME")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("redis_url: expected redis://HOST:PORT, rediss:// or unix:///SOCKET")
+        if self.public_url and not self.public_url.startswith(("https://", "http://")):
+            raise ValueError("public_url: expected https://HOST or http://HOST:PORT")
+        self._check_access()
         return self
+
+    def _check_access(self) -> None:
+        for one in listed(self.proxies):
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"proxies: {error}") from error
+        if not self.oidc_issuer:
+            return
+        is_near = urlsplit(self.oidc_issuer).hostname in ("localhost", "127.0.0.1", "::1")
+        if not self.oidc_issuer.startswith("https://") and not is_near:
+            raise ValueError("oidc_issuer: expected https://HOST/PATH")
+        if not self.oidc_client_id:
+            raise ValueError("oidc_client_id: expected one with oidc_issuer")
+        if not listed(self.oidc_allowed):
+            raise ValueError(
+                "oidc_allowed: expected mail domains or addresses that may sign in, or *"
+            )
 
     def described(self) -> list[tuple[str, Any, str]]:
         """Name, value and meaning of every setting."""
@@ -119,16 +170,39 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings of this process; raises ConfigError naming what is wrong and what may be written."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in FILES}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ConfigError("\n".join(_unknown(name, known) for name in unknown))
     try:
-        return Settings()
+        return Settings(**_from_files())
     except ValidationError as error:
         raise ConfigError("\n".join(_explained(fault) for fault in error.errors())) from error
     except SettingsError as error:  # the one value that is JSON cannot be read
         example = '{"bars": {"grace_ms": 500}}'
         raise ConfigError(f"{PREFIX}FUNCTIONS: expected JSON such as {example}") from error
+
+
+def listed(text: str) -> list[str]:
+    """The values of a setting that has several, comma-separated."""
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _from_files() -> dict[str, Any]:
+    """Settings that stand in files; raises ConfigError."""
+    found = {}
+    for name in sorted(FILES):
+        variable = f"{PREFIX}{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if os.environ.get(variable):
+            raise ConfigError(f"expected either {variable} or {variable}_FILE, found both")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{variable}_FILE: expected a file of text: {error}") from error
+    return found
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -54,7 +54,8 @@ class Latest:
                 try:
                     await self._write(base, key, self._frames.get(place))
                 except BusError as error:
-                    log.warning("newest values not kept", subject=base, reason=str(error))
+                    log.warning("newest values not kept yet", subject=base, reason=str(error))
+                    self._changed.setdefault(place, time.monotonic())
 
     async def _write(self, base: str, key: str, frame: Frame | None) -> None:
         """Keep a frame; without one, keep nothing under its key."""

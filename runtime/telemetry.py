@@ -61,6 +61,7 @@ REQUESTS = Counter("http_requests_total", "Requests", ["method", "endpoint", "st
 REQUEST_S = Histogram(
     "http_request_duration_seconds", "Time of a request", ["endpoint"], buckets=LATENCY_S
 )
+LIMITED = Counter("http_requests_limited_total", "Requests answered 429", ["limit"])
 AUDIT_LOST = Counter("jetscan_audit_lost_total", "Audit rows that only the log has")
 
 
@@ -125,6 +126,11 @@ def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def get_logger(name: str) -> Any:
     """A logger that carries the module's name."""
     return structlog.get_logger(module=name)
+
+
+def bind(**values: str) -> None:
+    """Add values to every log line of the present task."""
+    structlog.contextvars.bind_contextvars(**values)
 
 
 # -- traces: no cost without an SDK

@@ -34,6 +34,10 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"ticks_per_s": 320, "seconds": 1.0, "symbols": 200},
         {"p50_ms", "p95_ms", "p99_ms", "lost"},
     ),
+    "fanout": (
+        {"many": 20, "most": 40, "stalled": 2, "reads_per_s": 50.0, "seconds": 1.0},
+        {"fast_p99_ms", "fast_stalled_cut_off_s", "wide_p99_ms", "read_p99_ms"},
+    ),
     "takeover": (
         {"kills": 1, "freezes": 0},
         {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},

@@ -14,15 +14,22 @@ ROLES = frozenset({TRADER, ADMIN})
 class Caller:
     """Whoever sent a request.
 
-    session   the sign-in that its token came from; empty: an API key, a token from outside, or none
-    key       the API key that was sent; empty: none
+    session     the sign-in that its token came from; empty: an API key, a token from outside, or none
+    key         the id of the API key that was sent; empty: none
+    issued_s    when the token was issued, 0: it does not say; seconds since 1970
+    expires_s   when the token or key ends
     """
 
     user: str
     roles: frozenset[str]
     session: str = ""
     key: str = ""
+    issued_s: float = 0.0
+    expires_s: float = float("inf")
     is_anonymous: bool = False
+
+
+NOBODY = Caller("", frozenset(), is_anonymous=True)
 
 
 def need_admin() -> None:

@@ -13,7 +13,7 @@ from runtime.store import BadValue, Outage, Store
 
 log = telemetry.get_logger(__name__)
 
-PAGE = 500
+PAGE = 100  # what a slow line takes in a few seconds
 PAST_MAX = 20_000  # who missed more reads them over REST
 FREE_S = 0.02
 WAIT_S = 15.0  # as long as a stuck client may stay

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from pydantic import ValidationError
-from quart import Quart, Response, jsonify, request
+from quart import Quart, Response, g, has_request_context, jsonify, request, websocket
 from quart_schema import RequestSchemaValidationError, SchemaValidationError
 from werkzeug.exceptions import HTTPException
 
 from runtime import telemetry
 from runtime.bus import BusError
+from runtime.gateway.accounts import Refused
 from runtime.gateway.auth import Unauthorized
 from runtime.gateway.book import RuleError
+from runtime.gateway.passwords import Busy
+from runtime.gateway.provider import ProviderError
 from runtime.store import BadValue, Outage
 
 log = telemetry.get_logger(__name__)
@@ -20,21 +24,16 @@ log = telemetry.get_logger(__name__)
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An RFC 9457 answer, with `error` and `code` for older clients."""
-    title = {
-        400: "Bad Request",
-        401: "Unauthorized",
-        403: "Forbidden",
-        404: "Not Found",
-        409: "Conflict",
-    }.get(status, "Error")
     body = {
         "type": "about:blank",
-        "title": title,
+        "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "error": detail,
         "code": status,
     }
+    if g and "request_id" in g:
+        body["request_id"] = g.request_id
     response = jsonify(body)
     response.status_code = status
     response.headers["Content-Type"] = "application/problem+json"
@@ -73,22 +72,32 @@ def add(app: Quart) -> None:
     async def unauthorized(error: Unauthorized) -> Response:
         return problem(401, str(error), {"WWW-Authenticate": "Bearer"})
 
-    @app.errorhandler(Outage)
-    async def outage(error: Outage) -> Response:
-        log.error("the database is away", path=request.path, reason=str(error))
-        return problem(503, "the database cannot be reached; try again", {"Retry-After": "2"})
+    @app.errorhandler(ProviderError)
+    async def no_provider(error: ProviderError) -> Response:
+        log.warning("sign-in by OpenID failed", reason=str(error))
+        return problem(502, str(error))
 
-    @app.errorhandler(BadValue)
-    async def bad_value(error: BadValue) -> Response:
-        return problem(400, f"a value that the database does not take: {error}")
+    @app.errorhandler(Refused)
+    async def refused(error: Refused) -> Response:
+        return problem(error.status, str(error))
 
-    @app.errorhandler(UnicodeDecodeError)
-    async def no_text(_: UnicodeDecodeError) -> Response:
-        return problem(400, "the body is no text in UTF-8")
+    @app.errorhandler(Busy)
+    async def busy(error: Busy) -> Response:
+        return problem(503, str(error), {"Retry-After": "1"})
 
     @app.errorhandler(RecursionError)
-    async def too_deep(_: RecursionError) -> Response:
-        return problem(400, "the body is nested too deeply")
+    @app.errorhandler(BadValue)
+    @app.errorhandler(UnicodeError)
+    async def bad_value(error: Exception) -> Response:
+        log.info("a value cannot be kept", path=_path(), reason=str(error))
+        if isinstance(error, RecursionError):
+            return problem(400, "the body is nested too deeply")
+        return problem(400, "a value cannot be kept: it is no text of Unicode, or out of range")
+
+    @app.errorhandler(Outage)
+    async def outage(error: Outage) -> Response:
+        log.error("the database is away", path=_path(), reason=str(error))
+        return problem(503, "the database cannot be reached; try again", {"Retry-After": "2"})
 
     @app.errorhandler(BusError)
     async def bus_error(error: BusError) -> Response:
@@ -96,5 +105,9 @@ def add(app: Quart) -> None:
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> Response:
-        log.error("request failed", path=request.path, exc_info=error)
+        log.error("request failed", path=_path(), exc_info=error)
         return problem(500, "an error on our side; it is in the log")
+
+
+def _path() -> str:
+    return request.path if has_request_context() else websocket.path

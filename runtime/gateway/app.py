@@ -11,17 +11,22 @@ from runtime.gateway import (
     backtests,
     bars,
     channels,
+    compress,
     connecting,
     dead,
     functions,
     guard,
+    keys,
     metric_list,
+    oidc,
     openapi,
     outcomes,
+    people,
     preferences,
     preview,
     probes,
     rules,
+    signing,
     static,
     status,
     subscriptions,
@@ -44,6 +49,11 @@ def create_app(gateway: Gateway) -> Quart:
     openapi.add(app, gateway, VERSION)
     answers.add(app)
     guard.add(app, gateway)
+    compress.add(app)
+    signing.add(app, gateway)
+    oidc.add(app, gateway)
+    keys.add(app, gateway)
+    people.add(app, gateway)
     audit.add(app, gateway)
     probes.add(app, gateway)
     rules.add(app, gateway)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 from quart import abort, request
+from quart_schema import RequestSchemaValidationError
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 DIGITS_MAX = 18  # thousands of digits are more than `int` takes
 
@@ -16,6 +20,15 @@ async def body() -> Any:
     if not request.is_json:
         abort(415, "expected Content-Type: application/json")
     return await request.get_json()
+
+
+async def optional_body(shape: type[Shape]) -> Shape:
+    """A body of this shape, or none at all; 400."""
+    told = await request.get_json() if await request.get_data() else {}
+    try:
+        return shape.model_validate(told)
+    except ValidationError as error:
+        raise RequestSchemaValidationError(error) from error
 
 
 def whole(name: str, default: int, least: int, most: int) -> int:

@@ -1,51 +1,38 @@
-"""Who is calling: bearer tokens, and origins that browsers may call from."""
+"""Where calls may come from: hosts, origins of browsers, and addresses behind proxies."""
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
-import jwt
+from runtime.config import Settings, listed
 
-from runtime.config import Settings
-from runtime.gateway.access import ROLES, TRADER, Caller
-
-ALGORITHMS = ["HS256", "HS384", "HS512"]
 LOCAL_USER = "default"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+HOPS_MAX = 16
 
 
 class Unauthorized(Exception):
     """No valid token; the text says what was expected."""
 
 
-def user_of(settings: Settings, authorization: str) -> str:
-    """The caller's id; raises Unauthorized."""
-    return caller_of(settings, authorization).user
+def host_allowed(settings: Settings, host: str) -> bool:
+    """Whether an instance that needs no token may be called by this name.
 
-
-def caller_of(settings: Settings, authorization: str) -> Caller:
-    """The caller; without a token that is `default` in local mode and nobody elsewhere."""
-    token = authorization.removeprefix("Bearer ").strip()
-    if not token:
-        if settings.mode == "local":
-            return Caller(LOCAL_USER, ROLES, is_anonymous=True)
-        raise Unauthorized("expected Authorization: Bearer TOKEN")
-    if not settings.jwt_secret:
-        raise Unauthorized(
-            "a token was given, but this instance has no JETSCAN_JWT_SECRET to check it"
-        )
+    A foreign page can point its own name at this machine (DNS rebinding) and is then of our origin. So
+    only names that nobody can register: addresses, names without a dot, .localhost and .local; or listed.
+    """
+    if settings.mode != "local":
+        return True
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    if "." not in name or name.endswith((".localhost", ".local")):
+        return True
     try:
-        claims = jwt.decode(
-            token, settings.jwt_secret, algorithms=ALGORITHMS, options={"require": ["exp"]}
-        )
-    except jwt.InvalidTokenError as error:
-        raise Unauthorized(f"the token is not valid: {error}") from error
-    user = claims.get("user_id") or claims.get("sub")
-    if not isinstance(user, str) or not user:
-        raise Unauthorized("the token names no user: expected the claim user_id or sub")
-    told = claims.get("roles")
-    roles = ROLES.intersection(told) if isinstance(told, list) else frozenset({TRADER})
-    return Caller(user, roles)
+        ipaddress.ip_address(name)
+    except ValueError:
+        known = [*listed(settings.origins), settings.public_url]
+        return name in {urlsplit(one).hostname for one in known}
+    return True
 
 
 def origin_allowed(settings: Settings, origin: str, host: str) -> bool:
@@ -53,7 +40,42 @@ def origin_allowed(settings: Settings, origin: str, host: str) -> bool:
     if not origin:
         return True
     parts = urlsplit(origin)
-    listed = {one.strip() for one in settings.origins.split(",") if one.strip()}
-    if parts.netloc == host or origin in listed:
+    if parts.netloc == host and host_allowed(settings, host):
+        return True
+    if origin in listed(settings.origins) or origin == settings.public_url.rstrip("/"):
         return True
     return settings.mode == "local" and parts.hostname in LOCAL_HOSTS
+
+
+class Proxies:
+    """The proxies whose word counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._networks = [ipaddress.ip_network(one) for one in listed(settings.proxies)]
+
+    def address(self, remote: str, forwarded: str) -> str:
+        """Where a request comes from: of X-Forwarded-For the last that is none of our proxies."""
+        found = remote
+        for one in reversed(forwarded.split(",")[-HOPS_MAX:]):
+            if not self.is_one(found):
+                break
+            told = one.strip()
+            if not _is_address(told):
+                break
+            found = told
+        return found
+
+    def is_one(self, address: str) -> bool:
+        """Whether an address is a trusted proxy's."""
+        if not self._networks or not _is_address(address):
+            return False
+        found = ipaddress.ip_address(address)
+        return any(found in one for one in self._networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.gateway import fanout
-from runtime.gateway.caller import Caller
+from runtime.gateway.access import Caller
 from runtime.gateway.updates import JSON, Codec, Update
 from runtime.gateway.wanted import Wanted
 
@@ -29,17 +30,16 @@ class Client:
     line: fanout.Line | None
     send: Callable[[str | bytes], Awaitable[None]]
     caller: Caller | None = None
-    token: str = ""
     codec: Codec = JSON
     cursor: int = 0
     hidden: frozenset[str] = frozenset()  # rules whose alerts it may not see
     wanted: Wanted = field(default_factory=Wanted)
     topics: set[str] = field(default_factory=set)  # names of what it follows
+    is_held: bool = False  # it has just joined and may resume: alerts wait
     is_resuming: bool = False  # older alerts are on their way: newer ones wait
     late_until: int = 0  # alerts up to this number are marked late
     full_since: float = 0.0
     begun_at: float = field(default_factory=time.monotonic)
-    checked_at: float = field(default_factory=time.monotonic)
     pinged_at: float = field(default_factory=time.monotonic)
     number: int = field(default_factory=itertools.count(1).__next__)
     closed: tuple[int, str] | None = None  # code and reason, once we close it
@@ -88,6 +88,17 @@ class Client:
         """Write a message for this client alone."""
         if self.closed is None:
             self.write(Update(message))
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Read nothing from the client meanwhile: what it says would be queued without end."""
+        if self.line is not None:
+            self.line.transport.pause_reading()
+        try:
+            yield
+        finally:
+            if self.line is not None:
+                self.line.transport.resume_reading()
 
     def ping(self) -> None:
         """Have the client say that it is there."""

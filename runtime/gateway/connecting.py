@@ -7,32 +7,20 @@ import contextlib
 from typing import Any
 
 from quart import Quart, websocket
-from quart.asgi import ASGIWebsocketConnection
 
 from runtime.gateway import fanout
+from runtime.gateway.access import Caller
 from runtime.gateway.answers import problem
 from runtime.gateway.auth import origin_allowed
-from runtime.gateway.caller import Caller, caller_of
 from runtime.gateway.client import CLOSING_S, Client, write_waiting
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.socket import Conversation, TooFast
 from runtime.gateway.updates import JSON, MSGPACK
 
-HEARD_MAX = 64  # messages that wait for their turn; then the client has to
-
-
-class _Connection(ASGIWebsocketConnection):
-    """Holds back a client that says more than is heard: Quart's own queue has no end."""
-
-    def __init__(self, app: Any, scope: Any) -> None:
-        super().__init__(app, scope)
-        self.queue = asyncio.Queue(HEARD_MAX)
-
 
 def add(app: Quart, gateway: Gateway) -> None:
     """Add the WebSocket."""
     following, settings = gateway.following, gateway.settings
-    app.asgi_websocket_class = _Connection
 
     @app.websocket("/ws")
     async def follow() -> Any:
@@ -44,21 +32,21 @@ def add(app: Quart, gateway: Gateway) -> None:
             if not settings.token_in_url:
                 return problem(401, "a token in the address is refused: send it as first message")
             token = websocket.args["token"]
-        caller = await _known(gateway, token)
+        caller = _known(gateway, token)
         if following.count >= settings.websocket_connections_max or gateway.is_draining:
             return problem(503, "Max connections reached", {"Retry-After": "5"})
-        await _serve(gateway, caller, token)
+        await _serve(gateway, caller)
         return None
 
 
-async def _known(gateway: Gateway, token: str) -> Caller | None:
+def _known(gateway: Gateway, token: str) -> Caller | None:
     """Who connects; None: it has still to tell. A wrong token is 401."""
     if not token and gateway.settings.mode != "local":
         return None
-    return await caller_of(gateway.settings, token)
+    return gateway.directory.caller(token)
 
 
-async def _serve(gateway: Gateway, caller: Caller | None, token: str) -> None:
+async def _serve(gateway: Gateway, caller: Caller | None) -> None:
     """A connection from its acceptance to its end."""
     following = gateway.following
     is_packed = MSGPACK.subprotocol in websocket.requested_subprotocols
@@ -71,7 +59,7 @@ async def _serve(gateway: Gateway, caller: Caller | None, token: str) -> None:
         if client.line is None:
             writing = asyncio.create_task(write_waiting(client, websocket.close))
         if caller is not None:
-            following.let_in(client, caller, token)
+            following.let_in(client, caller)
         await _converse(Conversation(following, client), client)
     finally:
         following.leave(client)

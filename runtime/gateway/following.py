@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from runtime import telemetry
 from runtime.gateway import sight
+from runtime.gateway.access import Caller
 from runtime.gateway.alert_past import before_the_ring
 from runtime.gateway.auth import Unauthorized
-from runtime.gateway.caller import Caller, caller_of
 from runtime.gateway.client import Client
 from runtime.gateway.function_health import FunctionHealth
 from runtime.gateway.live_metrics import LiveMetrics
@@ -39,6 +39,7 @@ class Following:
         self.hub, self.settings = gateway.hub, gateway.settings
         self.metrics = LiveMetrics(gateway.bus, gateway.subjects, gateway.hub, gateway.accepts)
         self.functions = FunctionHealth(gateway.bus, gateway.hub)
+        self._is_empty = asyncio.Event()
         self.strangers: set[Client] = set()  # connections that have not told who they are
 
     @property
@@ -50,27 +51,30 @@ class Following:
         """Whether a user may follow a list."""
         return self._gateway.may_follow(user, name)
 
-    async def authenticate(self, client: Client, token: str) -> Caller | None:
+    def authenticate(self, client: Client, token: str) -> Caller | None:
         """Let a client in, or one that is in go on with a new token; None: it is closed."""
         try:
-            caller = await caller_of(self.settings, token)
+            caller = self._gateway.directory.caller(token)
         except Unauthorized as error:
             client.tell({"type": "error", "code": "unauthorized", "message": str(error)})
             client.close(1008, "no valid token")
             return None
+        except Outage as error:
+            client.close(1013, f"{error}; try again")
+            return None
         if client.caller is not None and client.caller.user != caller.user:
             client.close(1008, "another user")
             return None
-        self.let_in(client, caller, token)
+        self.let_in(client, caller)
         return None if client.closed else caller
 
-    def let_in(self, client: Client, caller: Caller, token: str) -> None:
+    def let_in(self, client: Client, caller: Caller) -> None:
         """A connection of a known caller; too many of one user are closed."""
         is_new = client.caller is None
-        if is_new and not caller.is_shared and self._of(caller.user) >= self._most:
+        if is_new and not caller.is_anonymous and self._of(caller.user) >= self._most:
             client.close(1008, f"at most {self._most} connections of a user")
             return
-        client.caller, client.token, client.checked_at = caller, token, time.monotonic()
+        client.caller = caller
         if is_new:
             self.see(client)
             self.strangers.discard(client)
@@ -88,11 +92,20 @@ class Following:
         self.strangers.discard(client)
         self.metrics.leave_all(client)
         self.hub.leave(client)
+        if not self.count:
+            self._is_empty.set()
 
-    async def watchlists_of(self, user: str) -> Mapping[str, Names]:
-        """The user's watchlists; raises ValueError saying that they cannot be had now."""
+    async def emptied(self) -> None:
+        """Wait until there is no connection."""
+        while self.count:
+            self._is_empty.clear()
+            await self._is_empty.wait()
+
+    async def watchlists_of(self, client: Client) -> Mapping[str, Names]:
+        """The client's watchlists; raises ValueError saying that they cannot be had now."""
         try:
-            return await self._gateway.watchlists(user)
+            with client.held_back():
+                return await self._gateway.watchlists(client.user)
         except Outage as error:
             raise ValueError(f"watchlists cannot be read now: {error}; try again") from error
 
@@ -110,18 +123,19 @@ class Following:
 
     def see_again(self) -> None:
         """Rules changed: whose alerts are hidden from whom is asked again."""
-        known: dict[str, Names] = {}
-        for client in self.hub.clients:
-            if client.user not in known:
-                known[client.user] = self._hidden(client)
-            client.hidden = known[client.user]
+        rules = self._gateway.rules.things
+        private = {name for name, rule in rules.items() if not sight.may_see(rule, "")}
+        everybody, owners = frozenset(private), {rules[name]["user_id"] for name in private}
+        for client in self.hub.clients:  # most own no such rule: they share one set
+            is_owner = client.user in owners or (client.caller and client.caller.is_anonymous)
+            client.hidden = self._hidden(client) if is_owner else everybody
 
     def see(self, client: Client) -> None:
         """Note the rules whose alerts a client may not see."""
         client.hidden = self._hidden(client)
 
     def _hidden(self, client: Client) -> Names:
-        if client.caller is None or client.caller.is_shared:
+        if client.caller is None or client.caller.is_anonymous:
             return frozenset()
         return sight.hidden(self._gateway, client.user)
 
@@ -129,17 +143,15 @@ class Following:
         """Send what came after alert `after`: from the database what the ring holds no more, then the ring."""
         if after < self.hub.oldest - 1 and self._gateway.store is not None:
             client.is_resuming = True
-            after = await before_the_ring(self._gateway.store, client, after, self.hub.oldest)
-            client.is_resuming = False
+            try:
+                with client.held_back():
+                    after = await before_the_ring(
+                        self._gateway.store, client, after, self.hub.oldest
+                    )
+            finally:
+                client.is_resuming = False
         self.hub.resume(client, after)
 
-    async def check(self, client: Client) -> None:
-        """Whether a caller's token still counts; closes the connection if not."""
-        client.checked_at = time.monotonic()
-        try:
-            caller = await caller_of(self.settings, client.token)
-        except Unauthorized:
-            client.close(1008, "the token is not valid any more")
-            return
-        if client.caller is not None:
-            client.caller = caller
+    def is_valid(self, caller: Caller) -> bool:
+        """Whether somebody who was let in would be let in now."""
+        return self._gateway.directory.is_valid(caller)

@@ -13,13 +13,17 @@ from runtime.frames import BadFrame, decode
 from runtime.gateway.audit import Audit
 from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.book import Book
+from runtime.gateway.directory import Directory
 from runtime.gateway.engine import Engine
 from runtime.gateway.following import Following
 from runtime.gateway.hub import Hub
 from runtime.gateway.keeper import Keeper
+from runtime.gateway.limits import Limits
+from runtime.gateway.passwords import Passwords
 from runtime.gateway.profiles import Profiles
 from runtime.gateway.recent_bars import RecentBars
 from runtime.gateway.rule_versions import RuleVersions
+from runtime.gateway.setup import Setup
 from runtime.gateway.watched import Watched
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
@@ -67,6 +71,11 @@ class Gateway:
         self.engine = Engine(bus, subjects)
         self.watchlists = self._watchlists_of
         self.book.on_watchlists = self._watchlists_changed
+        self.directory = Directory(settings, self.store)
+        self.setup = Setup(settings, self.directory)
+        self.directory.on_read = self.setup.look
+        self.limits = Limits(settings.redis_url)
+        self.passwords = Passwords()
         self.is_loaded = False
         self.is_draining = False
 
@@ -99,11 +108,15 @@ class Gateway:
                 group.create_task(self.backtests.work())
                 group.create_task(self.audit.keep())
                 group.create_task(self.rule_versions.keep())
+                group.create_task(self.directory.keep())
+                group.create_task(self.limits.keep())
                 group.create_task(Watched(self).keep())
                 group.create_task(self._look_up_watchlists())
         finally:
             await self.audit.close()
             await self.rule_versions.close()
+            await self.limits.close()
+            self.passwords.close()
             await self.mirror.close()
             if self.store is not None:
                 await self.store.close()

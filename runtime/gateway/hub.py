@@ -26,9 +26,12 @@ from runtime.gateway.updates import Update
 from runtime.shapes import Listed, bar_shapes
 
 STUCK_S = 15.0  # a client whose buffer does not empty for this long is cut off
+HOLD_S = (
+    0.5  # a new client's alerts wait so long for its `resume`, or they would come before older ones
+)
 LOOK_S = 0.02  # who is behind is looked at again
 PART = 200  # clients written to before the event loop turns: 2 ms
-CATCH_UP = 200  # alerts written to one client at once
+CATCH_UP = 100  # alerts written to one client at once: what a slow line takes in a few seconds
 LIST, BAR = "list:", "bar:"
 
 Item = TypeVar("Item")
@@ -76,13 +79,14 @@ class Hub:
 
     def resume(self, client: Client, after: int) -> None:
         """Send what came after alert `after`, in order, once, marked late; then live."""
+        client.is_held = False
         client.late_until = self.newest
         client.cursor = min(after, self.newest)
         self._offer_alerts(client)
 
     def _offer_alerts(self, client: Client) -> None:
         """Write the alerts a client has not taken, as far as it can take them now."""
-        if client.is_resuming or client.cursor >= self.newest:
+        if client.is_held or client.is_resuming or client.cursor >= self.newest:
             return
         if not client.is_free:
             self._fall_behind(client)
@@ -244,11 +248,18 @@ class Hub:
     # -- who follows
 
     def join(self, client: Client) -> None:
-        """A client that hears every alert from now on."""
-        client.cursor = self.newest
+        """A client that hears every alert from now on, the first ones when it had time to resume."""
+        client.cursor, client.is_held = self.newest, True
+        asyncio.get_running_loop().call_later(HOLD_S, self.release, client)
         self.clients.add(client)
         self.connections += 1
         telemetry.CONNECTIONS.set(len(self.clients))
+
+    def release(self, client: Client) -> None:
+        """A client will not resume any more: let it have its alerts."""
+        if client.is_held and client in self.clients:
+            client.is_held = False
+            self._offer_alerts(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""

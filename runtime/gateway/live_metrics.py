@@ -26,6 +26,7 @@ ASK_S = 1.0
 AT_ONCE = 64  # names of one question
 SYMBOLS_MAX = 500  # of all clients: each costs the scanner a look at one row a second
 METRICS = "metrics:"
+ASKED = "live-"  # how ids of our questions begin
 
 
 class MetricsTopic(Topic):
@@ -128,7 +129,7 @@ class LiveMetrics:
         record = self._subjects.record_of(ASK)
         for partition, asked in rows.items():
             self._asked += 1
-            data = encode(question(asked, f"live-{self._asked}"), record)
+            data = encode(question(asked, f"{ASKED}{self._asked}"), record)
             try:
                 # Nobody waits for it for long: a question that is lost is asked again in a second.
                 await self._bus.publish(self._subjects.wire(ASK, partition), data)
@@ -144,26 +145,34 @@ class LiveMetrics:
             return
         try:
             frame = decode(message.data, self._subjects.record_of(ANSWERS))
-            bodies = [json.loads(body) for body in frame["body"].tolist()]
+            told = zip(frame["id"].tolist(), frame["body"].tolist(), strict=True)
+            bodies = [json.loads(body) for name, body in told if name.startswith(ASKED)]
         except (BadFrame, ValueError) as error:
             log.error("metrics refused", reason=str(error))
             return
-        told: dict[str, dict[str, Any]] = {}
-        for body in bodies:
-            if "metrics" in body and body.get("symbol") in self._followed:
-                whole = told.setdefault(body["symbol"], {"metrics": {}, "missing": {}})
-                whole["ts_ns"] = body["ts_ns"]
-                whole["metrics"] |= body["metrics"]
-                whole["missing"] |= body["missing"]
-        for symbol, whole in told.items():
-            self._take(symbol, whole)
+        for symbol, whole in by_symbol(bodies).items():
+            for topic in self._of(symbol):
+                if self._is_news(topic, whole):
+                    self._hub.spread(topic)
 
-    def _take(self, symbol: str, whole: Mapping[str, Any]) -> None:
+    def _is_news(self, topic: MetricsTopic, whole: Mapping[str, Any]) -> bool:
+        if "fault" in whole:
+            return topic.hear(self._hub.newest_ns, {}, dict.fromkeys(topic.names, whole["fault"]))
         known = whole["metrics"].keys() | whole["missing"].keys()
-        for topic in self._of(symbol):
-            is_answered = topic.names <= known  # others may have asked for less
-            if is_answered and topic.hear(whole["ts_ns"], whole["metrics"], whole["missing"]):
-                self._hub.spread(topic)
+        if not topic.names <= known:  # another gateway asked for less
+            return False
+        return topic.hear(whole["ts_ns"], whole["metrics"], whole["missing"])
+
+
+def by_symbol(bodies: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Answers as one for each symbol."""
+    found: dict[str, dict[str, Any]] = {}
+    for body in bodies:
+        whole = found.setdefault(body["symbol"], {"metrics": {}, "missing": {}})
+        for name in ("metrics", "missing"):
+            whole[name] |= body.get(name, {})
+        whole |= {name: body[name] for name in ("ts_ns", "fault") if name in body}
+    return found
 
 
 def topic_name(symbol: str, names: Names) -> str:

@@ -73,8 +73,7 @@ async def say_goodbye(gateway: Gateway) -> None:
         client.close(1012, "restarting")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_S):
-            while gateway.following.count:
-                await asyncio.sleep(0.02)
+            await gateway.following.emptied()
     for client in clients:
         client.cut()
 

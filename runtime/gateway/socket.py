@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -108,14 +109,15 @@ class Conversation:
         token = message.get("token")
         if not isinstance(token, str):
             raise ValueError("token: expected a text")
-        caller = await self._following.authenticate(self._client, token)
+        caller = self._following.authenticate(self._client, token)
         if caller is not None:
             told: Message = {"user_id": caller.user, "roles": sorted(caller.roles)}
-            if caller.until_s:
-                told["expires_in"] = max(0, int(caller.until_s - time.time()))
+            if caller.expires_s != math.inf:
+                told["expires_in"] = max(0, int(caller.expires_s - time.time()))
             self._success("authenticated", told)
 
     async def _ping(self, _: Message) -> None:
+        self._hub.release(self._client)
         self._client.tell({"type": "pong", "seq": self._client.cursor})
 
     # -- alerts
@@ -123,7 +125,7 @@ class Conversation:
     async def _subscribe(self, message: Message) -> None:
         symbols, rules, watchlists = _named(message)
         if watchlists:
-            known = await self._following.watchlists_of(self._client.user)
+            known = await self._following.watchlists_of(self._client)
             self._client.wanted.look_up(known)
             unknown = sorted(watchlists - known.keys())
             if unknown:
@@ -183,7 +185,8 @@ class Conversation:
         self._success("unsubscribed_bars", {"symbols": sorted(symbols)})
 
     async def _subscribe_metrics(self, message: Message) -> None:
-        symbol, names = _symbol(message), _texts(message, "names", "name")
+        symbol = _symbol(message)
+        names = frozenset(" ".join(_texts(message, "names", "name")).split())
         if len(names) > METRICS_MAX:
             raise ValueError(f"names: at most {METRICS_MAX} metrics of a symbol")
         followed = self._following.metrics.symbols_of(self._client)
@@ -241,9 +244,9 @@ def _texts(message: Message, many: str, one: str, is_optional: bool = False) -> 
         told = [message[one]]
     if told is None and is_optional:
         return frozenset()
-    if isinstance(told, list) and told and len(told) <= SUBSCRIPTIONS_MAX:
-        if all(_is_name(text) for text in told):
-            return frozenset(told)
+    texts = told if isinstance(told, list) else []
+    if 0 < len(texts) <= SUBSCRIPTIONS_MAX and all(_is_name(text) for text in texts):
+        return frozenset(texts)
     raise ValueError(
         f"{many}: expected 1 to {SUBSCRIPTIONS_MAX} texts of 1 to {SYMBOL_MAX} letters"
     )

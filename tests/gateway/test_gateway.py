@@ -221,6 +221,8 @@ async def test_alerts_reach_a_client_and_are_resumed_once_in_order(served: Serve
 async def test_what_is_no_longer_held_is_told_as_a_gap(served: Served, monkeypatch: Any) -> None:
     monkeypatch.setattr(ring, "RING_MAX", 3)
     async with served.socket() as client:
+        await client.send('{"type":"ping"}')
+        await heard(client, "pong")
         for number in range(1, 8):
             await served.alert(number)
         await heard(client, "alert", 7)

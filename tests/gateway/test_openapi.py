@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from runtime.gateway.openapi import BASE, PATH, TAGS, operations
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 EXAMPLES = 10  # of each operation
 CHECKS = [

@@ -15,7 +15,7 @@ import pytest
 from runtime.frames import decode
 from runtime.gateway.channels import TESTS_MAX
 from tests.conftest import database_in
-from tests.gateway.running import Running, hosted, running
+from tests.gateway.deployment import Running, hosted, running
 
 SECRET = "s" * 32
 RULE = {"id": "r1", "name": "Up", "when": "price > 5"}

@@ -13,7 +13,7 @@ import pytest_asyncio
 from runtime.frames import Frame, encode, texts
 from runtime.gateway.openapi import PATH, operations
 from tests.conftest import database_in
-from tests.gateway.running import running
+from tests.gateway.deployment import running
 from tests.gateway.test_owned import HOOK, MINE, RULE, SECRET, People
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
