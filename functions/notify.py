@@ -26,33 +26,6 @@ SHOWN = 20  # alerts of a digest
 OUTCOMES = {"ok": "delivered", "later": "later", "never": "failed"}
 
 
-# give_up_s: a delivery that could not be made for this long is a dead letter
-@function(
-    reads="alerts.outbox", writes="alerts.receipts", settings={"give_up_s": 21_600}, at_once=64
-)
-async def notify(outbox, settings, channels, outbound, attempt):
-    for place in range(len(outbox)):  # one: the outbox has a message for each channel
-        user, name = outbox["user"][place], outbox["channel"][place]
-        entry = await channels.get(f"{user}.{name}")
-        if entry is None:
-            raise Drop(f"user {user} has no channel {name}; set it and redrive")
-        channel = channel_of(entry.value)
-        answer = await sent(outbound, f"{user}.{name}", channel, outbox, place)
-        wait_s = answer.wait_s + outbound.pause_s(1 if answer.wait_s else attempt.number)
-        if answer.outcome == "busy":
-            raise Retry(f"{user}.{name}: {answer.reason}", wait_s)
-        is_over = answer.outcome == "later" and attempt.age_s >= settings["give_up_s"]
-        outcome = "failed" if is_over else OUTCOMES[answer.outcome]
-        said = {"alerts.receipts": receipt(outbox, place, outcome, answer, attempt)}
-        reason = f"{user}.{name} try {attempt.number}: {answer.reason}"
-        if outcome == "failed":
-            raise Drop(reason, said=said)
-        if outcome == "later":
-            raise Retry(reason, wait_s, said=said)
-        return said
-    return None
-
-
 def channel_of(text):
     """A channel as it is kept; raises Drop without showing what it holds."""
     try:
@@ -66,27 +39,41 @@ def channel_of(text):
     return channel
 
 
-async def sent(outbound, lane, channel, outbox, place):
-    """Send one delivery; what came back."""
-    kind, identity, body = channel["kind"], outbox["id"][place], outbox["body"][place]
-    if kind == "webhook":
-        headers = {"Idempotency-Key": identity, "X-Jetscan-Kind": outbox["kind"][place]}
+def request_of(channel, identity, kind, body):
+    """What has to be sent so that a channel is told of a delivery: a mail, or a POST with its secret."""
+    if channel["kind"] == "webhook":
+        headers = {"Idempotency-Key": identity, "X-Jetscan-Kind": kind}
         secret = channel.get("secret", "")
-        return await outbound.post(lane, channel["url"], body.encode(), headers, secret)
+        return {"url": channel["url"], "body": body, "headers": headers, "secret": secret}
     told = json.loads(body)
-    if kind == "email":
-        return await outbound.mail(lane, channel["to"], told["message"], text_of(told), identity)
-    if kind == "discord":
+    if channel["kind"] == "email":
+        return {"to": channel["to"], "subject": told["message"], "text": text_of(told)}
+    if channel["kind"] == "discord":
         text = text_of(told)[:DISCORD_LETTERS_MAX]
         message = {"content": text, "allowed_mentions": {"parse": []}}
-        return await outbound.post(lane, channel["url"], json.dumps(message).encode())
+        return {"url": channel["url"], "body": json.dumps(message)}
     message = {"chat_id": channel["chat_id"], "text": text_of(told)[:TELEGRAM_LETTERS_MAX]}
     url = f"{channel.get('api', TELEGRAM)}/bot{channel['token']}/sendMessage"
-    return await outbound.post(lane, url, json.dumps(message).encode())
+    return {"url": url, "body": json.dumps(message)}
+
+
+def asked_request(asked):
+    """What a delivery would send, as JSON, for whoever tests a channel; raises ValueError.
+
+    asked   JSON: channel, and of a delivery id, kind and body
+    """
+    told = json.loads(asked)
+    try:
+        channel = channel_of(json.dumps(told["channel"]))
+    except Drop as fault:
+        raise ValueError(fault.reason) from fault
+    return json.dumps(request_of(channel, told["id"], told["kind"], told["body"]))
 
 
 def text_of(told):
     """An alert, what becomes of it, or a digest for people to read."""
+    if told["kind"] == "test":
+        return told["message"]
     if told["kind"] != "digest":
         return f"{told['message']}\n{told['price']:g} at {told['timestamp'][:19]}Z"
     lines = [told["message"]]
@@ -116,3 +103,36 @@ def alert_of(outbox, place):
         return str(json.loads(outbox["body"][place])["id"])
     except (ValueError, KeyError, TypeError):
         return outbox["id"][place]
+
+
+# give_up_s: a delivery that could not be made for this long is a dead letter
+@function(
+    reads="alerts.outbox",
+    writes="alerts.receipts",
+    settings={"give_up_s": 21_600},
+    at_once=64,
+    accepts={"ask.channel": asked_request},
+)
+async def notify(outbox, settings, channels, outbound, attempt):
+    for place in range(len(outbox)):  # one: the outbox has a message for each channel
+        user, name = outbox["user"][place], outbox["channel"][place]
+        entry = await channels.get(f"{user}.{name}")
+        if entry is None:
+            raise Drop(f"user {user} has no channel {name}; set it and redrive")
+        channel = channel_of(entry.value)
+        identity, kind, body = (outbox[column][place] for column in ("id", "kind", "body"))
+        request = request_of(channel, identity, kind, body)
+        answer = await outbound.send(f"{user}.{name}", request, identity)
+        wait_s = answer.wait_s + outbound.pause_s(1 if answer.wait_s else attempt.number)
+        if answer.outcome == "busy":
+            raise Retry(f"{user}.{name}: {answer.reason}", wait_s)
+        is_over = answer.outcome == "later" and attempt.age_s >= settings["give_up_s"]
+        outcome = "failed" if is_over else OUTCOMES[answer.outcome]
+        said = {"alerts.receipts": receipt(outbox, place, outcome, answer, attempt)}
+        reason = f"{user}.{name} try {attempt.number}: {answer.reason}"
+        if outcome == "failed":
+            raise Drop(reason, said=said)
+        if outcome == "later":
+            raise Retry(reason, wait_s, said=said)
+        return said
+    return None

@@ -485,8 +485,8 @@ def _letter_row(one: Any) -> dict[str, Any]:
 @json_option
 def dead_show(letter: int, as_json: bool) -> None:
     """Show one dead letter: error, stack, and the frame as far as it can be read."""
+    from runtime.deadletters import frame_shown
     from runtime.deadletters import letter as read
-    from runtime.frames import BadFrame, decode
 
     found, subjects = settings_and_subjects()
 
@@ -496,15 +496,7 @@ def dead_show(letter: int, as_json: bool) -> None:
 
     one = run(work())
     row = {**_letter_row(one), "trace": one.trace}
-    try:
-        base = one.subject if one.subject in subjects.subjects else subjects.base_of(one.subject)[0]
-        frame = decode(one.frame, subjects.record_of(base), "?", 1)
-        row["frame"] = {
-            name: [str(value) for value in column[:5]] for name, column in frame.columns.items()
-        }
-        row["events"] = len(frame)
-    except (BadFrame, KeyError) as error:
-        row["frame"] = f"cannot be read: {error}; begins with {one.frame[:80]!r}"
+    row["frame"], row["events"] = frame_shown(one, subjects)
     if as_json:
         click.echo(json.dumps(row, default=str))
         return
@@ -566,7 +558,7 @@ def users_remove(user: str) -> None:
 
 
 def _tell_profile(user: str, body: str) -> None:
-    from runtime.users import tell_profile
+    from runtime.users import keep_profile, tell_profile
 
     found, subjects = settings_and_subjects()
     accepts = _accepts(plan_of(found, subjects))
@@ -574,6 +566,7 @@ def _tell_profile(user: str, body: str) -> None:
     async def work() -> None:
         async with connected(found) as bus:
             await tell_profile(bus, subjects, accepts, user, body)
+            await keep_profile(bus, user, body)
 
     run(work())
     click.echo(f"{user} {'set' if body else 'removed'}")
@@ -1240,7 +1233,7 @@ def rules_flip(asked: str) -> None:
 @click.argument("name", required=False)
 @json_option
 def bench(name: str | None, as_json: bool) -> None:
-    """Measure: bars, scan, pipeline, latency, takeover, labels, backtest. Without NAME, list them."""
+    """Measure: bars, scan, pipeline, latency, takeover, labels, backtest, charts. Without NAME, list them."""
     try:
         from bench import names, run_bench
     except ImportError:

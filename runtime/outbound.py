@@ -105,6 +105,14 @@ class Outbound:
         """End the connections."""
         await self._http.aclose()
 
+    async def send(self, lane: str, request: Mapping[str, Any], identity: str) -> Answer:
+        """What a function wants sent: {"to", "subject", "text"}, or {"url", "body", "headers"?, "secret"?}."""
+        if "to" in request:
+            to, subject, text = request["to"], request["subject"], request["text"]
+            return await self.mail(lane, to, subject, text, identity)
+        body, secret = request["body"].encode(), request.get("secret", "")
+        return await self.post(lane, request["url"], body, request.get("headers"), secret)
+
     async def post(
         self,
         lane: str,

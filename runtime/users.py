@@ -1,4 +1,4 @@
-"""Users from the command line: their profiles on `alerts.control`, their channels in the bucket."""
+"""Users: their profiles on `alerts.control` and in a bucket of their own, their channels in another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.frames import Frame, encode, texts
 from runtime.subjects import Subjects
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SUBJECT, BUCKET = "alerts.control", "channels"
+SUBJECT, BUCKET, PROFILES = "alerts.control", "channels", "profiles"
 CHANNEL_BYTES_MAX = 4096
 
 
@@ -23,8 +23,12 @@ async def tell_profile(
     accepts: Mapping[str, Callable[[str], str]],
     user: str,
     body: str,
+    version: int = 0,
 ) -> None:
-    """Publish a profile, or with an empty body the end of one; raises BusError saying what is wrong."""
+    """Publish a profile, or with an empty body the end of one; raises BusError saying what is wrong.
+
+    version   the newest wins; 0 = now (ns). Nothing is decided by it but that
+    """
     named(user)
     if body:
         if SUBJECT not in accepts:
@@ -33,10 +37,16 @@ async def tell_profile(
             body = accepts[SUBJECT](body)
         except ValueError as error:
             raise BusError(f"user {user}: {error}") from error
-    version = time.time_ns()  # the newest wins; nothing is decided by it but that
+    version = version or time.time_ns()
     columns = {"version": np.array([version]), "user": texts([user]), "body": texts([body])}
     data = encode(Frame(columns, source="gateway"), subjects.record_of(SUBJECT))
     await bus.put(subjects.wire(SUBJECT, 0), data, message_id=f"{SUBJECT}/{user}/{version}")
+
+
+async def keep_profile(bus: Bus, user: str, body: str) -> None:
+    """Keep a profile where it can be read again, or with an empty body remove it."""
+    kv = bus.kv(PROFILES)
+    await (kv.put(named(user), body.encode()) if body else kv.delete(named(user)))
 
 
 async def keep_channel(bus: Bus, user: str, name: str, value: bytes) -> None:

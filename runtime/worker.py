@@ -398,6 +398,7 @@ class Worker:
                     "suppressed": progress.suppressed,
                     "paused": progress.paused,
                     "version": running.host.plan.version,
+                    "functions": {one.name: one.version for one in running.host.plan.functions},
                 }
             )
         told = {
@@ -405,6 +406,7 @@ class Worker:
             "pid": os.getpid(),
             "units": units,
             "sinks": sorted(self._sinks),
+            "sink_versions": {name: one.host.hosted.version for name, one in self._sinks.items()},
             "faults": [str(fault) for fault in self.faults.found],
             "refused": self.faults.refused,
         }

@@ -11,6 +11,7 @@ from functions.rules.english import read
 from functions.rules.faults import RuleFault
 from functions.rules.forms import to_json
 from functions.rules.mirror import NoMirror, flip
+from functions.rules.scopes import with_watchlists
 from functions.rules.spelling import spell_rule
 from functions.rules.tree import Rule
 from functions.rules.wire import (
@@ -44,8 +45,8 @@ def faults_by_rule(body: str) -> str:
     """
     faults: dict[str, str] = {}
     rules: dict[str, Rule] = {}
-    given_rules, lists = told_of(body)
-    with with_lists(lists):
+    given_rules, lists, watchlists = told_of(body)
+    with with_lists(lists), with_watchlists(watchlists):
         for place, given in enumerate(given_rules):
             named = str(given.get("id") or place) if isinstance(given, dict) else str(place)
             try:

@@ -21,6 +21,7 @@ from functions.rules import limits
 from functions.rules.checks import check_symbols, check_timeframe, defaults_of, with_lists
 from functions.rules.faults import RuleFault, shown
 from functions.rules.forms import duration_of, from_json, number_of, only, timeframe_of, to_json
+from functions.rules.scopes import Watchlists, scoped, watchlists_of, with_watchlists
 from functions.rules.text import Told, parse_text
 from functions.rules.tree import All, Changed, Compare, Condition, Crosses, Guard, Rule
 from functions.rules.words import ID, SYMBOL
@@ -28,7 +29,7 @@ from functions.rules.words import ID, SYMBOL
 DEFAULT_COOLDOWN_S = 10
 KEYS = (
     *("id", "name", "description", "conditions", "when", "symbols", "watchlist", "cooldown"),
-    *("once_per", "enabled", "owner", "created_at", "updated_at", "version"),
+    *("once_per", "enabled", "owner", "user_id", "shared", "created_at", "updated_at", "version"),
 )
 SINGLE = ("metric", "operator", "op", "value", "volume_threshold", "calculated_during", "timeframe", "value_type")  # fmt: skip
 
@@ -49,8 +50,8 @@ def parse_rules(body: str) -> tuple[tuple[Rule, ...], tuple[RuleFault, ...]]:
     """
     rules: dict[str, Rule] = {}
     faults = []
-    given_rules, lists = told_of(body)
-    with with_lists(lists):
+    given_rules, lists, watchlists = told_of(body)
+    with with_lists(lists), with_watchlists(watchlists):
         for given in given_rules:
             try:
                 rule = parse_rule(given)
@@ -62,8 +63,8 @@ def parse_rules(body: str) -> tuple[tuple[Rule, ...], tuple[RuleFault, ...]]:
     return tuple(rules[name] for name in sorted(rules)), tuple(faults)
 
 
-def told_of(body: str) -> tuple[list[Any], list[str]]:
-    """The rules of a control body, and the ids of the toplists that it brings and are enabled."""
+def told_of(body: str) -> tuple[list[Any], list[str], Watchlists | None]:
+    """The rules of a control body, the ids of the toplists that it brings and are enabled, its watchlists."""
     try:
         told = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -81,7 +82,7 @@ def told_of(body: str) -> tuple[list[Any], list[str]]:
         and isinstance(one.get("id"), str)
         and one.get("enabled", True) is not False
     ]
-    return rules, ids
+    return rules, ids, watchlists_of(told)
 
 
 def parse_rule(given: Any) -> Rule:
@@ -106,7 +107,7 @@ def parse_rule(given: Any) -> Rule:
         enabled=_enabled(told, path),
         owner=_owner(told, path),
     )
-    return versioned(_with_clauses(rule, text))
+    return versioned(scoped(_with_clauses(rule, text)))
 
 
 def _printable(given: dict[str, Any]) -> str:
@@ -277,7 +278,7 @@ def _enabled(told: dict[str, Any], path: str) -> bool:
 
 
 def _owner(told: dict[str, Any], path: str) -> str:
-    found = told.get("owner") or ""
+    found = told.get("owner") or told.get("user_id") or ""
     if not _is_text(found) or len(found) > limits.NAME_MAX:
         raise RuleFault(f"at most {limits.NAME_MAX} letters", shown(found), path=f"{path}: owner")
     return str(found)

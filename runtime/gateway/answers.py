@@ -85,10 +85,13 @@ def add(app: Quart) -> None:
     async def busy(error: Busy) -> Response:
         return problem(503, str(error), {"Retry-After": "1"})
 
+    @app.errorhandler(RecursionError)
     @app.errorhandler(BadValue)
-    @app.errorhandler(UnicodeEncodeError)
+    @app.errorhandler(UnicodeError)
     async def bad_value(error: Exception) -> Response:
         log.info("a value cannot be kept", path=_path(), reason=str(error))
+        if isinstance(error, RecursionError):
+            return problem(400, "the body is nested too deeply")
         return problem(400, "a value cannot be kept: it is no text of Unicode, or out of range")
 
     @app.errorhandler(Outage)

@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from quart import Quart
-from quart_schema import Info, QuartSchema
 
 from runtime.gateway import (
     alerts,
     answers,
     audit,
+    backtests,
     bars,
+    channels,
     compress,
     connecting,
+    dead,
+    functions,
     guard,
     keys,
     metric_list,
     oidc,
+    openapi,
     outcomes,
     people,
+    preferences,
+    preview,
     probes,
     rules,
     signing,
     static,
+    status,
+    subscriptions,
     symbols,
     toplists,
     verdicts,
+    watchlists,
     why_not,
 )
 from runtime.gateway.gateway import Gateway
 
 BODY_BYTES_MAX = 256 << 10
-INFO = Info("Jetscan", "1")
+VERSION = "1"  # of the interface, as its addresses say it
 
 
 def create_app(gateway: Gateway) -> Quart:
     """The routes; `gateway.run` must be running beside them."""
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
-    QuartSchema(app, openapi_path="/api/v1/openapi.json", info=INFO)
+    openapi.add(app, gateway, VERSION)
     answers.add(app)
     guard.add(app, gateway)
     compress.add(app)
@@ -55,7 +64,16 @@ def create_app(gateway: Gateway) -> Quart:
     verdicts.add(app, gateway)
     why_not.add(app, gateway)
     outcomes.add(app, gateway)
-    toplists.add(app, gateway.book, gateway.hub)
+    preview.add(app, gateway)
+    backtests.add(app, gateway)
+    toplists.add(app, gateway)
+    watchlists.add(app, gateway)
+    subscriptions.add(app, gateway)
+    channels.add(app, gateway)
+    preferences.add(app, gateway)
+    functions.add(app, gateway)
+    dead.add(app, gateway)
+    status.add(app, gateway)
     static.add(app)
     connecting.add(app, gateway)
     return app

@@ -122,7 +122,7 @@ async def _intraday(store: Store, wanted: Wanted, zone: str, newest: list[Minute
     else:
         step = timedelta(minutes=wanted.minutes)
         found = await store.fetch(CANDLES + order, *span, step, zone)
-    rows = sorted((_row(one) for one in found), key=lambda row: row["ts_ns"])
+    rows = [_row(one) for one in (found if wanted.from_ns is not None else reversed(found))]
     if wanted.from_ns is not None and len(rows) >= limit:
         return rows
     minutes = await _minutes(store, wanted.symbol, cut, end, newest)
@@ -217,7 +217,8 @@ async def _traded(store: Store, symbol: str, days: list[Day]) -> dict[str, Row]:
 
 
 def _row(found: Row) -> Row:
-    return {**found, "ts_ns": nanoseconds(found["begins"])}
+    found["ts_ns"] = nanoseconds(found.pop("begins"))
+    return found
 
 
 def _folded(ts_ns: int, minutes: list[Minute]) -> Row:
@@ -240,7 +241,18 @@ def _folded(ts_ns: int, minutes: list[Minute]) -> Row:
 
 def shape(row: Row) -> Row:
     """A bar as clients know it."""
-    told = {name: row[name] for name in ("open", "high", "low", "close", "volume", "vwap")}
-    told = {"timestamp": rfc3339(row["ts_ns"]), **told, "trades": row["count"]}
-    told |= {"day": row["day"]} if "day" in row else {}
-    return told | ({"is_running": True} if row.get("is_running") else {})
+    told = {
+        "timestamp": rfc3339(row["ts_ns"]),
+        "open": row["open"],
+        "high": row["high"],
+        "low": row["low"],
+        "close": row["close"],
+        "volume": row["volume"],
+        "vwap": row["vwap"],
+        "trades": row["count"],
+    }
+    if "day" in row:
+        told["day"] = row["day"]
+    if row.get("is_running"):
+        told["is_running"] = True
+    return told

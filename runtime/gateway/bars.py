@@ -7,7 +7,7 @@ import time
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
-from quart import Quart, abort
+from quart import Quart, Response, abort
 from quart_schema import document_response, tag, validate_querystring
 
 from runtime.gateway.bar_history import Wanted, bars_of, shape
@@ -15,7 +15,7 @@ from runtime.gateway.gateway import Gateway
 from runtime.gateway.queries import Query, Time, time_ns
 from runtime.gateway.recent_bars import Minute
 from runtime.gateway.trading_days import TradingDays
-from runtime.shapes import rfc3339
+from runtime.shapes import encoded, rfc3339
 
 BARS, BARS_MAX = 1_000, 5_000
 SYMBOL_MAX = 64
@@ -87,13 +87,15 @@ def add(app: Quart, gateway: Gateway) -> None:
         told = await bars_of(gateway.database, wanted, days, _newest(gateway, symbol))
         shapes = [shape(row) for row in told.bars]
         following = rfc3339(told.next_ns) if told.next_ns is not None else None
-        return {
+        body = {
             "symbol": symbol,
             "timeframe": wanted.timeframe,
             "bars": shapes,
             "count": len(shapes),
             "next": following,
         }
+        # A thousand bars: what sorts every name and looks for odd types takes 3 ms longer.
+        return Response(encoded(body), content_type="application/json")
 
 
 def _newest(gateway: Gateway, symbol: str) -> list[Minute]:

@@ -1,7 +1,7 @@
 """What users keep for the scanner, rules and toplists: one per key, sent to it whole, in stream order.
 
 Both kinds lie in one bucket, so that its sequence is the version of both together. A rule's key is its
-id; a toplist's begins with `list.`, which no id can.
+id; a toplist's begins with `list.`, and what watchlists stand for with `watch.`, as no id can.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,15 @@ import numpy as np
 from runtime import telemetry
 from runtime.bus import Bus, Entry, Listener, Refused
 from runtime.frames import Frame, encode, texts
+from runtime.gateway.scopes import PREFIX as SCOPES
+from runtime.gateway.scopes import Lists, Scopes, copy, names_in
 from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
 
 BODY_BYTES_MAX = 900_000  # one control frame
 RULES_MAX = 1_000
+RULES_OF_USER_MAX = 200
 LISTS_MAX = 200  # of all users: the functions rank no more
 LISTS_OF_USER_MAX = 20
 LIST_BYTES_MAX = 16 << 10
@@ -37,6 +40,10 @@ FAULTS = (
     "ask.faults"  # the function that accepts it tells the faults of a control body: {id: fault}
 )
 Thing = dict[str, Any]
+
+
+# What a rule has that was stored before rules had owners.
+OWNED: Thing = {"user_id": "", "shared": False, "version": 1}
 
 
 class RuleError(Exception):
@@ -55,6 +62,7 @@ class Kind:
     field: str  # of the control body
     prefix: str  # of its keys
     most: int
+    most_of_user: int
     defaults: Thing
     refusal: str
 
@@ -64,6 +72,7 @@ RULE = Kind(
     "rules",
     "",
     RULES_MAX,
+    RULES_OF_USER_MAX,
     {"description": "", "cooldown": 10, "enabled": True},
     "Failed to compile rule",
 )
@@ -72,6 +81,7 @@ LIST = Kind(
     "toplists",
     "list.",
     LISTS_MAX,
+    LISTS_OF_USER_MAX,
     {"description": "", "sort_order": "desc", "enabled": True},
     "Invalid toplist configuration",
 )
@@ -98,8 +108,11 @@ class Shelf:
         return self._shown(self.things[thing_id])
 
     def _shown(self, thing: Thing) -> Thing:
-        fault = self.book.faults.get(str(thing["id"])) if self.kind is RULE else None
-        return thing if fault is None else {**thing, "fault": fault}
+        if self.kind is not RULE:
+            return thing
+        fault = self.book.faults.get(str(thing["id"]))
+        whole = {**OWNED, **thing}
+        return whole if fault is None else {**whole, "fault": fault}
 
     def enabled(self) -> list[Thing]:
         """Those that the scanner is told."""
@@ -115,18 +128,20 @@ class Shelf:
             await self._store(whole, None)
         return whole
 
-    async def replace(self, thing_id: str, given: Any) -> Thing:
-        """Change one; its id and its creation stay."""
+    async def replace(
+        self, thing_id: str, given: Any, check: Callable[[Thing], None] = lambda _: None
+    ) -> Thing:
+        """Change one; its id, its owner and its creation stay. `check` sees what it is now, and may raise."""
         async with self.book.changing:
-            self.get(thing_id)
+            check(self.get(thing_id))
             whole = self._complete({**self._object(given), "id": thing_id}, self.things[thing_id])
             await self._store(whole, self.revisions[thing_id])
         return whole
 
-    async def remove(self, thing_id: str) -> None:
-        """Delete one; 404."""
+    async def remove(self, thing_id: str, check: Callable[[Thing], None] = lambda _: None) -> None:
+        """Delete one; 404. `check` sees what it is now, and may raise."""
         async with self.book.changing:
-            self.get(thing_id)
+            check(self.get(thing_id))
             await self.book.kv.delete(self.kind.prefix + thing_id)
             await self.book.refresh_now()
 
@@ -139,8 +154,9 @@ class Shelf:
         if len(self.things) >= self.kind.most:
             raise RuleError(413, f"at most {self.kind.most} {self.kind.field}")
         user = whole.get("user_id")
-        if user and len(self.of(user)) >= LISTS_OF_USER_MAX:
-            raise RuleError(413, f"at most {LISTS_OF_USER_MAX} {self.kind.field} of a user")
+        most = self.kind.most_of_user
+        if user and len(self.of(user)) >= most:
+            raise RuleError(413, f"at most {most} {self.kind.field} of a user")
 
     def of(self, user: str) -> list[Thing]:
         """Those of a user, newest first."""
@@ -171,7 +187,20 @@ class Shelf:
         whole.pop("fault", None)  # what was read may be written back
         whole["created_at"] = before.get("created_at") or given.get("created_at") or now
         whole["updated_at"] = now
+        if self.kind is RULE:
+            whole |= self._ownership(whole, before)
         return whole
+
+    def _ownership(self, whole: Thing, before: Thing) -> Thing:
+        """Whose rule it is, for how many, and the version it is: what is sent of these says only `shared`."""
+        shared = whole.get("shared", False)
+        if not isinstance(shared, bool):
+            raise RuleError(400, f"shared: expected true or false, found {shared!r:.40}")
+        if not before:
+            return {"user_id": whole.get("user_id") or "", "shared": shared, "version": 1}
+        known = {**OWNED, **before}
+        version = int(known["version"]) + 1
+        return {"user_id": known["user_id"], "shared": shared, "version": version}
 
     async def _store(self, thing: Thing, revision: int | None) -> None:
         name = self.kind.name
@@ -207,6 +236,7 @@ class Book:
         self.changing = asyncio.Lock()
         self.rules = Shelf(RULE, self)
         self.lists = Shelf(LIST, self)
+        self.scopes = Scopes()
         told = accepts[SYSTEM]("") if SYSTEM in accepts else "[]"
         self.system: dict[str, Thing] = {one["id"]: one for one in json.loads(told)}
         self._bus = bus
@@ -215,6 +245,7 @@ class Book:
         self._faults_of = accepts.get(FAULTS)
         self.faults: dict[str, str] = {}  # id of a stored rule -> why it does not compile
         self.on_change: Callable[[], None] = lambda: None
+        self.on_watchlists: Callable[[set[str]], None] = lambda _: None
         self._told = -1
         self._listener: Listener | None = None
 
@@ -247,10 +278,14 @@ class Book:
         version = await self.kv.sequence()
         entries = await self.kv.all()
         lists = {key for key in entries if key.startswith(LIST.prefix)}
+        scopes = {key for key in entries if key.startswith(SCOPES)}
         _fill(self.lists, {key: entries[key] for key in lists})
-        _fill(self.rules, {key: one for key, one in entries.items() if key not in lists})
+        _fill(self.rules, {key: one for key, one in entries.items() if key not in lists | scopes})
+        changed = self.scopes.fill({key: entries[key] for key in scopes})
         self._note_faults()
         self.on_change()
+        if changed:
+            self.on_watchlists(changed)
         if version != self._told:
             await self._tell(version)
             self._told = version
@@ -279,7 +314,7 @@ class Book:
     def _faults_among(self, rules: list[Thing]) -> dict[str, str]:
         """Id of a rule -> why it does not compile; those with a fault stop no other."""
         if self._faults_of is not None:
-            body = json.dumps({"rules": rules, "toplists": self._good_lists()})
+            body = self._body(rules, self._good_lists())
             try:
                 found: dict[str, str] = json.loads(self._faults_of(body))
             except ValueError as error:  # of the set, such as too many rules in the bucket
@@ -298,8 +333,19 @@ class Book:
         """The control body; what does not compile any more is left out, not all."""
         lists = self._good_lists()
         rules = [one for one in self.rules.enabled() if one["id"] not in self.faults]
-        body: dict[str, list[Thing]] = {"rules": sorted(rules, key=lambda one: str(one["id"]))}
-        return json.dumps({**body, "toplists": lists} if lists else body)
+        return self._body(sorted(rules, key=lambda one: str(one["id"])), lists)
+
+    def _body(
+        self, rules: list[Thing], lists: list[Thing], others: Mapping[str, Lists] | None = None
+    ) -> str:
+        """A control body: rules, lists, and the watchlists that the rules name."""
+        body: Thing = {"rules": rules}
+        watchlists = self.scopes.of_rules(rules, others)
+        if lists:
+            body["toplists"] = lists
+        if watchlists is not None:
+            body["watchlists"] = watchlists
+        return json.dumps(body)
 
     def _good_lists(self) -> list[Thing]:
         good = []
@@ -329,17 +375,43 @@ class Book:
         """Whether the functions take it, a rule beside the lists it may name; 400."""
         if self._check is None:
             raise RuleError(503, f"no hosted function takes {kind.field}")
-        beside = {"rules": [], "toplists": self._good_lists() if kind is RULE else []}
+        body = self._body([thing], self._good_lists()) if kind is RULE else self._body([], [thing])
         try:
-            self._check(json.dumps({**beside, kind.field: [thing]}))
+            self._check(body)
         except ValueError as error:
             raise RuleError(400, f"{kind.refusal}: {error}") from error
 
     def body_with(self, kind: Kind, thing: Thing) -> str:
         """The control body as it would be with this thing in it."""
         others = [one for one in self._shelf(kind).enabled() if one["id"] != thing["id"]]
-        body = {"rules": self.rules.enabled(), "toplists": self.lists.enabled()}
-        return json.dumps({**body, kind.field: [*others, thing]})
+        if kind is RULE:
+            return self._body([*others, thing], self.lists.enabled())
+        return self._body(self.rules.enabled(), [*others, thing])
+
+    # -- watchlists
+
+    def check_room(self, user: str, lists: Lists) -> None:
+        """Whether the control body has room for a user's watchlists as they would be; 413."""
+        body = self._body(self.rules.enabled(), self.lists.enabled(), {user: lists})
+        if len(body) > BODY_BYTES_MAX:
+            raise RuleError(
+                413, f"rules and the watchlists they name may take {BODY_BYTES_MAX} bytes of JSON"
+            )
+
+    async def copy_watchlists(self, user: str, read: Callable[[], Awaitable[Lists]]) -> None:
+        """Take a user's watchlists from the database and tell the scanner."""
+        async with self.changing:
+            if await copy(self.kv, user, read):
+                await self.refresh_now()
+
+    def naming(self, user: str, name: str) -> list[str]:
+        """The ids of a user's rules that name a watchlist."""
+        rules = self.rules.things.items()
+        return sorted(
+            rule_id
+            for rule_id, rule in rules
+            if rule.get("user_id") == user and name in names_in(rule)
+        )
 
     def verdict(self, rule_id: str) -> Thing:
         """Whether a stored rule compiles; 404."""

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.config import PREFIX, Settings
+from runtime.config import PREFIX, SECRETS, Settings
 
 NICE = 15
 MEMORY_BYTES_MAX = 8 << 30  # of addresses: libraries reserve some they never use
 OUTPUT_BYTES_MAX = 4 << 20
 STOP_S = 5.0
 PR_SET_PDEATHSIG = 1
-UNSHARED = frozenset({"jwt_secret", "mode", "smtp_url", "redis_url", "port", "host"})
+UNSHARED = SECRETS | {"mode", "port", "host"}  # production asks for secrets
 
 
 class TooLong(RuntimeError):

@@ -11,15 +11,20 @@ from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
 from runtime.gateway.audit import Audit
+from runtime.gateway.backtest_jobs import BacktestJobs
 from runtime.gateway.book import Book
 from runtime.gateway.directory import Directory
-from runtime.gateway.following import Following, Watchlists, no_watchlists
+from runtime.gateway.engine import Engine
+from runtime.gateway.following import Following
 from runtime.gateway.hub import Hub
 from runtime.gateway.keeper import Keeper
 from runtime.gateway.limits import Limits
 from runtime.gateway.passwords import Passwords
+from runtime.gateway.profiles import Profiles
 from runtime.gateway.recent_bars import RecentBars
+from runtime.gateway.rule_versions import RuleVersions
 from runtime.gateway.setup import Setup
+from runtime.gateway.watched import Watched
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -52,13 +57,20 @@ class Gateway:
         self.recent = RecentBars(bus, subjects)
         self.mirror = ConfigMirror(settings.redis_url)
         self.store = Store(settings.database_url) if settings.database_url else None
-        self.watchlists: Watchlists = no_watchlists  # set by who keeps them
+        self.backtests = BacktestJobs(settings, self.store)
         self.following = Following(self)
         self.book.on_change = self._book_changed
         self._known_lists: set[str] = set()
         self._new_lists: set[str] = set()
         self._has_new_lists = asyncio.Event()
+        self._new_scopes: set[str] = set()
+        self._has_new_scopes = asyncio.Event()
         self.audit = Audit(self.store)
+        self.rule_versions = RuleVersions(self.store)
+        self.profiles = Profiles(self)
+        self.engine = Engine(bus, subjects)
+        self.watchlists = self._watchlists_of
+        self.book.on_watchlists = self._watchlists_changed
         self.directory = Directory(settings, self.store)
         self.setup = Setup(settings, self.directory)
         self.directory.on_read = self.setup.look
@@ -93,11 +105,16 @@ class Gateway:
                 group.create_task(self._end_with_bus())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
+                group.create_task(self.backtests.work())
                 group.create_task(self.audit.keep())
+                group.create_task(self.rule_versions.keep())
                 group.create_task(self.directory.keep())
                 group.create_task(self.limits.keep())
+                group.create_task(Watched(self).keep())
+                group.create_task(self._look_up_watchlists())
         finally:
             await self.audit.close()
+            await self.rule_versions.close()
             await self.limits.close()
             self.passwords.close()
             await self.mirror.close()
@@ -178,6 +195,24 @@ class Gateway:
         self._has_new_lists.set()
         self.following.see_again()
         self.mirror.note({**self.book.system, **self.lists.things})
+
+    async def _watchlists_of(self, user: str) -> Mapping[str, frozenset[str]]:
+        """The symbols of a user's watchlists, by id and by name."""
+        lists = self.book.scopes.lists.get(user, {})
+        by_name = {one["name"]: frozenset(one["symbols"]) for one in lists.values()}
+        return by_name | {name: frozenset(one["symbols"]) for name, one in lists.items()}
+
+    def _watchlists_changed(self, users: set[str]) -> None:
+        self._new_scopes |= users
+        self._has_new_scopes.set()
+
+    async def _look_up_watchlists(self) -> None:
+        """Connections that follow watchlists follow what these are now."""
+        while True:
+            await self._has_new_scopes.wait()
+            self._has_new_scopes.clear()
+            while self._new_scopes:
+                await self.following.look_up_watchlists(self._new_scopes.pop())
 
     def may_follow(self, user: str, name: str) -> bool:
         """Whether a user may follow a list: a system list, or an own one."""

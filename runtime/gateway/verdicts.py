@@ -14,6 +14,7 @@ from runtime.gateway.gateway import Gateway
 from runtime.rule_answers import SUBJECT
 
 TEXT_MAX = 64 << 10
+OWNERS = ("user_id", "owner")  # whose watchlists it means is not for the caller to say
 Rule = dict[str, Any]
 
 
@@ -82,7 +83,8 @@ def object_of(rule: str | Rule) -> Rule:
             abort(400, f"rule: expected the text of a rule or a JSON object: {error}")
     else:
         told = {"when": rule} if isinstance(rule, str) else rule
-    return {"id": "rule", "name": "Rule", **{k: v for k, v in told.items() if v not in (None, "")}}
+    given = {k: v for k, v in told.items() if v not in (None, "") and k not in OWNERS}
+    return {"id": "rule", "name": "Rule", **given}
 
 
 def asked_rule(gateway: Gateway, rule: Rule, user: str) -> dict[str, Any]:
@@ -93,7 +95,13 @@ def asked_rule(gateway: Gateway, rule: Rule, user: str) -> dict[str, Any]:
     lists = [
         {"id": one["id"], "enabled": one.get("enabled", True)} for one in gateway.lists.of(user)
     ]
-    found: dict[str, Any] = json.loads(accept(json.dumps({"rules": [rule], "toplists": lists})))
+    owned = {**rule, "user_id": rule.get("user_id") or user}
+    body = {
+        "rules": [owned],
+        "toplists": lists,
+        "watchlists": gateway.book.scopes.of_rules([owned]),
+    }
+    found: dict[str, Any] = json.loads(accept(json.dumps(body)))
     return found
 
 

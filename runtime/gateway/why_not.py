@@ -84,7 +84,7 @@ def add(app: Quart, gateway: Gateway) -> None:
 
 
 async def _then(gateway: Gateway, rule_id: str, query: WhyQuery) -> Any:
-    if not RECORDED_NS < (query.time or 0):
+    if (query.time or 0) <= RECORDED_NS:
         abort(404, "time: nothing was recorded then")
     words = ["why", "--at", str(query.time), "--json", "--", rule_id, query.symbol]
     try:

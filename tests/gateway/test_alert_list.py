@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from runtime.frames import Frame, encode, texts
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -123,6 +123,9 @@ async def test_a_range_is_exact_to_the_nanosecond(made: Running, names: tuple[st
     first, last = "2026-01-05T14:30:38.000000123Z", "2026-01-05T14:30:42.000000122Z"
     found = await pages(made, 100, **dict(zip(names, (first, last), strict=True)))
     assert [one["seq"] for one in found] == [41, 40, 39, 38]
+    first, last = "2026-01-05T14:30:38.000000124Z", "2026-01-05T14:30:42.000000123Z"
+    found = await pages(made, 100, **dict(zip(names, (first, last), strict=True)))
+    assert [one["seq"] for one in found] == [42, 41, 40, 39]
 
 
 async def test_a_stored_alert_has_the_shape_of_a_live_one(made: Running) -> None:

@@ -17,7 +17,7 @@ from runtime.frames import Frame, encode
 from runtime.shapes import rfc3339
 from runtime.subjects import partition_of
 from tests.conftest import database_in
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -207,6 +207,8 @@ async def test_minutes_that_are_not_stored_yet_come_from_the_stream(made: Runnin
     assert [bar["close"] for bar in folded["bars"]] == [expected[4], expected[9], expected[11]]
     assert folded["bars"][1]["high"] == 120.0
     assert folded["bars"][2]["is_running"] is True
+    (hours,) = (await made.get("bars/B", timeframe="4h", **query))["bars"]
+    assert (hours["timestamp"], hours["close"]) == ("2026-01-07T09:00:00.000000000Z", expected[11])
     newest = await made.get("bars/B", limit=2)  # up to the newest time that was heard
     assert [bar["close"] for bar in newest["bars"]] == expected[10:]
 

@@ -16,7 +16,7 @@ from runtime.cli import main
 from runtime.client import Feed, Refused, wait_s
 from runtime.gateway import ring
 from runtime.watch import Watch, lines, watch
-from tests.gateway.running import Running, running
+from tests.gateway.deployment import Running, running
 from tests.gateway.test_socket import PRODUCTION, alert, rank, token
 
 

@@ -24,7 +24,7 @@ from runtime.gateway.socket import Conversation
 from runtime.gateway.updates import JSON, MSGPACK, Update
 from runtime.gateway.wanted import Wanted
 from tests.conftest import ROOT
-from tests.gateway.running import Running, hosted, running
+from tests.gateway.deployment import Running, hosted, running
 
 SECRET = "s" * 32
 PRODUCTION = {"mode": "production", "jwt_secret": SECRET}

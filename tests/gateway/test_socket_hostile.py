@@ -27,7 +27,7 @@ from runtime.gateway.keeper import Keeper
 from runtime.gateway.socket import Conversation
 from runtime.gateway.updates import JSON, MSGPACK
 from tests.conftest import ROOT
-from tests.gateway.running import running
+from tests.gateway.deployment import running
 from tests.gateway.test_socket import alert, asked, closed, connected, heard, told
 
 VALUES = st.recursive(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from quart import Quart
 
 from runtime.bus import Bus
 from runtime.config import Settings
@@ -35,6 +36,7 @@ class Running:
     settings: Settings
     http: httpx.AsyncClient
     store: Store
+    app: Quart
 
     async def get(self, path: str, **query: Any) -> Any:
         """The JSON of a GET that succeeds."""
@@ -70,8 +72,9 @@ async def running(directory: Path, database_url: str = "", **more: Any) -> Async
     accepts = {k: v for one in plan.functions for k, v in one.declaration.accepts.items()}
     gateway = Gateway(settings, subjects, bus, accepts)
     try:
-        async with served(gateway) as http:
-            yield Running(bus, subjects, gateway, settings, http, store)
+        app = create_app(gateway)
+        async with served(gateway, app) as http:
+            yield Running(bus, subjects, gateway, settings, http, store, app)
     finally:
         await store.close()
         await bus.close()
@@ -79,13 +82,14 @@ async def running(directory: Path, database_url: str = "", **more: Any) -> Async
 
 
 @contextlib.asynccontextmanager
-async def served(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+async def served(gateway: Gateway, app: Quart | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that follows its streams until the block ends."""
     following = asyncio.create_task(gateway.run(None))
     listening = bound_socket("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     stopping = asyncio.Event()
-    serving = asyncio.create_task(run_server(create_app(gateway), listening, stopping.wait))
+    made = app or create_app(gateway)
+    serving = asyncio.create_task(run_server(made, listening, stopping.wait))
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         while (await http.get("/ready")).status_code != 200:
             await asyncio.sleep(0.02)
