@@ -826,6 +826,8 @@ def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
     "progress_file",
     type=click.Path(dir_okay=False),
     help="A file that says how far it is: events done, events in all.",
+)
+@click.option(
     "--processes", type=click.IntRange(1, 64), help="At most so many; cores, up to 4, if not said."
 )
 @known_options

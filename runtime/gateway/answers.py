@@ -59,10 +59,6 @@ def add(app: Quart) -> None:
         kept = {k: v for k, v in error.get_headers() if k not in ("Content-Type", "Content-Length")}
         return problem(error.code or 500, error.description or error.name, kept)
 
-    @app.errorhandler(RuleError)
-    async def rule_error(error: RuleError) -> Response:
-        return problem(error.status, str(error))
-
     @app.errorhandler(RequestSchemaValidationError)
     @app.errorhandler(SchemaValidationError)
     async def other_shape(error: SchemaValidationError | RequestSchemaValidationError) -> Response:
@@ -77,8 +73,9 @@ def add(app: Quart) -> None:
         log.warning("sign-in by OpenID failed", reason=str(error))
         return problem(502, str(error))
 
+    @app.errorhandler(RuleError)
     @app.errorhandler(Refused)
-    async def refused(error: Refused) -> Response:
+    async def refused(error: RuleError | Refused) -> Response:
         return problem(error.status, str(error))
 
     @app.errorhandler(Busy)
