@@ -51,7 +51,9 @@ async def run_dev(
         "JETSCAN_DATA_DIR": str(data_dir),
         "JETSCAN_LOG_FORMAT": "json",
         "JETSCAN_REDIS_URL": redis_url,
+        "JETSCAN_REDIS_URL_FILE": "",  # it was read
         "JETSCAN_DATABASE_URL": "",  # of the process `history` alone
+        "JETSCAN_DATABASE_URL_FILE": "",
     }
     supervisor = Supervisor(environment, data_dir / "logs", click.echo)
     database: asyncio.Task[EmbeddedPostgres | None] | None = None

@@ -1,4 +1,4 @@
-"""The one door to Redis: toplists mirrored for readers outside, lost without harm and written again.
+"""The first door to Redis: toplists mirrored for readers outside, lost without harm and written again.
 
     toplist:{metric}:{window}  toplist:user:{user}:{id}   sorted sets, value by symbol, gone after 300 s
     toplist:config:{id}                                   a list as JSON, gone after an hour

@@ -25,7 +25,7 @@ import pytest
 
 from runtime.chain import Chain
 from runtime.cli import main
-from runtime.config import PREFIX, Settings
+from runtime.config import FILES, PREFIX, Settings
 from runtime.contract import Declaration
 from runtime.frames import Frame, decode
 from runtime.loader import load_plan
@@ -305,6 +305,7 @@ def shown(value: Any) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_settings_named_in_documents_exist(document: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in FILES}
     assert set(re.findall(r"\bJETSCAN_[A-Z_]+\b", document.read_text(encoding="utf-8"))) <= known
 
 

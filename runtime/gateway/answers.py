@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from quart import Quart, Response, g, has_request_context, jsonify, request, websocket
 from quart_schema import RequestSchemaValidationError, SchemaValidationError
 from werkzeug.exceptions import HTTPException
@@ -20,6 +20,12 @@ from runtime.gateway.provider import ProviderError
 from runtime.store import BadValue, Outage
 
 log = telemetry.get_logger(__name__)
+
+
+class Message(BaseModel):
+    """What was done."""
+
+    message: str
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -53,6 +53,7 @@ class Directory:
         self.is_read = False
         self._is_local = settings.mode == "local"
         self._store = store
+        self._reading = asyncio.Lock()
         self._version = 0
         self._accounts: dict[str, Account] = {}
         self._keys: dict[bytes, Key] = {}
@@ -78,11 +79,12 @@ class Directory:
         """Read again if anything changed; raises Outage."""
         if self._store is None:
             return
-        (row,) = await self._store.fetch(VERSION)
-        if self.is_read and row["number"] == self._version:
-            return
-        await self._store.run(self._read)
-        self._version, self.is_read = row["number"], True  # read before: a later change is seen
+        async with self._reading:  # two at once could end with what the slower one read first
+            (row,) = await self._store.fetch(VERSION)
+            if self.is_read and row["number"] == self._version:
+                return
+            await self._store.run(self._read)
+            self._version, self.is_read = row["number"], True  # a later change is seen
         if self.on_read is not None:
             await self.on_read()
 

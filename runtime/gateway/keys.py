@@ -12,6 +12,7 @@ from quart_schema import document_response, tag, validate_request
 from runtime.gateway import accounts
 from runtime.gateway.access import need_person
 from runtime.gateway.accounts import when
+from runtime.gateway.answers import Message
 from runtime.gateway.gateway import Gateway
 
 BASE = "/api/v1/auth/keys"
@@ -46,12 +47,6 @@ class Keys(BaseModel):
 
     keys: list[KeyShape]
     count: int
-
-
-class Message(BaseModel):
-    """What was done."""
-
-    message: str
 
 
 def add(app: Quart, gateway: Gateway) -> None:

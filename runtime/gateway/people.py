@@ -11,6 +11,7 @@ from quart_schema import document_response, tag, validate_querystring, validate_
 from runtime.gateway import accounts, passwords
 from runtime.gateway.access import need_admin
 from runtime.gateway.accounts import shown
+from runtime.gateway.answers import Message
 from runtime.gateway.gateway import Gateway
 from runtime.store import Connection
 
@@ -69,12 +70,6 @@ class People(BaseModel):
     users: list[Person]
     count: int
     total: int
-
-
-class Message(BaseModel):
-    """What was done."""
-
-    message: str
 
 
 def add(app: Quart, gateway: Gateway) -> None:

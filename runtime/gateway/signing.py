@@ -11,6 +11,7 @@ from quart_schema import document_request, document_response, tag, validate_requ
 from runtime.gateway import accounts, asked, passwords
 from runtime.gateway.access import ROLES, need_person
 from runtime.gateway.accounts import Refused, SignIn
+from runtime.gateway.answers import Message
 from runtime.gateway.auth import Unauthorized
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.guard import too_many
@@ -84,12 +85,6 @@ class Methods(BaseModel):
     password: bool
     oidc: dict[str, str] | None
     setup: bool
-
-
-class Message(BaseModel):
-    """What was done."""
-
-    message: str
 
 
 def add(app: Quart, gateway: Gateway) -> None:

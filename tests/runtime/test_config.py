@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from runtime.config import ConfigError, Settings, load_settings
@@ -17,6 +19,12 @@ from runtime.config import ConfigError, Settings, load_settings
         ("JETSCAN_MODE", "production", "JETSCAN_JWT_SECRET: expected 32 bytes or more"),
         ("JETSCAN_FUNCTIONS", "{", "JETSCAN_FUNCTIONS"),
         ("JETSCAN_WORKERS_MIN", "9", "JETSCAN_WORKERS_MAX: expected at least workers_min"),
+        ("JETSCAN_PROXIES", "10.0.0.1, here", "JETSCAN_PROXIES: 'here' does not appear"),
+        ("JETSCAN_PUBLIC_URL", "jetscan.example", "JETSCAN_PUBLIC_URL: expected https://HOST"),
+        ("JETSCAN_OIDC_ISSUER", "http://login.example", "JETSCAN_OIDC_ISSUER: expected https://"),
+        ("JETSCAN_OIDC_ISSUER", "https://login.example", "JETSCAN_OIDC_CLIENT_ID: expected one"),
+        ("JETSCAN_JWT_SECRET_FILE", "/nowhere/key", "JETSCAN_JWT_SECRET_FILE: expected a file"),
+        ("JETSCAN_PORT_FILE", "x", "JETSCAN_PORT_FILE: no such setting"),
         ("JETSCAN_SMTP_URL", "mail:25", "JETSCAN_SMTP_URL: expected smtp://HOST:PORT"),
     ],
 )
@@ -40,6 +48,27 @@ def test_a_secret_is_not_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert "hunter" not in str(caught.value)
+
+
+def test_whom_a_provider_may_sign_in_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETSCAN_OIDC_ISSUER", "https://login.example")
+    monkeypatch.setenv("JETSCAN_OIDC_CLIENT_ID", "jetscan")
+    with pytest.raises(ConfigError, match="JETSCAN_OIDC_ALLOWED: expected"):
+        load_settings()
+    monkeypatch.setenv("JETSCAN_OIDC_ALLOWED", "*")
+    assert load_settings().oidc_allowed == "*"
+
+
+def test_a_secret_may_stand_in_a_file_but_not_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("k" * 32 + "\n")
+    monkeypatch.setenv("JETSCAN_MODE", "production")
+    monkeypatch.setenv("JETSCAN_JWT_SECRET_FILE", str(tmp_path / "key"))
+    assert load_settings().jwt_secret == "k" * 32
+    monkeypatch.setenv("JETSCAN_JWT_SECRET", "j" * 32)
+    with pytest.raises(ConfigError, match="either JETSCAN_JWT_SECRET or"):
+        load_settings()
 
 
 def test_settings_do_not_change_and_all_have_a_meaning() -> None:
