@@ -58,7 +58,8 @@ OF_A_CHANGE = {
 }
 MATCHED = ("rules/{rule_id}", "watchlists/{list_id}")  # changes of these know `If-Match`
 HTML = ("get_report",)
-OPEN = ("auth/",)  # who signs in has no token yet
+# Who signs in has no token yet.
+OPEN = ("auth/setup", "auth/login", "auth/refresh", "auth/logout", "auth/methods", "auth/oidc/")
 PROBLEM: dict[str, Any] = {
     "title": "Problem",
     "type": "object",
