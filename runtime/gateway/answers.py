@@ -21,6 +21,12 @@ from runtime.store import BadValue, Outage
 
 log = telemetry.get_logger(__name__)
 
+UNREADABLE: dict[type[Exception], str] = {
+    RecursionError: "the body is nested too deeply",
+    UnicodeDecodeError: "the body is no text in UTF-8",
+}
+UNKEPT = "a value cannot be kept: it is no text of Unicode, or out of range"
+
 
 class Message(BaseModel):
     """What was done."""
@@ -93,9 +99,7 @@ def add(app: Quart) -> None:
     @app.errorhandler(UnicodeError)
     async def bad_value(error: Exception) -> Response:
         log.info("a value cannot be kept", path=_path(), reason=str(error))
-        if isinstance(error, RecursionError):
-            return problem(400, "the body is nested too deeply")
-        return problem(400, "a value cannot be kept: it is no text of Unicode, or out of range")
+        return problem(400, UNREADABLE.get(type(error), UNKEPT))
 
     @app.errorhandler(Outage)
     async def outage(error: Outage) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from quart import Quart, Response, abort, send_from_directory
+from quart import Quart, Response, abort
 from quart_schema import (
     HttpSecurityScheme,
     Info,
@@ -26,6 +26,11 @@ PROBLEM_TYPE = "application/problem+json"
 PARAMETER = re.compile(r"<(?:[^<>:]*:)?([^<>]+)>")
 WRITING = ("post", "put", "patch", "delete")
 FILES = Path(__file__).parent / "reference"
+SHOWN = {
+    "index.html": "text/html; charset=utf-8",
+    "reference.js": "text/javascript; charset=utf-8",
+    "reference.css": "text/css; charset=utf-8",
+}
 TEXT = """\
 Rules, alerts, toplists and market data of a scanner. Times are RFC 3339 in UTC. Errors are problems
 (RFC 9457) whose `detail` says what was expected, what was found and what to do. Things with a version
@@ -58,7 +63,8 @@ OF_A_CHANGE = {
 }
 MATCHED = ("rules/{rule_id}", "watchlists/{list_id}")  # changes of these know `If-Match`
 HTML = ("get_report",)
-OPEN = ("auth/",)  # who signs in has no token yet
+# Who signs in has no token yet.
+OPEN = ("auth/setup", "auth/login", "auth/refresh", "auth/logout", "auth/methods", "auth/oidc/")
 PROBLEM: dict[str, Any] = {
     "title": "Problem",
     "type": "object",
@@ -182,16 +188,19 @@ def add(app: Quart, gateway: Gateway, version: str) -> QuartSchema:
 
 
 def _add_page(app: Quart, made: QuartSchema) -> None:
+    files = {name: ((FILES / name).read_bytes(), kind) for name, kind in SHOWN.items()}
+
     @app.get("/docs")
     @hide
     async def reference() -> Response:
-        return await send_from_directory(str(FILES), "index.html")
+        return Response(files["index.html"][0], content_type=SHOWN["index.html"])
 
     @app.get("/docs/<name>")
     @hide
     async def reference_file(name: str) -> Any:
         if name == "openapi.json":  # beside the page, which is shown to whoever has no token
             return Provider(app, made).schema()
-        if name not in ("reference.js", "reference.css"):
+        if name not in files:
             abort(404, "Not found")
-        return await send_from_directory(str(FILES), name)
+        body, kind = files[name]
+        return Response(body, content_type=kind)

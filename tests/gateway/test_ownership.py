@@ -51,6 +51,11 @@ CASES: list[tuple[str, str, dict[str, str], Any, int]] = [
     ("put", TOPLISTS, {"name": "cheap"}, TOPLIST, 403),
     ("delete", TOPLISTS, {"name": "cheap"}, None, 403),
     ("get", f"{TOPLISTS}/rankings", {"name": "cheap"}, None, 403),
+    ("delete", "/api/v1/auth/keys/{key_id}", {"key_id": "KEY"}, None, 404),
+    ("get", f"{ADMIN}/users/{{user_id}}", {"user_id": "ann"}, None, 403),
+    ("put", f"{ADMIN}/users/{{user_id}}", {"user_id": "ann"}, {"name": "Bob"}, 403),
+    ("delete", f"{ADMIN}/users/{{user_id}}", {"user_id": "ann"}, None, 403),
+    ("post", f"{ADMIN}/users/{{user_id}}/revoke", {"user_id": "ann"}, None, 403),
     ("post", f"{ADMIN}/functions/{{name}}/pause", {"name": "scanner"}, None, 403),
     ("post", f"{ADMIN}/functions/{{name}}/resume", {"name": "scanner"}, None, 403),
     ("get", f"{ADMIN}/dead/{{sequence}}", {"sequence": "1"}, None, 403),
@@ -85,8 +90,8 @@ async def alert_of_ann(people: People) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def owned(
     tmp_path_factory: pytest.TempPathFactory, postgres: str, template: str
-) -> AsyncIterator[tuple[People, str]]:
-    """Everything that Ann can own, and the id of her backtest."""
+) -> AsyncIterator[tuple[People, dict[str, str]]]:
+    """Everything that Ann can own, and the ids that are made up."""
     url = await database_in(postgres, template)
     directory: Path = tmp_path_factory.mktemp("ownership")
     async with running(directory, url, mode="production", jwt_secret=SECRET) as made:
@@ -99,17 +104,24 @@ async def owned(
             await alert_of_ann(people)
             while (await people.ann.get("/alerts/a-1")).status_code != 200:
                 pass
-            yield people, job["id"]
+            key = await people.ann.post("/auth/keys", json={"name": "script"})
+            assert key.status_code == 201, key.text
+            yield people, {"JOB": job["id"], "KEY": key.json()["id"]}
 
 
 @pytest.mark.parametrize(
     ("method", "path", "names", "body", "status"), CASES, ids=[f"{c[0]} {c[1]}" for c in CASES]
 )
 async def test_another_users_object_is_not_there(
-    owned: tuple[People, str], method: str, path: str, names: dict[str, str], body: Any, status: int
+    owned: tuple[People, dict[str, str]],
+    method: str,
+    path: str,
+    names: dict[str, str],
+    body: Any,
+    status: int,
 ) -> None:
-    people, job = owned
-    whole = {name: value.replace("JOB", job) for name, value in names.items()}
+    people, made = owned
+    whole = {name: made.get(value, value) for name, value in names.items()}
     query = {"symbol": "AAPL"} if "?" in whole else {}
     address = str(people.made.http.base_url) + path.format(**whole)
     answer = await people.bob.request(method, address, json=body, params=query)
@@ -123,14 +135,14 @@ async def test_another_users_object_is_not_there(
         assert answer.json()["detail"] == other.json()["detail"]
 
 
-async def test_its_owner_has_all_of_it_still(owned: tuple[People, str]) -> None:
-    people, job = owned
-    for path in ("/rules/r1", "/watchlists/mine", "/channels/hook", "/toplists/user/cheap", f"/backtests/{job}"):  # fmt: skip
+async def test_its_owner_has_all_of_it_still(owned: tuple[People, dict[str, str]]) -> None:
+    people, made = owned
+    for path in ("/rules/r1", "/watchlists/mine", "/channels/hook", "/toplists/user/cheap", f"/backtests/{made['JOB']}"):  # fmt: skip
         assert (await people.ann.get(path)).status_code == 200, path
 
 
 async def test_every_route_that_names_an_object_is_among_the_cases(
-    owned: tuple[People, str],
+    owned: tuple[People, dict[str, str]],
 ) -> None:
     people, _ = owned
     document = (await people.made.http.get("/docs/openapi.json")).json()
