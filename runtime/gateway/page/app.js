@@ -12,6 +12,7 @@ import * as keys from "./keys.js";
 import * as lamps from "./lamps.js";
 import * as link from "./link.js";
 import * as live from "./live.js";
+import * as rankings from "./rankings.js";
 import * as sounds from "./sounds.js";
 import * as symbolbox from "./symbolbox.js";
 import * as topmenus from "./topmenus.js";
@@ -44,8 +45,18 @@ function begin() {
   symbolbox.begin((symbol) => link.pick(desk.active()?.window.group ?? "blue", symbol));
   keys.listen({ search: symbolbox.open, help: topmenus.help, window: desk.goTo, row: desk.act });
   alerts.heard.on((entry, isLate, isHistory) => { if (!isHistory && entry.alert.kind === "fired") live.alert(entry.alert); });
+  showFirst();
   setInterval(tick, 250);
   document.body.dataset.ready = "yes";
+}
+
+/** Until somebody picks a symbol, the first of the first list is shown. */
+function showFirst() {
+  const end = rankings.updated.on((id, list) => {
+    if (!list.order.length) return;
+    end();
+    if (!link.symbolOf("blue")) link.pick("blue", list.order[0].symbol);
+  });
 }
 
 function tick() {

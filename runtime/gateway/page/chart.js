@@ -42,6 +42,9 @@ class ChartWindow {
     this.context.save({ symbol });
     this.context.title(`Chart ${symbol}`);
     this.unfollow = socket.followBars(symbol);
+    this.newest = null;
+    this.candles?.set([], this.frame);
+    this.tell();
     await this.load();
   }
 

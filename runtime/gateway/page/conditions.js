@@ -51,7 +51,7 @@ async function next() {
     changed.tell(symbol);
   } catch (error) {
     known.set(symbol, { ...known.get(symbol), askedAt: Date.now() });
-    if (error.status === 404 && !(error.message || "").includes(symbol)) state.isOn = false;
+    if (error.isUnknown) state.isOn = false;
   } finally {
     state.isAsking = false;
   }

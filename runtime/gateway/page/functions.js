@@ -16,10 +16,10 @@ class Functions {
     this.context = context;
     this.functions = [];
     this.lags = [];
-    context.bar.append(element("span", { class: "segments", role: "group", "aria-label": "View" }, this.tabs = [["functions", "Functions"], ["dead", "Dead letters"]].map(([id, text]) => button(text, () => this.choose(id), { "aria-pressed": "false", "data-view": id }))), this.note = element("span", { class: "faint push" }));
+    context.bar.append(element("span", { class: "segments", role: "group", "aria-label": "View" }, this.tabs = [["functions", "Functions"], ["units", "Units"], ["dead", "Dead letters"]].map(([id, text]) => button(text, () => this.choose(id), { "aria-pressed": "false", "data-view": id }))), this.note = element("span", { class: "faint push" }));
     this.place = element("div", { class: "window-body" });
     context.body.append(this.place);
-    for (const end of [socket.followFunctions(), socket.functionsHeard.on((told) => this.take(told)), () => clearInterval(this.timer), () => this.grid?.end()]) context.end(end);
+    for (const end of [socket.followFunctions(), socket.functionsHeard.on((told) => this.takeUnits(told)), () => clearInterval(this.timer), () => this.grid?.end()]) context.end(end);
     this.timer = setInterval(() => this.poll(), POLL_MS);
     this.choose("functions");
   }
@@ -30,11 +30,21 @@ class Functions {
     this.grid?.end();
     this.place.replaceChildren();
     const isFunctions = view === "functions";
-    this.grid = new Grid(this.place, isFunctions
+    if (view === "units") this.grid = new Grid(this.place, { label: "Units", columns: unitColumns(), keyOf: (one) => one.unit, rowClass: (one) => (one.paused ? "stale" : "") });
+    else this.grid = new Grid(this.place, isFunctions
       ? { label: "Functions", columns: this.functionColumns(), keyOf: (one) => one.name, onMenu: (one, cell) => this.menuOf(one, cell), rowClass: (one) => (isPaused(one) ? "stale" : "") }
       : { label: "Dead letters", columns: deadColumns(), keyOf: (one) => String(one.sequence ?? one.id), onPick: (one) => this.letter(one) });
     if (isFunctions) this.place.append(this.plots = element("div", { class: "pad lag-plot" }));
+    if (view === "units") this.takeUnits(this.units);
     this.poll();
+  }
+
+  /** What the workers tell of every hosted partition, every two seconds. */
+  takeUnits(told) {
+    this.units = told;
+    if (this.view !== "units") return;
+    put(this.note, told ? `${told.length} units` : "Waiting for the workers…");
+    this.grid.setRows(told || []);
   }
 
   functionColumns() {
@@ -68,6 +78,7 @@ class Functions {
 
   async poll() {
     if (document.hidden || !this.place.isConnected || this.context.element.hidden) return;
+    if (this.view === "units") return;
     try {
       if (this.view === "dead") {
         const told = await ask("GET", "/admin/dead?limit=200");
@@ -114,6 +125,16 @@ class Functions {
 
 const isPaused = (one) => one.paused === true || /pause/.test(one.state || "");
 const lagOf = (one) => (typeof one.lag === "number" ? one.lag : typeof one.lag?.messages === "number" ? one.lag.messages : null);
+
+const unitColumns = () => [
+  { id: "unit", title: "Unit", width: "minmax(100px, 1fr)", text: (one) => one.unit, tone: () => "symbol", sort: (one) => one.unit },
+  { id: "worker", title: "Worker", width: "minmax(110px, 1.2fr)", text: (one) => one.worker || "", tone: () => "faint", sort: (one) => one.worker },
+  { id: "pending", title: "Behind", width: "72px", align: "right", text: (one) => compact(one.pending), sort: (one) => one.pending, name: "Messages behind" },
+  { id: "snapshot", title: "Saved", width: "72px", align: "right", text: (one) => (typeof one.snapshot_age_s === "number" ? lasting(one.snapshot_age_s * 1000) : "–"), name: "Saved, ago" },
+  { id: "epoch", title: "Epoch", width: "56px", align: "right", text: (one) => String(one.epoch ?? "") },
+  { id: "version", title: "Version", width: "84px", text: (one) => String(one.version ?? "").slice(0, 9), tone: () => "faint" },
+  { id: "paused", title: "", width: "60px", text: (one) => (one.paused ? "paused" : ""), tone: () => "warn" },
+];
 
 const deadColumns = () => [
   { id: "sequence", title: "#", width: "60px", align: "right", text: (one) => String(one.sequence ?? one.id ?? "") },

@@ -14,9 +14,9 @@ const column = (size, ...panes) => ({ size, panes });
 /** What comes with the page. */
 export const MADE = {
   Scan: () => ({ columns: [
-    column(33, pane(52, win("list", { state: { list: "gainers_5m" } })), pane(48, win("list", { state: { list: "losers_5m" } }), win("list", { state: { list: "volume_5m" } }))),
-    column(43, pane(50, win("chart")), pane(50, win("tape"))),
-    column(24, pane(54, win("watchlist"), win("quote")), pane(46, win("rules"))),
+    column(31, pane(52, win("list", { state: { list: "gainers_5m" } })), pane(48, win("list", { state: { list: "losers_5m" } }), win("list", { state: { list: "volume_5m" } }))),
+    column(46, pane(50, win("chart")), pane(50, win("tape"))),
+    column(23, pane(54, win("watchlist"), win("quote")), pane(46, win("rules"))),
   ] }),
   Alerts: () => ({ columns: [
     column(58, pane(64, win("tape")), pane(36, win("rules"), win("replay"))),

@@ -131,19 +131,19 @@ class ListWindow {
       tone: isSigned(name) ? (row) => (row.metadata[name] > 0 ? "up" : row.metadata[name] < 0 ? "down" : "") : undefined,
     }));
     const all = {
-      rank: { title: "#", name: "Rank", width: "30px", align: "right", text: (row) => String(row.rank), tone: () => "faint" },
+      rank: { title: "#", name: "Rank", width: "28px", align: "right", text: (row) => String(row.rank), tone: () => "faint" },
       move: { title: "±", name: "Rank change", width: "40px", align: "right", text: (row) => this.moveText(row), tone: (row) => this.moveTone(row), hint: (row) => this.sinceWords(row) },
-      symbol: { title: "Symbol", width: "minmax(62px, 1fr)", text: (row) => row.symbol, tone: () => "symbol" },
+      symbol: { title: "Symbol", width: "minmax(60px, 1fr)", text: (row) => row.symbol, tone: () => "symbol" },
       value: {
-        title: shortTitle(metric), name: wordsOf(metric), width: "minmax(74px, 1fr)", align: "right", sorted: config?.sort_order === "asc" || /losers|_low$/.test(this.id) ? "ascending" : "descending",
+        title: shortTitle(metric), name: wordsOf(metric), width: "minmax(68px, 1fr)", align: "right", sorted: config?.sort_order === "asc" || /losers|_low$/.test(this.id) ? "ascending" : "descending",
         text: (row) => valueOf(metric, row.value, metrics.unitOf(metric)), value: (row) => row.value, tone: (row) => this.valueTone(metric, row), flash: isSigned(metric) ? undefined : (row) => row.value,
         heat: isHot ? (row) => this.valueHeat(metric, row) : undefined, scale: isSigned(metric) ? "around" : "amount",
       },
-      price: { title: "Price", width: "minmax(68px, 1fr)", align: "right", text: (row) => price(row.metadata.price), value: (row) => row.metadata.price, flash: (row) => row.metadata.price },
-      volume: { title: "Volume", width: "minmax(62px, 1fr)", align: "right", text: (row) => compact(row.metadata.volume), value: (row) => row.metadata.volume, heat: isHot && metricKind(metric) !== "shares" ? (row) => this.amount("volume", row.metadata.volume) : undefined, scale: "amount" },
-      spark: { title: "Today", name: "Today, by minute", width: "minmax(84px, 1.2fr)", draw: (cell, row) => sparks.draw(cell, row.symbol) },
+      price: { title: "Price", width: "minmax(62px, 1fr)", align: "right", text: (row) => price(row.metadata.price), value: (row) => row.metadata.price, flash: (row) => row.metadata.price },
+      volume: { title: "Volume", width: "minmax(56px, 1fr)", align: "right", text: (row) => compact(row.metadata.volume), value: (row) => row.metadata.volume, heat: isHot && metricKind(metric) !== "shares" ? (row) => this.amount("volume", row.metadata.volume) : undefined, scale: "amount" },
+      spark: { title: "Today", name: "Today, by minute", width: "minmax(58px, 1.3fr)", draw: (cell, row) => sparks.draw(cell, row.symbol) },
       since: { title: "In list", name: "Time in the list", width: "64px", align: "right", text: (row) => this.sinceText(row) },
-      states: { title: "", name: "State", width: "44px", text: (row) => conditions.mark(conditions.of(row.symbol, row)), hint: (row) => conditions.inWords(conditions.of(row.symbol, row)), tone: () => "states" },
+      states: { title: "", name: "State", width: "34px", text: (row) => conditions.mark(conditions.of(row.symbol, row)), hint: (row) => conditions.inWords(conditions.of(row.symbol, row)), tone: () => "states" },
     };
     const shown = (this.context.state.columns || FIRST).filter((id) => all[id]);
     const places = shown.map((id) => ({ id, ...all[id] }));

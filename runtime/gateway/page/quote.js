@@ -68,7 +68,7 @@ class Quote {
       this.take(await ask("GET", `/symbols/${encodeURIComponent(symbol)}/metrics?names=${this.names.join(",")}`));
     } catch (error) {
       if (error.isAway && symbol === this.symbol && !this.values) {
-        this.isBlind = error.status === 404 && !error.message.includes(symbol);
+        this.isBlind = error.isUnknown;
         put(this.why, this.isBlind ? "This server does not tell the metrics of a symbol." : error.message);
       }
     } finally {

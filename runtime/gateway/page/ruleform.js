@@ -3,7 +3,7 @@
 import { make, button, field, put, choice } from "./dom.js";
 import { Editor } from "./editor.js";
 import { ask } from "./session.js";
-import { textOf, matchOf } from "./ruletext.js";
+import { textOf, matchOf, withoutCooldown } from "./ruletext.js";
 import { timeMsOf, dayOf, msOf, price } from "./format.js";
 import * as metrics from "./metrics.js";
 import * as preferences from "./preferences.js";
@@ -20,7 +20,7 @@ export class RuleForm {
     this.isValid = null;
     this.editor = new Editor({ label: "Condition", onchange: () => this.later(), lists: () => this.lists || [], onsubmit: () => this.save() });
     this.build();
-    this.editor.set(rule ? textOf(rule) : "");
+    this.editor.set(rule ? withoutCooldown(textOf(rule)) : "");
     metrics.loaded().then(() => this.editor.mark(this.editor.faults));
     ask("GET", "/toplists").then((told) => { this.lists = [...(told.user_toplists || []), ...(told.system_toplists || [])]; }).catch(() => {});
     if (rule) this.check();
@@ -31,7 +31,7 @@ export class RuleForm {
     const { isMine } = this.acts;
     this.name = make("input", { value: rule.name || "", maxlength: 100, required: true, placeholder: "Fast riser" });
     this.description = make("input", { value: rule.description || "", maxlength: 500 });
-    this.cooldown = make("input", { type: "number", min: 0, max: 604_800, value: rule.cooldown ?? 60 });
+    this.cooldown = make("input", { type: "number", min: 0, max: 604_800, value: rule.cooldown ?? 60, on: { input: () => this.later() } });
     this.enabled = make("input", { type: "checkbox", checked: rule.enabled !== false });
     this.shared = make("input", { type: "checkbox", checked: rule.shared === true });
     this.reading = make("p", { class: "reading idle", role: "status" }, "What the rule says in English stands here.");
@@ -77,26 +77,34 @@ export class RuleForm {
     const asked = (this.asked = {});
     let told;
     try {
-      told = await ask("POST", "/rules/validate", { rule: this.isUnchangedTree() ? this.rule : this.editor.text });
+      told = await ask("POST", "/rules/validate", { rule: this.isUnchangedTree() ? this.rule : { when: this.editor.text, cooldown: this.seconds } });
     } catch (error) {
-      if (this.asked === asked) this.read("idle", error.isAway ? "This server reads rules when they are saved." : error.message);
+      if (this.asked === asked) this.read("idle", error.isUnknown ? "This server reads rules when they are saved." : error.message);
       return undefined;
     }
     if (this.asked !== asked) return undefined;
     this.isValid = told.valid;
     this.flipped = told.flipped?.text ? told.flipped : null;
     this.flipButton.disabled = !this.flipped;
-    this.flipButton.title = this.flipped?.english || told.flipped?.error || "The same rule for the other direction";
+    this.flipButton.title = this.flipped?.english || told.no_flip || "The same rule for the other direction";
     this.editor.mark(told.valid ? [] : told.errors || []);
     if (told.valid) {
-      if (this.isUnchangedTree() && told.text && told.text !== this.editor.text) this.editor.set(told.text);
+      if (this.isUnchangedTree() && told.text) this.show(withoutCooldown(told.text));
       return this.read("", told.english || "The rule compiles.");
     }
     return this.complain(told.errors || []);
   }
 
   /** A rule that was given as a tree and has no text of its own yet. */
-  isUnchangedTree() { return Boolean(this.rule) && typeof this.rule.when !== "string" && this.editor.text === textOf(this.rule); }
+  isUnchangedTree() { return Boolean(this.rule) && typeof this.rule.when !== "string" && this.editor.text === (this.shownTree ?? withoutCooldown(textOf(this.rule))); }
+
+  /** The text of a rule that was given as a tree. */
+  show(text) {
+    this.shownTree = text;
+    if (text !== this.editor.text) this.editor.set(text);
+  }
+
+  get seconds() { return Math.max(0, Number(this.cooldown.value) || 0); }
 
   read(kind, ...content) {
     this.reading.className = `reading ${kind}`;
@@ -118,14 +126,14 @@ export class RuleForm {
 
   flip() {
     if (!this.flipped) return;
-    this.editor.set(this.flipped.text);
+    this.editor.set(withoutCooldown(this.flipped.text));
     if (this.name.value && !/\(mirrored\)$/.test(this.name.value) && !this.rule) this.name.value = `${this.name.value} (mirrored)`;
     this.check();
   }
 
   /** Take another version's content. */
   take(rule) {
-    this.editor.set(textOf(rule));
+    this.editor.set(withoutCooldown(textOf(rule)));
     this.name.value = rule.name || this.name.value;
     this.cooldown.value = rule.cooldown ?? this.cooldown.value;
     this.check();
@@ -143,7 +151,7 @@ export class RuleForm {
       place.replaceChildren(make("p", {}, `${span} this would have fired `, make("strong", {}, `${told.count} ${told.count === 1 ? "time" : "times"} on ${told.symbols} ${told.symbols === 1 ? "symbol" : "symbols"}`), told.from ? make("span", { class: "faint" }, ` (${dayOf(msOf(told.from))} to ${dayOf(msOf(told.to))})`) : ""),
         (told.examples || []).length ? make("table", { class: "plain" }, make("tbody", {}, told.examples.slice(0, 8).map((one) => make("tr", {}, make("td", {}, make("b", {}, one.symbol)), make("td", {}, `${dayOf(msOf(one.timestamp))} ${timeMsOf(msOf(one.timestamp))}`), make("td", { class: "number" }, price(one.price)))))) : "");
     } catch (error) {
-      place.replaceChildren(error.isAway ? "No history is kept here to preview on." : error.message);
+      place.replaceChildren(error.isUnknown ? "This server previews no rules." : error.message);
     }
   }
 
@@ -153,8 +161,7 @@ export class RuleForm {
     const { conditions: _, fault: __, text: ___, ...kept } = this.rule || {};
     const content = this.isUnchangedTree() ? this.rule : { ...kept, when: this.editor.text.trim() };
     const whole = { ...content, name: this.name.value.trim(), description: this.description.value.trim(), enabled: this.enabled.checked, shared: this.shared.checked };
-    if (!/\bcooldown\b/.test(this.editor.text)) whole.cooldown = Number(this.cooldown.value);
-    else delete whole.cooldown;
+    whole.cooldown = this.seconds; // what the text says at its end goes before it
     if (!whole.shared && this.rule?.shared === undefined) delete whole.shared;
     return whole;
   }

@@ -32,12 +32,11 @@ class Rules {
 
   columns() {
     return [
-      { id: "on", title: "On", width: "40px", align: "center", draw: (cell, rule) => this.drawSwitch(cell, rule), text: (rule) => (rule.enabled === false ? "off" : "on") },
-      { id: "name", title: "Rule", width: "minmax(130px, 1.3fr)", text: (rule) => rule.name || rule.id, tone: () => "symbol", hint: (rule) => rule.description || rule.name || "", sort: (rule) => (rule.name || rule.id).toLowerCase() },
-      { id: "when", title: "When", width: "minmax(150px, 2fr)", text: textOf, hint: (rule) => rule.fault || textOf(rule), tone: (rule) => (rule.fault ? "bad" : "") },
-      { id: "count", title: "Heard", width: "52px", align: "right", text: (rule) => String(this.counts.get(rule.id) || ""), hint: () => "Alerts of this rule on the tape", sort: (rule) => this.counts.get(rule.id) || 0 },
-      { id: "who", title: "Whose", width: "64px", text: (rule) => ownerOf(rule), tone: () => "faint" },
-    ];
+      { id: "on", title: "On", width: "34px", align: "center", draw: (cell, rule) => this.drawSwitch(cell, rule), text: (rule) => (rule.enabled === false ? "off" : "on") },
+      { id: "name", title: "Rule", width: "minmax(104px, 1.2fr)", text: (rule) => rule.name || rule.id, tone: () => "symbol", hint: (rule) => rule.description || rule.name || "", sort: (rule) => (rule.name || rule.id).toLowerCase() },
+      { id: "when", title: "When", width: "minmax(96px, 1.8fr)", text: textOf, hint: (rule) => rule.fault || textOf(rule), tone: (rule) => (rule.fault ? "bad" : "") },
+      { id: "count", title: "Heard", width: "46px", align: "right", text: (rule) => String(this.counts.get(rule.id) || ""), hint: () => "Alerts of this rule on the tape", sort: (rule) => this.counts.get(rule.id) || 0 },
+    ].concat(this.rules.some((rule) => rule.shared) ? [{ id: "who", title: "Whose", width: "60px", text: (rule) => ownerOf(rule), tone: () => "faint" }] : []);
   }
 
   drawSwitch(cell, rule) {
@@ -58,6 +57,7 @@ class Rules {
       const told = await ask("GET", "/rules?limit=1000").catch((error) => { if (error.status !== 400) throw error; return ask("GET", "/rules"); });
       this.rules = told.rules;
       put(this.note, `${this.rules.filter((rule) => rule.enabled !== false).length} on, ${this.rules.length} in all`);
+      this.grid.setColumns(this.columns());
       this.show();
     } catch (error) {
       this.empty.hidden = false;

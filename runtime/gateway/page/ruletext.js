@@ -19,3 +19,6 @@ function conditionOf(one) {
   const volume = one.volume_threshold !== undefined && one.volume_threshold !== null ? ` volume >= ${one.volume_threshold}` : "";
   return `${one.metric ?? ""} ${one.operator || one.op || ">"} ${one.value}${volume}${during}`.trim();
 }
+
+/** The text without the cooldown at its end, which has a field of its own. */
+export const withoutCooldown = (text) => text.replace(/\s+cooldown\s+\d+\s*[smhd]\s*$/i, "");

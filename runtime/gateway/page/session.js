@@ -15,6 +15,9 @@ export class Problem extends Error {
 
   /** Whether this server has no such thing, or not now. */
   get isAway() { return this.status === 404 || this.status === 503 || this.status === 501 || this.status === 0; }
+
+  /** Whether this server has no such route, rather than no such thing. */
+  get isUnknown() { return this.status === 404 && /URL was not found|^not found$/i.test(this.message); }
 }
 
 const state = { token: "", user: null, methods: { mode: "local", password: false, oidc: null, setup: false }, refreshing: null, timer: 0 };

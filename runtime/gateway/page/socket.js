@@ -5,8 +5,9 @@ import * as session from "./session.js";
 
 const RETRY_MS = [250, 700, 1_500, 3_000, 6_000, 10_000];
 const PING_MS = 10_000;
+const NOT_ALLOWED = 1008; // among others: the token is not valid any more
+const TOGETHER_MS = 30;
 const SILENT_MS = 25_000; // longer than two pings: nobody is there
-const MISSING_MS = 3_000; // what was asked for again and did not come by then does not come
 
 export const alertHeard = new Signal(); // (alert, isLate)
 export const gapHeard = new Signal(); // ({from, to})
@@ -18,7 +19,7 @@ export const stateChanged = new Signal(); // ("open" | "closed" | "connecting")
 export const refused = new Signal(); // (code, message)
 
 const followed = { lists: new Map(), bars: new Map(), metrics: new Map(), functions: 0 };
-const state = { socket: null, tries: 0, seq: null, heardAt: 0, timer: 0, isOn: false, is: "closed", hasBars: true, asked: { after: -1, at: 0 } };
+const state = { socket: null, tries: 0, seq: null, heardAt: 0, timer: 0, isOn: false, is: "closed", hasBars: true, changes: { bars: new Map(), timer: 0 } };
 
 export const condition = () => state.is;
 /** The number of the newest alert heard; null = none yet. */
@@ -54,9 +55,10 @@ function connect() {
     state.heardAt = Date.now();
     hear(JSON.parse(event.data));
   };
-  socket.onclose = () => {
+  socket.onclose = async (event) => {
     if (state.socket !== socket) return;
     set("closed");
+    if (event.code === NOT_ALLOWED && session.token()) await session.refresh();
     if (state.isOn) state.timer = setTimeout(connect, pause());
   };
 }
@@ -91,32 +93,21 @@ function hear(message) {
   else if (type === "bar") barHeard.tell(data);
   else if (type === "metrics") metricsHeard.tell(data);
   else if (type === "functions") functionsHeard.tell(data);
+  else if (type === "pong") state.seq = Math.max(state.seq ?? 0, message.seq ?? 0); // all up to here was sent, or is hidden from this user
   else if (type === "gap") {
     state.seq = Math.max(state.seq ?? 0, message.to);
     gapHeard.tell({ from: message.from, to: message.to });
   } else if (type === "error") {
-    if (/subscribe_bars/.test(message.message || "") && message.code === "unknown_message_type") state.hasBars = false;
+    if (message.code === "unknown_message_type" && !/subscribe_bars/.test(message.message || "")) state.hasBars = false;
     refused.tell(message.code, message.message || "");
   }
 }
 
-/** Alerts are numbered without a gap: what is known is passed over, what is missing is asked for once. */
+/** Alerts come in order: what is known from before a cut is passed over. What is missing, the server says. */
 function hearAlert(alert, isLate) {
-  const before = state.seq;
-  if (before !== null && alert.seq <= before) return;
-  if (before && alert.seq > before + 1 && isWaitingFor(before)) return;
-  if (before && alert.seq > before + 1) gapHeard.tell({ from: before + 1, to: alert.seq - 1 });
+  if (state.seq !== null && alert.seq <= state.seq) return;
   state.seq = alert.seq;
   alertHeard.tell(alert, isLate);
-}
-
-/** Ask once for what comes after an alert, and wait for it a little; then it is a gap like others. */
-function isWaitingFor(before) {
-  if (state.asked.after !== before) {
-    state.asked = { after: before, at: Date.now() };
-    send({ type: "resume", after: before });
-  }
-  return Date.now() - state.asked.at < MISSING_MS;
 }
 
 // -- what is followed, counted, so that two windows of one list are one subscription
@@ -141,9 +132,25 @@ function follow(map, key, start, end, more = {}) {
 export const followList = (id) => follow(followed.lists, id,
   () => send({ type: "subscribe_toplist", toplist_id: id, deltas: true }), () => send({ type: "unsubscribe_toplist", toplist_id: id }));
 
-export const followBars = (symbol) => follow(followed.bars, symbol,
-  () => state.hasBars && send({ type: "subscribe_bars", symbols: [symbol] }),
-  () => state.hasBars && send({ type: "unsubscribe_bars", symbols: [symbol] }));
+export const followBars = (symbol) => follow(followed.bars, symbol, () => change(symbol, true), () => change(symbol, false));
+
+/** A watchlist of a hundred symbols is one message, not a hundred: a connection may say only so much in a second. */
+function change(symbol, isOn) {
+  const { bars } = state.changes;
+  if (bars.has(symbol) && bars.get(symbol) !== isOn) bars.delete(symbol);
+  else bars.set(symbol, isOn);
+  state.changes.timer ||= setTimeout(flush, TOGETHER_MS);
+}
+
+function flush() {
+  const { bars } = state.changes;
+  state.changes = { bars: new Map(), timer: 0 };
+  if (!state.hasBars) return;
+  for (const [type, isOn] of [["unsubscribe_bars", false], ["subscribe_bars", true]]) {
+    const symbols = [...bars].filter(([, wanted]) => wanted === isOn).map(([symbol]) => symbol);
+    if (symbols.length) send({ type, symbols });
+  }
+}
 
 export const followMetrics = (symbol, names) => follow(followed.metrics, `${symbol} ${names.join(" ")}`,
   () => send({ type: "subscribe_metrics", symbol, names }), () => send({ type: "unsubscribe_metrics", symbol }), { symbol, names });
@@ -159,7 +166,6 @@ export function followFunctions() {
 
 /** Whether running bars can be followed; an older server is asked over REST instead. */
 export const hasBars = () => state.hasBars;
-export const followedBars = () => [...followed.bars.keys()];
 
 setInterval(() => {
   if (state.is !== "open") return;

@@ -47,7 +47,7 @@ async function work() {
       changed.tell(symbol);
     }
   } catch (error) {
-    if (error.status === 404 && !held.get(symbol)?.points.length) state.hasBars = (error.body?.detail || "").includes(symbol);
+    if (error.isUnknown) state.hasBars = false;
     else if (error.isAway || error.status === 429) state.restUntil = Date.now() + 30_000;
   } finally {
     state.running -= 1;
@@ -97,7 +97,7 @@ export function draw(cell, symbol) {
 }
 
 function paint(pen, points, width, height) {
-  if (points.length < 2) return;
+  if (points.length < 3) return;
   const { up, down, line, pre, post } = palette();
   const [from, to] = [points[0][0], points[points.length - 1][0]];
   const values = points.map((point) => point[1]);

@@ -12,6 +12,7 @@ import * as desk from "./desk.js";
 import { price, timeMsOf, zoneOf, reasonOf } from "./format.js";
 
 const SHOWN_MAX = 1_500;
+const PHONE = matchMedia("(max-width: 719px)");
 
 class Tape {
   constructor(context) {
@@ -57,15 +58,16 @@ class Tape {
 
   columns() {
     const ms = clock.now() || Date.now();
-    return [
-      { id: "time", title: `Time (${zoneOf(ms)})`, name: "Time", width: "96px", text: (entry) => timeMsOf(entry.ms), hint: (entry) => (entry.alert ? entry.alert.timestamp : "") },
+    const all = [
+      { id: "time", title: `Time (${zoneOf(ms)})`, name: "Time", width: "94px", text: (entry) => timeMsOf(entry.ms), hint: (entry) => (entry.alert ? entry.alert.timestamp : "") },
       { id: "symbol", title: "Symbol", width: "72px", text: (entry) => entry.alert?.symbol || "", tone: () => "symbol" },
-      { id: "rule", title: "Alert", width: "minmax(150px, 1fr)", draw: (cell, entry) => this.drawRule(cell, entry), text: (entry) => entry.alert?.rule_name || "gap" },
-      { id: "strength", title: "Strength", width: "88px", draw: drawStrength, text: (entry) => (entry.alert?.strength === undefined ? "" : explain.strengthOf(entry.alert.strength)) },
+      { id: "rule", title: "Alert", width: "minmax(132px, 1fr)", draw: (cell, entry) => this.drawRule(cell, entry), text: (entry) => entry.alert?.rule_name || "gap" },
+      { id: "strength", title: "Strength", width: "64px", align: "right", heat: (entry) => Math.min(1, Math.sqrt(entry.alert?.strength || 0)), scale: "amount", hint: () => "How far beyond its threshold the closest condition is", value: (entry) => entry.alert?.strength, text: (entry) => (entry.alert?.strength === undefined ? "" : explain.strengthOf(entry.alert.strength)) },
       { id: "price", title: "Price", width: "72px", align: "right", text: (entry) => (entry.alert ? price(entry.alert.price) : "") },
-      { id: "reason", title: "Why", width: "minmax(190px, 2fr)", text: (entry) => whyOf(entry), hint: (entry) => whyOf(entry), tone: () => "plain" },
-      { id: "today", title: "Today", width: "52px", align: "right", text: (entry) => (entry.alert ? String(entry.today) : ""), hint: () => "How often this rule fired for this symbol today" },
+      { id: "reason", title: "Why", width: "minmax(154px, 2.2fr)", text: (entry) => whyOf(entry), hint: (entry) => whyOf(entry), tone: () => "plain" },
+      { id: "today", title: "Today", width: "50px", align: "right", text: (entry) => (entry.alert ? String(entry.today) : ""), hint: () => "How often this rule fired for this symbol today" },
     ];
+    return PHONE.matches ? ["time", "symbol", "rule", "price", "reason"].map((id) => all.find((one) => one.id === id)) : all;
   }
 
   drawRule(cell, entry) {
@@ -178,16 +180,5 @@ class Tape {
 }
 
 const whyOf = (entry) => (entry.alert ? reasonOf(entry.alert) : `Alerts ${entry.gap.from} to ${entry.gap.to} are no longer held here; history has them.`);
-
-function drawStrength(cell, entry) {
-  const value = entry.alert?.strength;
-  const stamp = String(value);
-  if (cell.drawn === stamp) return;
-  cell.drawn = stamp;
-  if (value === undefined || value === null) return cell.replaceChildren();
-  const bar = element("i");
-  bar.style.width = `${Math.min(100, Math.max(3, Math.sqrt(Math.min(value, 1)) * 100))}%`;
-  cell.replaceChildren(element("div", { class: "strength", title: "How far beyond its threshold the closest condition is" }, bar, element("span", {}, explain.strengthOf(value))));
-}
 
 export const make = (context) => new Tape(context);

@@ -108,7 +108,7 @@ class Watchlist {
         this.grid.request();
       }
     } catch (error) {
-      if (error.status === 404 && !error.message.includes(symbol)) this.isBlind = true;
+      if (error.isUnknown) this.isBlind = true;
       this.values.set(symbol, { ...this.values.get(symbol), metricsAt: Date.now() });
     } finally {
       this.isAsking = false;
