@@ -14,11 +14,21 @@ const list = () => byId("symbol-found");
 
 export function begin(pick) {
   state.pick = pick;
-  box().addEventListener("input", () => { clearTimeout(state.timer); state.timer = setTimeout(find, WAIT_MS); });
+  box().addEventListener("input", typed);
   box().addEventListener("keydown", key);
   box().addEventListener("focus", find);
   box().addEventListener("blur", () => setTimeout(close, 150));
   list().addEventListener("pointerdown", (event) => event.preventDefault());
+}
+
+function typed() {
+  const { selectionStart: at, value } = box();
+  if (value !== value.toUpperCase()) {
+    box().value = value.toUpperCase();
+    box().setSelectionRange(at, at);
+  }
+  clearTimeout(state.timer);
+  state.timer = setTimeout(find, WAIT_MS);
 }
 
 /** Open with a first letter. */
