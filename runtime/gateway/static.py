@@ -117,7 +117,7 @@ def _answer(asset: Asset, keeping: str) -> Response:
     headers = {"ETag": f'"{asset.tag}"', "Cache-Control": keeping, "Vary": "Accept-Encoding"}
     if asset.tag in request.if_none_match:
         return Response(b"", 304, headers)
-    is_zipped = bool(asset.zipped) and "gzip" in request.accept_encodings
+    is_zipped = bool(asset.zipped) and request.accept_encodings["gzip"] > 0
     if is_zipped:
         headers["Content-Encoding"] = "gzip"
     body = asset.zipped if is_zipped else asset.body

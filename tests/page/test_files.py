@@ -77,9 +77,11 @@ async def test_a_file_that_comes_after_the_start_is_not_served_and_a_changed_one
     shelf.refresh()
     assert shelf.get("b.js") is None
     found, first = shelf.get("a.js"), shelf.get("/")
-    assert found is not None and found.body == b"3 is longer"
+    assert found is not None
+    assert found.body == b"3 is longer"
     assert shelf.version != version
-    assert first is not None and f"/page/{shelf.version}/a.js".encode() in first.body
+    assert first is not None
+    assert f"/page/{shelf.version}/a.js".encode() in first.body
 
 
 def test_the_page_has_no_script_or_style_that_a_strict_policy_forbids() -> None:

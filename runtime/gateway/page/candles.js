@@ -55,10 +55,15 @@ export class Candles {
     this.markers = library.createSeriesMarkers(this.candles, []);
     this.chart.panes()[0].attachPrimitive(new Shading(this));
     this.chart.subscribeCrosshairMove((event) => onHover(event.time ? this.byTime.get(event.time) : this.last));
+    this.room = new ResizeObserver(() => { if (!this.isPlaced) requestAnimationFrame(() => this.begin()); });
+    this.room.observe(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 
-  end() { this.chart.remove(); }
+  end() {
+    this.room.disconnect();
+    this.chart.remove();
+  }
   focus() { this.element.focus(); }
   fit() { this.chart.timeScale().fitContent(); }
   get last() { return this.bars[this.bars.length - 1]; }
@@ -73,7 +78,7 @@ export class Candles {
 
   candleOptions() {
     const [up, down] = [color("up"), color("down")];
-    return { upColor: up, downColor: down, borderVisible: false, wickUpColor: up, wickDownColor: down, priceFormat: { type: "custom", minMove: 0.0001, formatter: (value) => value.toFixed(Math.abs(value) < 1 ? 4 : 2) } };
+    return { upColor: up, downColor: down, borderVisible: false, wickUpColor: up, wickDownColor: down };
   }
 
   recolor() {
@@ -103,8 +108,16 @@ export class Candles {
     this.chart.timeScale().applyOptions({ timeVisible: frame !== "1d" });
     this.candles.setData(this.bars.map((bar) => this.candleOf(bar)));
     this.volume.setData(this.bars.map((bar) => this.volumeOf(bar)));
+    const decimals = this.last && this.last.close < 1 ? 4 : 2;
+    this.candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
     this.shade();
-    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, this.bars.length - SHOWN), to: Math.max(this.bars.length + 4, 30) });
+    this.begin();
+  }
+
+  /** The newest candles; again once there is room, where the window was hidden. */
+  begin() {
+    this.isPlaced = this.element.clientWidth > 0;
+    if (this.isPlaced) this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, this.bars.length - SHOWN), to: Math.max(this.bars.length + 4, 30) });
   }
 
   /** The running bar of a minute: folded into the last candle, or a new one. */

@@ -59,7 +59,7 @@ function form(list, own, system, start, done) {
     if (await dialog.attempt(() => ask("DELETE", `/toplists/user/${list.id}`), `${list.name} is deleted`)) done(system[0]?.id || "gainers_5m");
   };
   return [
-    make("div", { class: "actions" }, make("span", { class: "push" }, "Change "), choice([["", "A new list"], ...own.map((one) => [one.id, one.name])], list?.id || "", (id) => start(own.find((one) => one.id === id) || null), { "aria-label": "Which list" })),
+    make("div", { class: "actions" }, make("span", { class: "push faint" }, "Which list"), choice([["", "A new list"], ...own.map((one) => [one.id, one.name])], list?.id || "", (id) => start(own.find((one) => one.id === id) || null), { "aria-label": "Which list" })),
     make("form", { on: { submit: save } }, ids,
       make("div", { class: "fields" }, field("Name", name), field("Ranked by", metric), field("Window", window), field("Order", order)),
       make("h3", {}, "Only symbols with"), make("div", { class: "fields" }, filters.map(([, title, input]) => field(title, input)), field("Exchange", exchange)),
