@@ -5,7 +5,7 @@ import * as dialog from "./dialog.js";
 import * as preferences from "./preferences.js";
 import * as sounds from "./sounds.js";
 import { THEMES, COLORS } from "./appearance.js";
-import { ask } from "./session.js";
+import { ask, changePassword } from "./session.js";
 import { dayOf, msOf } from "./format.js";
 
 const check = (title, isOn, onchange) => make("label", { class: "check" }, make("input", { type: "checkbox", checked: isOn, on: { change: (event) => onchange(event.target.checked) } }), title);
@@ -93,9 +93,9 @@ export function passwordDialog() {
     const [old, fresh, again] = fields.map(([, one]) => one.value);
     if (fresh !== again) return put(fault, "The new passwords differ");
     try {
-      await ask("POST", "/auth/password", { old_password: old, password: old, new_password: fresh });
+      await changePassword(old, fresh);
       opened.close();
-      dialog.note("The password is changed", "good");
+      dialog.note("The password is changed; other sign-ins have ended", "good");
     } catch (error) {
       put(fault, error.message);
     }

@@ -32,7 +32,7 @@ async function show(list) {
 function line(channel, again) {
   const said = make("span", { role: "status" });
   const test = async () => {
-    put(said, "…");
+    put(said, "Sending…");
     try {
       const told = await ask("POST", `/channels/${encodeURIComponent(channel.name)}/test`);
       said.className = told.ok ? "good" : "bad";
@@ -42,16 +42,22 @@ function line(channel, again) {
       put(said, error.message);
     }
   };
-  return make("div", { class: "settings-line" }, make("span", {}, make("b", {}, channel.name), make("span", { class: "faint" }, `  ${channel.kind}  ${channel.to || channel.chat_id || channel.url || ""}`)), said,
+  return make("div", { class: "settings-line" }, make("span", {}, make("b", {}, channel.name), channel.fault ? make("span", { class: "bad" }, `  ${channel.fault}`) : null, make("span", { class: "faint" }, `  ${channel.kind}  ${channel.to || channel.chat_id || ""}`)), said,
     button("Test", test), button("Change", () => edit(channel, again)),
     button("Remove", async () => { if (await dialog.attempt(() => ask("DELETE", `/channels/${encodeURIComponent(channel.name)}`), `${channel.name} is removed`)) again(); }, { class: "danger" }));
 }
+
+/** Secrets come back as dots; what is left empty stays as it is. */
+const isHidden = (value) => /^•+$/.test(value || "");
 
 function edit(channel, again) {
   const place = make("div", { class: "fields" });
   let inputs = {};
   const fill = (kind) => {
-    inputs = Object.fromEntries(KINDS[kind].map(([name, , more]) => [name, make("input", { ...more, required: more.required && !(channel && more.type === "password"), value: channel && more.type !== "password" ? channel[name] || "" : "", placeholder: channel && more.type === "password" ? "as it is" : null })]));
+    inputs = Object.fromEntries(KINDS[kind].map(([name, , more]) => {
+      const isKept = channel?.kind === kind && isHidden(channel[name]);
+      return [name, make("input", { ...more, required: more.required && !isKept, value: isKept ? "" : channel?.[name] || "", placeholder: isKept ? "as it is" : null })];
+    }));
     place.replaceChildren(...KINDS[kind].map(([name, title]) => field(title, inputs[name])));
   };
   const kind = choice(Object.keys(KINDS), channel?.kind || "webhook", fill);

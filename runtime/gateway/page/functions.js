@@ -54,6 +54,7 @@ class Functions {
       { id: "state", title: "State", width: "86px", text: (one) => one.state || "", tone: (one) => (isPaused(one) ? "warn" : /run|ok|live/.test(one.state || "") ? "good" : "") },
       { id: "partitions", title: "Partitions", width: "74px", align: "right", text: (one) => String(Array.isArray(one.partitions) ? one.partitions.length : one.partitions ?? "–") },
       { id: "lag", title: "Behind", width: "80px", align: "right", text: (one) => (lagOf(one) === null ? "–" : compact(lagOf(one))), sort: lagOf, name: "Messages behind" },
+      { id: "behind", title: "Market time", width: "84px", align: "right", text: (one) => (typeof one.behind_ms === "number" ? lasting(one.behind_ms) : "–"), name: "Behind, market time", sort: (one) => one.behind_ms },
       { id: "act", title: "", width: "84px", draw: (cell, one) => this.drawButton(cell, one) },
     ];
   }

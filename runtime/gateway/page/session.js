@@ -65,14 +65,14 @@ export async function begin() {
     else return true;
   }
   if (state.methods.setup && !isOpen()) return false;
-  return (state.methods.password && (await refresh())) || isOpen();
+  return ((state.methods.password || state.methods.oidc) && (await refresh())) || isOpen();
 }
 
 /** A new access token by the cookie that only the server reads; one request however many ask. */
 export function refresh() {
   state.refreshing ??= (async () => {
     try {
-      const answer = await send("POST", "/auth/refresh", { cookie: true }, {});
+      const answer = await send("POST", "/auth/refresh", {}, {});
       if (!answer.ok) return false;
       accept(await answer.json());
       return true;
@@ -101,8 +101,13 @@ export async function setUp(fields) {
 }
 
 export async function signOut() {
-  await ask("POST", "/auth/logout", { cookie: true }).catch(() => {});
+  await ask("POST", "/auth/logout", {}).catch(() => {});
   forget();
+}
+
+/** Another password; every other sign-in of the user ends. */
+export async function changePassword(now, wanted) {
+  accept(await ask("POST", "/auth/password", { password: now, new_password: wanted, cookie: true }));
 }
 
 function forget() {

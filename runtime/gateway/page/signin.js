@@ -58,7 +58,7 @@ function signIn(done) {
 }
 
 function setUp(done) {
-  return card("Set up Jetscan", "The first user is the administrator. The one-time code stands in the log of the gateway.", [
+  return card("Set up Jetscan", "The first user is the administrator. The one-time code is in a file of the gateway's machine; its log says where.", [
     input("code", "One-time code", { autocomplete: "one-time-code", spellcheck: false }),
     input("user_id", "User", { autocomplete: "username", autocapitalize: "none", spellcheck: false, pattern: "[A-Za-z0-9_\\-]{1,64}", title: "1 to 64 letters, digits, - and _" }),
     input("password", "Password", { type: "password", autocomplete: "new-password", minlength: 12 }, "12 characters or more"),
