@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from runtime.bus import Bus
 from runtime.embedded import EmbeddedNats
@@ -31,6 +31,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+expect.set_options(timeout=15_000)  # a machine that does much else at once
 START_NS = 1_767_623_400 * 10**9  # 2026-01-05 09:30 in New York, when the first alert is said
 LEAF = {"text": "change_pct_5m > 1", "value": 1.52, "threshold": 1.0, "truth": True, "margin": 0.52}
 
@@ -232,7 +233,7 @@ async def opened(browser: Browser, address: str, **options: Any) -> AsyncIterato
     context = await browser.new_context(
         **{"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark", **options}
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     page = await context.new_page()
     seen = Seen()
     seen.watch(page)

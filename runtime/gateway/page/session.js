@@ -36,7 +36,7 @@ export const isOpen = () => state.methods.mode === "local";
 export async function ask(method, path, body, options = {}) {
   let answer = await send(method, path, body, options);
   if (answer.status === 401 && state.token && (await refresh())) answer = await send(method, path, body, options);
-  if (answer.status === 401 && !isOpen()) forget();
+  if (answer.status === 401 && state.token && !isOpen()) forget();
   if (options.raw && answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(answer.status, told.detail || told.error || answer.statusText || `answered ${answer.status}`, told);

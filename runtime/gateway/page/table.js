@@ -4,6 +4,7 @@ import { make, put } from "./dom.js";
 import { moves } from "./appearance.js";
 
 const SPARE_ROWS = 4; // rendered beyond what is seen, above and below
+const MOVED_MAX = 8; // rows that are seen moving at once: more is a blur
 const FLASH_MS = 450;
 const FLASH_EVERY_MS = 500; // per cell
 const FLASHES_MAX = 16; // per update: WCAG 2.3.1, no large area flashes
@@ -149,6 +150,8 @@ export class Grid {
       this.elements.delete(key);
     }
     this.flashes = 0;
+    const moved = [...shown].filter(([key, place]) => this.elements.has(key) && this.elements.get(key).place !== place);
+    this.body.classList.toggle("jumps", moved.length > MOVED_MAX);
     for (const [key, place] of shown) this.#fill(key, place);
     this.#rove(first);
   }
@@ -162,6 +165,7 @@ export class Grid {
       this.elements.set(key, element);
       this.body.append(element);
     }
+    element.place = place;
     const top = `translateY(${place * this.options.rowHeight}px)`;
     if (element.style.transform !== top) element.style.transform = top;
     element.setAttribute("aria-rowindex", String(place + 2));
