@@ -42,6 +42,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 30, "minutes": 40},
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
+    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
 }
 

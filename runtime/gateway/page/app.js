@@ -18,6 +18,7 @@ import * as symbolbox from "./symbolbox.js";
 import * as topmenus from "./topmenus.js";
 import * as signin from "./signin.js";
 
+const QUIET_MS = 4_000; // by then what is shown is loaded
 const CUT_SHOWN_MS = 2_000; // a short break is nobody's business
 
 async function start() {
@@ -47,6 +48,7 @@ function begin() {
   alerts.heard.on((entry, isLate, isHistory) => { if (!isHistory && entry.alert.kind === "fired") live.alert(entry.alert); });
   showFirst();
   setInterval(tick, 250);
+  setTimeout(() => desk.fetchKinds(), QUIET_MS);
   document.body.dataset.ready = "yes";
 }
 

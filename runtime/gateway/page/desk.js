@@ -36,6 +36,11 @@ export function begin(mayAdmin) {
   layout.begin();
 }
 
+/** Fetch what other windows are made of while nothing else is to do: they open at once, also when cut off. */
+export async function fetchKinds() {
+  for (const [, kind] of kinds()) await kind.load().catch(() => {});
+}
+
 export const active = () => open.get(state.active);
 export const kinds = () => Object.entries(KINDS).filter(([, kind]) => !kind.isAdmin || state.mayAdmin());
 

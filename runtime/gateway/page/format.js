@@ -130,10 +130,11 @@ export function countdown(ms) {
 /** A length of time, in its largest fitting unit. */
 export function lasting(ms) {
   if (!known(ms)) return ABSENT;
-  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 1) return ms ? `${ms.toFixed(2)} ms` : "0 ms";
   if (ms < 1000) return `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
+  if (ms >= 172_800_000) return `${Math.floor(ms / 86_400_000)} days`;
   return `${Math.floor(ms / 3_600_000)} h ${Math.floor(ms / 60_000) % 60} min`;
 }
 

@@ -38,7 +38,7 @@ function paint(canvas, { kind, values, labels = [], unit = "" }) {
   pen.scale(ratio, ratio);
   const known = values.filter(Number.isFinite);
   const low = Math.min(0, ...known);
-  const high = Math.max(0, ...known, low + 1e-9);
+  const high = Math.max(0, ...known) || (low < 0 ? 0 : 1);
   const y = (value) => PAD.top + (1 - (value - low) / (high - low)) * (height - PAD.top - PAD.bottom);
   const room = width - PAD.left - PAD.right;
   pen.font = `10.5px ${getComputedStyle(document.body).fontFamily}`;

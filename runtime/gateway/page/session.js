@@ -51,7 +51,7 @@ async function send(method, path, body, options) {
     return await fetch(API + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: options.signal, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "the server cannot be reached", {});
+    throw new Problem(0, error.name === "TimeoutError" ? "the server does not answer" : "the server cannot be reached", {});
   }
 }
 

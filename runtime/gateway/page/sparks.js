@@ -9,7 +9,8 @@ import * as rankings from "./rankings.js";
 
 const MINUTES = 390;
 const AGAIN_MS = 120_000;
-const AT_ONCE = 3;
+const AT_ONCE = 2; // a browser opens six connections: what was clicked must find one free
+const WAIT_MS = 8_000;
 const OWN_EVERY_MS = 10_000; // without bars of the server: a price of the list so often
 const OWN_MAX = 240;
 
@@ -37,7 +38,7 @@ async function work() {
   state.running += 1;
   const symbol = queue.shift();
   try {
-    const { bars } = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&limit=${MINUTES}`);
+    const { bars } = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&limit=${MINUTES}`, undefined, { signal: AbortSignal.timeout(WAIT_MS) });
     const line = of(symbol);
     const points = bars.map((bar) => [msOf(bar.timestamp), bar.close]).sort((a, b) => a[0] - b[0]);
     if (points.length) {
