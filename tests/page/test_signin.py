@@ -96,6 +96,7 @@ async def test_a_reload_stays_signed_in_and_no_script_can_read_a_token(
 async def test_who_signs_out_is_out(browser: Browser, guarded: Served) -> None:
     async with opened(browser, guarded.address) as page:
         await sign_in(page, "ann", PASSWORD)
+        await expect(page.locator("#user-button")).to_contain_text("ann")
         await page.locator("#user-button").click()
         await page.get_by_role("menuitem", name="Sign out").click()
         await expect(page.get_by_label("Password")).to_be_visible()
