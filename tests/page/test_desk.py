@@ -219,6 +219,17 @@ async def test_an_alert_is_acknowledged_by_key(page: Page, served: Served) -> No
     await expect(row(tape, 1)).to_have_class(re.compile(r"\bdone\b"))
 
 
+async def test_a_key_acts_on_the_row_under_the_pointer_where_nothing_has_the_focus(
+    page: Page, served: Served
+) -> None:
+    await served.toplist(["AAPL", "POINT"])
+    ranks = window(page, "list")
+    await expect(symbol(ranks, 2)).to_have_text("POINT")
+    await symbol(ranks, 2).hover()
+    await page.keyboard.press("w")
+    await expect(window(page, "watchlist").locator(".grid-body")).to_contain_text("POINT")
+
+
 async def test_a_screen_reader_is_told_in_one_summary(page: Page, served: Served) -> None:
     for number in range(3):
         await served.alert(f"S{number}", "spoken")

@@ -7,10 +7,12 @@ import * as clock from "./clock.js";
 import { msOf, dayOf } from "./format.js";
 
 const HELD_MAX = 3_000;
+const SEEN_MAX = 10_000;
+const TODAY_MAX = 20_000; // pairs of a rule and a symbol
 const HISTORY = 200;
 const REPEAT_MS = 60_000; // the same rule on the same symbol again within so long is one row
 
-const state = { entries: [], byId: new Map(), newestOf: new Map(), today: new Map(), seen: new Set(), gaps: [], isLoaded: false };
+const state = { entries: [], byId: new Map(), newestOf: new Map(), today: new Map(), seen: new Set(), isLoaded: false };
 
 /** Told with (entry, isLate, isHistory) of every alert. */
 export const heard = new Signal();
@@ -19,7 +21,6 @@ export const gap = new Signal();
 /** Entries, newest first: {key, alert, first, count, ms, changes, isAcknowledged} or {key, gap}. */
 export const entries = () => state.entries;
 export const isLoaded = () => state.isLoaded;
-export const seen = () => state.seen;
 
 /** What the server holds of the past, then live from there. */
 export async function load() {
@@ -39,6 +40,7 @@ export const keyOf = (alert) => `${alert.rule_id} ${alert.symbol}`;
 function take(alert, isLate, isHistory = false) {
   if (alert.seq !== undefined && state.seen.has(alert.seq)) return;
   if (alert.seq !== undefined) state.seen.add(alert.seq);
+  if (state.seen.size > SEEN_MAX) state.seen.delete(state.seen.values().next().value);
   const ms = msOf(alert.timestamp);
   clock.note(ms);
   const known = state.byId.get(alert.id);
@@ -57,6 +59,7 @@ function added(alert, ms, isLate) {
   const key = keyOf(alert);
   const day = `${dayOf(ms)} ${key}`;
   if (alert.kind === "fired") state.today.set(day, (state.today.get(day) || 0) + 1);
+  if (state.today.size > TODAY_MAX) state.today.delete(state.today.keys().next().value);
   const before = state.newestOf.get(key);
   if (before && alert.kind === "fired" && before.alert.kind === "fired" && ms - before.ms < REPEAT_MS && ms >= before.ms) {
     state.entries.splice(state.entries.indexOf(before), 1);

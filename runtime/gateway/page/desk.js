@@ -44,9 +44,9 @@ export async function fetchKinds() {
 export const active = () => open.get(state.active);
 export const kinds = () => Object.entries(KINDS).filter(([, kind]) => !kind.isAdmin || state.mayAdmin());
 
-/** Hand an action to the active window, or to another that can take it. */
-export function act(action) {
-  const mine = active()?.handle?.actions;
+/** Hand an action to the window of a table, or the active one, or to another that can take it. */
+export function act(action, table = null) {
+  const mine = open.get(table?.closest(".window")?.dataset.id ?? state.active)?.handle?.actions;
   if (mine?.[action]) return mine[action]() !== false;
   if (action === "hold" || action === "pause" || action === "focus") {
     for (const one of open.values()) if (isShown(one) && one.handle?.actions?.[action]) return one.handle.actions[action]() !== false;

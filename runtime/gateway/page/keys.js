@@ -21,7 +21,7 @@ const OF_ROWS = Object.fromEntries(KEYS.filter(([key]) => /^[a-z]$/.test(key)).m
 
 const isTyping = (target) => target.closest?.('input, textarea, select, [contenteditable="true"], dialog, .menu, [role="separator"]');
 
-/** Hand keys on: `actions` has search(text), help(), window(n), and row(action), which says whether somebody took it. */
+/** Hand keys on: `actions` has search(text), help(), window(n), and row(action, table), which says whether somebody took it. */
 export function listen(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
@@ -35,9 +35,10 @@ function handle(event, actions) {
   if (key === "?") return actions.help();
   if (/^[1-9]$/.test(key)) return actions.window(Number(key));
   if ((key === "ArrowDown" || key === "ArrowUp") && event.target === document.body) return actions.row("focus");
-  if (OF_ROWS[key] && isOverTable(event.target) && actions.row(OF_ROWS[key])) return true;
+  const table = OF_ROWS[key] ? tableOf(event.target) : null;
+  if (table && actions.row(OF_ROWS[key], table)) return true;
   return /^[a-zA-Z]$/.test(key) ? actions.search(key) : false;
 }
 
-/** Letters are commands in a table, and while the pointer holds one; elsewhere they begin a symbol. */
-const isOverTable = (target) => Boolean(target.closest?.(".grid-body")) || Boolean(document.querySelector(".grid-body:hover"));
+/** Letters are commands in a table, and in the one that the pointer is on; elsewhere they begin a symbol. */
+const tableOf = (target) => target.closest?.(".grid-body") || document.querySelector(".grid-body:hover");

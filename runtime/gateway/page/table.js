@@ -20,6 +20,7 @@ export class Grid {
     this.byKey = new Map();
     this.elements = new Map();
     this.active = { key: null, column: 0 };
+    this.pointed = null;
     this.selected = null;
     this.sort = null;
     this.hold = { pointer: false, focus: false, pinned: false };
@@ -226,8 +227,10 @@ export class Grid {
     if (wanted && wanted.tabIndex !== 0) wanted.tabIndex = 0;
   }
 
+  /** The row that has the focus; without one, the row that the pointer is on. */
   get activeRow() {
-    const place = this.byKey.get(this.active.key);
+    const isFocused = this.body.contains(document.activeElement);
+    const place = this.byKey.get(isFocused ? this.active.key : this.pointed ?? this.active.key);
     return place === undefined ? null : this.rows[place];
   }
 
@@ -297,7 +300,11 @@ export class Grid {
       event.dataTransfer.effectAllowed = "copy";
     });
     this.body.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") this.#holding("pointer", true); });
-    this.body.addEventListener("pointerleave", () => this.#holding("pointer", false));
+    this.body.addEventListener("pointerover", (event) => { this.pointed = event.target.closest('[role="row"]')?.key ?? null; });
+    this.body.addEventListener("pointerleave", () => {
+      this.pointed = null;
+      this.#holding("pointer", false);
+    });
     this.body.addEventListener("focusin", (event) => {
       const row = event.target.closest('[role="row"]');
       this.active = { key: row.key, column: [...row.children].indexOf(event.target.closest(".cell")) };
