@@ -5,6 +5,7 @@ import { Editor } from "./editor.js";
 import { ask } from "./session.js";
 import { textOf, matchOf, withoutCooldown } from "./ruletext.js";
 import { timeMsOf, dayOf, msOf, price } from "./format.js";
+import { outcomesOf } from "./outcomes.js";
 import * as metrics from "./metrics.js";
 import * as preferences from "./preferences.js";
 import * as sounds from "./sounds.js";
@@ -44,7 +45,7 @@ export class RuleForm {
       make("div", { class: "fields" }, field("Name", this.name), field("Description", this.description)),
       make("div", {}, make("span", { class: "field-title" }, "When"), this.editor.element), this.reading,
       make("div", { class: "actions" }, make("span", { class: "push" }, this.flipButton), button("Preview on", () => this.preview(Number(days.value))), days),
-      this.previewPlace,
+      this.previewPlace, this.rule ? outcomesOf(this.rule.id) : null,
       make("div", { class: "fields" }, field("Silent after an alert, s", this.cooldown), field("Sound", this.toneChoice()), field("Screen reader", this.voiceChoice())),
       make("div", { class: "chips" }, make("label", { class: "check" }, this.enabled, "On"), make("label", { class: "check" }, this.shared, "Shared with everybody")),
       this.fault,
