@@ -25,7 +25,8 @@ async function start() {
   preferences.begin();
   const isIn = await session.begin().catch(() => session.isOpen());
   if (!isIn) await signin.ask();
-  await Promise.all([preferences.load().catch(() => {}), historyThenLive()]);
+  historyThenLive(); // windows do not wait for it
+  await preferences.load().catch(() => {});
   begin();
 }
 
