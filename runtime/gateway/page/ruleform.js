@@ -3,7 +3,7 @@
 import { make, button, field, put, choice } from "./dom.js";
 import { Editor } from "./editor.js";
 import { ask } from "./session.js";
-import { textOf, matchOf, withoutCooldown } from "./ruletext.js";
+import { textOf, matchOf, secondsOf, withoutCooldown } from "./ruletext.js";
 import { timeMsOf, dayOf, msOf, price } from "./format.js";
 import { outcomesOf } from "./outcomes.js";
 import * as metrics from "./metrics.js";
@@ -32,14 +32,14 @@ export class RuleForm {
     const { isMine } = this.acts;
     this.name = make("input", { value: rule.name || "", maxlength: 100, required: true, placeholder: "Fast riser" });
     this.description = make("input", { value: rule.description || "", maxlength: 500 });
-    this.cooldown = make("input", { type: "number", min: 0, max: 604_800, value: rule.cooldown ?? 60, on: { input: () => this.later() } });
+    this.cooldown = make("input", { type: "number", min: 0, max: 604_800, value: rule.cooldown === undefined ? 60 : secondsOf(rule.cooldown), on: { input: () => this.later() } });
     this.enabled = make("input", { type: "checkbox", checked: rule.enabled !== false });
     this.shared = make("input", { type: "checkbox", checked: rule.shared === true });
     this.reading = make("p", { class: "reading idle", role: "status" }, "What the rule says in English stands here.");
     this.flipButton = button("Mirror image", () => this.flip(), { disabled: true, title: "The same rule for the other direction" });
     this.previewPlace = make("div", { class: "preview", hidden: true, role: "status" });
     this.fault = make("p", { class: "bad", role: "alert" });
-    this.saveButton = make("button", { type: "submit", class: "primary" }, this.rule ? "Save" : "Create rule");
+    this.saveButton = make("button", { type: "submit", class: "primary" }, !this.rule ? "Create rule" : isMine ? "Save" : "Save a copy");
     const days = choice([["1", "the last day"], ["5", "5 days"], ["20", "20 days"]], "1", null, { "aria-label": "How much history" });
     this.element = make("form", { class: "rule-form", on: { submit: (event) => { event.preventDefault(); this.save(); } } },
       make("div", { class: "fields" }, field("Name", this.name), field("Description", this.description)),
@@ -50,7 +50,7 @@ export class RuleForm {
       make("div", { class: "chips" }, make("label", { class: "check" }, this.enabled, "On"), make("label", { class: "check" }, this.shared, "Shared with everybody")),
       this.fault,
       make("div", { class: "actions" }, make("span", { class: "push actions" }, this.acts.remove ? button("Delete", this.acts.remove, { class: "danger" }) : null, this.acts.versions ? button("Versions", this.acts.versions) : null),
-        isMine ? this.saveButton : make("span", { class: "faint" }, "This rule belongs to somebody else.")));
+        isMine ? null : make("span", { class: "faint" }, "This rule belongs to somebody else."), this.saveButton));
   }
 
   toneChoice() {
@@ -136,7 +136,7 @@ export class RuleForm {
   take(rule) {
     this.editor.set(withoutCooldown(textOf(rule)));
     this.name.value = rule.name || this.name.value;
-    this.cooldown.value = rule.cooldown ?? this.cooldown.value;
+    if (rule.cooldown !== undefined) this.cooldown.value = secondsOf(rule.cooldown);
     this.check();
   }
 
@@ -163,6 +163,7 @@ export class RuleForm {
     const content = this.isUnchangedTree() ? this.rule : { ...kept, when: this.editor.text.trim() };
     const whole = { ...content, name: this.name.value.trim(), description: this.description.value.trim(), enabled: this.enabled.checked, shared: this.shared.checked };
     whole.cooldown = this.seconds; // what the text says at its end goes before it
+    if (!this.acts.isMine) for (const name of ["id", "user_id", "version", "shared", "created_at"]) delete whole[name];
     if (!whole.shared && this.rule?.shared === undefined) delete whole.shared;
     return whole;
   }
@@ -174,7 +175,7 @@ export class RuleForm {
     this.saveButton.disabled = true;
     try {
       const body = this.body();
-      const saved = this.rule ? await ask("PUT", `/rules/${this.rule.id}`, body, { headers: matchOf(this.rule) }) : await ask("POST", "/rules", body);
+      const saved = this.rule && this.acts.isMine ? await ask("PUT", `/rules/${this.rule.id}`, body, { headers: matchOf(this.rule) }) : await ask("POST", "/rules", body);
       this.keepSound(saved.id);
       await this.acts.done(`${saved.name} is ${saved.enabled === false ? "saved, and off" : "on"}`);
     } catch (error) {

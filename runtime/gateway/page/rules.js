@@ -2,7 +2,7 @@
 
 import { make as element, button, put } from "./dom.js";
 import { Grid } from "./table.js";
-import { ask, user } from "./session.js";
+import { ask, user, isAdmin } from "./session.js";
 import * as alerts from "./alerts.js";
 import * as dialog from "./dialog.js";
 import { msOf, dayOf, minuteOf } from "./format.js";
@@ -123,8 +123,8 @@ class Rules {
     const all = told.versions || [];
     const opened = dialog.open(`Versions of ${rule.name}`, all.length ? all.map((one) => {
       const body = one.rule || one.body || one;
-      const at = msOf(one.created_at || one.updated_at || body.updated_at);
-      return element("div", { class: "settings-line" }, element("div", {}, element("b", {}, `Version ${one.version ?? "?"}`), element("span", { class: "faint" }, Number.isFinite(at) ? `  ${dayOf(at)} ${minuteOf(at)}  ` : "  "), element("code", {}, textOf(body))),
+      const at = msOf(one.changed_at || body.updated_at);
+      return element("div", { class: "settings-line" }, element("div", {}, element("b", {}, `Version ${one.version ?? "?"}`), element("span", { class: "faint" }, Number.isFinite(at) ? `  ${dayOf(at)} ${minuteOf(at)}${one.changed_by ? ` by ${one.changed_by}` : ""}  ` : "  "), element("code", {}, textOf(body))),
         button("Take this one", () => { form.take(body); opened.close(); }));
     }) : element("p", { class: "faint" }, "There is no earlier version."), { wide: true });
   }
@@ -135,5 +135,5 @@ class Rules {
 }
 
 const ownerOf = (rule) => (rule.shared ? (isMine(rule) ? "shared" : rule.user_id || "shared") : "");
-const isMine = (rule) => !rule.user_id || rule.user_id === user().user_id;
+const isMine = (rule) => !rule.user_id || rule.user_id === user().user_id || isAdmin();
 export const make = (context) => new Rules(context);
