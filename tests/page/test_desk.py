@@ -265,6 +265,20 @@ async def test_a_layout_is_kept_exported_and_given_back(page: Page, served: Serv
     await expect(page.get_by_role("tab", name="Backtest")).to_be_visible()
 
 
+async def test_a_window_that_is_closed_while_it_loads_is_gone_without_a_word(
+    page: Page, served: Served
+) -> None:
+    await served.toplist(["AAPL", "MSFT", "NVDA"])
+    ranks = window(page, "list")
+    await expect(symbol(ranks, 3)).to_have_text("NVDA")
+    for number in (1, 2, 3):
+        await symbol(ranks, number).click()
+    await page.get_by_role("button", name="Layout").click()
+    await page.get_by_role("menuitemradio", name="Research").click()
+    await expect(page.locator("[data-kind=chart] canvas").first).to_be_visible()
+    assert await page.locator("[data-kind=chart] .chart-canvas").count() == 1
+
+
 async def test_a_list_is_saved_as_csv(page: Page, served: Served) -> None:
     await served.toplist(["AAPL", "MSFT"])
     await expect(symbol(window(page, "list"), 2)).to_have_text("MSFT")

@@ -61,11 +61,12 @@ export class Candles {
   }
 
   end() {
+    this.isOver = true;
     this.room.disconnect();
     this.chart.remove();
   }
   focus() { this.element.focus(); }
-  fit() { this.chart.timeScale().fitContent(); }
+  fit() { if (!this.isOver) this.chart.timeScale().fitContent(); }
   get last() { return this.bars[this.bars.length - 1]; }
 
   options() {
@@ -82,6 +83,7 @@ export class Candles {
   }
 
   recolor() {
+    if (this.isOver) return;
     this.chart.applyOptions(this.options());
     this.candles.applyOptions(this.candleOptions());
     this.volume.setData(this.bars.map((bar) => this.volumeOf(bar)));
@@ -99,6 +101,7 @@ export class Candles {
 
   /** All bars of a timeframe, oldest or newest first. */
   set(told, frame) {
+    if (this.isOver) return; // what was asked for came after the window was closed
     this.frame = frame;
     const bars = told.map((bar) => ({ ...bar, ms: msOf(bar.timestamp) })).sort((a, b) => a.ms - b.ms);
     this.byTime = new Map();
@@ -116,12 +119,14 @@ export class Candles {
 
   /** The newest candles; again once there is room, where the window was hidden. */
   begin() {
+    if (this.isOver) return;
     this.isPlaced = this.element.clientWidth > 0;
     if (this.isPlaced) this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, this.bars.length - SHOWN), to: Math.max(this.bars.length + 4, 30) });
   }
 
   /** The running bar of a minute: folded into the last candle, or a new one. */
   update(told) {
+    if (this.isOver) return;
     const ms = msOf(told.timestamp);
     const time = this.timeOf(ms);
     const last = this.last;
@@ -157,6 +162,7 @@ export class Candles {
   /** Alerts: {ms, text, isDown, isWithdrawn}; several of one candle are one mark with a number. */
   mark(marks) {
     this.marks = marks;
+    if (this.isOver) return;
     const byTime = new Map();
     for (const one of marks) {
       const time = this.timeOf(one.ms);

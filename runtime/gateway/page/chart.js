@@ -28,7 +28,7 @@ class ChartWindow {
     context.onSymbol((symbol) => this.show(symbol));
     for (const end of [
       socket.barHeard.on((bar) => { if (bar.symbol === this.symbol) this.live(bar); }), alerts.heard.on((entry) => { if (entry.alert.symbol === this.symbol) this.mark(); }),
-      repainted.on(() => this.candles?.recolor()), () => this.unfollow?.(), () => this.candles?.end(), () => clearInterval(this.polling),
+      repainted.on(() => this.candles?.recolor()), () => this.unfollow?.(), () => { this.isOver = true; if (!this.candles?.isOver) this.candles?.end(); }, () => clearInterval(this.polling),
     ]) context.end(end);
     this.polling = setInterval(() => this.poll(), POLL_MS);
     this.actions = {};
@@ -76,7 +76,9 @@ class ChartWindow {
   }
 
   async ready() {
-    this.candles ??= await Candles.open(this.host, (bar) => this.tell(bar));
+    this.opening ??= Candles.open(this.host, (bar) => this.tell(bar)); // one chart, however many loads are under way
+    this.candles = await this.opening;
+    if (this.isOver && !this.candles.isOver) this.candles.end();
   }
 
   live(bar) {

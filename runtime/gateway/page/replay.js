@@ -21,7 +21,7 @@ class Replay {
     this.at = 0;
     this.isPlaying = false;
     this.build();
-    context.end(() => { clearInterval(this.timer); this.grid.end(); this.candles?.end(); });
+    context.end(() => { clearInterval(this.timer); this.grid.end(); this.isOver = true; if (!this.candles?.isOver) this.candles?.end(); });
     context.end(repainted.on(() => this.candles?.recolor()));
     this.timer = setInterval(() => this.tick(), TICK_MS);
     this.actions = { pause: () => this.play(!this.isPlaying), focus: () => this.grid.focus() };
@@ -87,15 +87,17 @@ class Replay {
   }
 
   async choose(symbol) {
-    if (symbol === this.symbol) return;
+    if (symbol === this.symbol) return undefined;
     this.symbol = symbol;
     this.context.pick(symbol);
     put(this.legend, "");
     this.legend.append(element("b", {}, symbol));
     try {
-      this.candles ??= await Candles.open(this.host);
+      this.opening ??= Candles.open(this.host);
+      this.candles = await this.opening;
+      if (this.isOver) return this.candles.isOver || this.candles.end();
       const told = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&from=${new Date(this.start - 3_600_000).toISOString()}&to=${new Date(this.end).toISOString()}&limit=1000`);
-      if (this.symbol !== symbol) return;
+      if (this.symbol !== symbol) return undefined;
       this.bars = told.bars.map((bar) => ({ ...bar, ms: msOf(bar.timestamp) })).sort((a, b) => a.ms - b.ms);
       if (!this.bars.length) this.legend.append(element("span", { class: "faint" }, "no bars of that time"));
     } catch (error) {
@@ -103,7 +105,7 @@ class Replay {
       this.legend.append(element("span", { class: "faint" }, error.isAway ? "no history of bars is kept here" : error.message));
     }
     this.drawn = null;
-    this.draw();
+    return this.draw();
   }
 
   play(isPlaying) {
@@ -138,7 +140,7 @@ class Replay {
   }
 
   draw() {
-    if (!this.candles) return;
+    if (!this.candles || this.candles.isOver) return;
     const shown = this.bars.filter((bar) => bar.ms + 60_000 <= this.at);
     const stamp = `${this.symbol} ${shown.length} ${this.said}`;
     if (stamp === this.drawn) return;
