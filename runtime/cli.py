@@ -355,6 +355,40 @@ def _rounded(value: Any) -> Any:
     return f"{value:.2f}" if isinstance(value, float) else value
 
 
+# -- reference data
+
+
+@main.group("reference")
+def reference_group() -> None:
+    """What is known of symbols beside their ticks."""
+
+
+@reference_group.command("load")
+@click.argument("table")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def reference_load(table: str, file: Path, as_json: bool) -> None:
+    """Write a CSV or Parquet FILE into TABLE; rows it does not take are told, the others are written."""
+    from runtime.reference import TABLES, load
+    from runtime.tables import TableError
+
+    if table not in TABLES:
+        fail(f"no table {table}; there are {', '.join(TABLES)}", EXIT_USAGE)
+    found, _ = settings_and_subjects()
+    try:
+        loaded = run(with_store(found, lambda store: load(store, table, file)))
+    except TableError as error:
+        fail(str(error))
+    bad = [vars(row) for row in loaded.bad]
+    if as_json:
+        click.echo(json.dumps({"table": table, "rows": loaded.rows, "bad": bad}))
+    else:
+        for row in loaded.bad:
+            click.echo(f"{file}: row {row.place}: {row.reason}", err=True)
+        click.echo(f"{table}: {loaded.rows} rows taken, {len(bad)} left out")
+    sys.exit(EXIT_FAILED if bad else 0)
+
+
 # -- looking and acting
 
 

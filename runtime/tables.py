@@ -108,6 +108,20 @@ def _refuse_values(path: Path, price: Any, size: Any) -> None:
     _refuse(path, "size", ~(size >= 0) | ~np.isfinite(size) | (size == NO_SIZE), "a size from 0")
 
 
+def read_columns(path: Path, required: list[str]) -> dict[str, list[Any]]:
+    """Every column of a file as Python values, None where there is none.
+
+    Raises TableError for a file that cannot be read or lacks one of `required`.
+    """
+    table = _read(path)
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise TableError(
+            f"{path}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}"
+        )
+    return {name: table[name].to_list() for name in table.columns}
+
+
 def _read(path: Path) -> pl.DataFrame:
     if not path.name.endswith(ENDINGS):
         raise TableError(f"{path}: expected a name that ends in {', '.join(ENDINGS)}")
