@@ -83,13 +83,13 @@ async def test_a_file_that_changed_after_it_was_applied_is_refused(store: Store)
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None:
-    with pytest.raises(MigrateError, match="007_timescale, which this version does not know"):
+    with pytest.raises(MigrateError, match=f"{FILES[-1].name}, which this version does not know"):
         await migrate(store, FILES[:-1])
 
 
 async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(store: Store) -> None:
-    good = Migration(9, "good", "CREATE TABLE good (n int)")
-    bad = Migration(10, "bad", "CREATE TABLE half (n int); SELECT nothing_like_this FROM half")
+    good = Migration(len(FILES) + 1, "good", "CREATE TABLE good (n int)")
+    bad = Migration(len(FILES) + 2, "bad", "CREATE TABLE half (n int); SELECT nothing_like_this FROM half")
     with pytest.raises((MigrateError, RuntimeError), match="nothing_like_this"):
         await migrate(store, [*FILES, good, bad])
     found = await tables(store)
