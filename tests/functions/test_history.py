@@ -212,7 +212,7 @@ async def test_many_messages_are_one_frame_and_a_bad_row_is_one_letter(
 ) -> None:
     for minute in range(40):
         symbols = ["A", "B\0"] if minute == 7 else ["A", "B"]
-        await put(nats, subjects, "bars.final", bars(symbols, minute), minute % 16)
+        await put(nats, subjects, "bars.final", bars(symbols, minute), minute % 8)
     async with sink(nats, subjects, "keeps_bars", store):
         await until(lambda: done(nats, "BARS", "keeps_bars"))
     (found,) = await store.fetch("SELECT count(*) FROM bars_1m")
