@@ -807,7 +807,7 @@ def watch_command(
 
 
 @main.command()
-@click.option("--feed", default="sim://?symbols=500&seed=7&warm=10m", show_default=True)
+@click.option("--feed", default="sim://?symbols=500&seed=7&warm=5m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")
 @known_options
 def dev(

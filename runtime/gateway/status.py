@@ -25,6 +25,7 @@ STALE_S = 10.0  # what is older is not told: who asks waits for news
 SOURCES = {"trades": "ticks.trades", "quotes": "ticks.quotes"}
 SOME_SYMBOL = "SPY"  # of the market whose sessions are told
 DAY_NS = 86_400 * 10**9
+REPLAY_NS = 3_600 * 10**9
 AHEAD_DAYS, BACK_DAYS = 7, 1
 ALERTS = "alerts"  # the function that numbers them
 
@@ -40,7 +41,9 @@ class Source(BaseModel):
     """A kind of market data."""
 
     name: str
-    age_ms: float | None = Field(description="of its newest event; null = there was none")
+    age_ms: float | None = Field(
+        description="since its newest event was stored; null = there was none"
+    )
 
 
 class Status(BaseModel):
@@ -48,7 +51,8 @@ class Status(BaseModel):
 
     session: str = Field(description="premarket, market, postmarket or closed, of US stocks")
     clock: str | None = Field(description="the market's time: the newest clock event")
-    data_age_ms: float | None = Field(description="how long ago the newest print was stamped")
+    data_age_ms: float | None = Field(description="how long ago the newest print was stored")
+    is_replay: bool = Field(description="prints are stamped hours from when they are stored")
     engine_lag_ms: float | None = Field(
         description="market time between the newest clock event and what functions answered; "
         "null = no worker tells"
@@ -86,22 +90,28 @@ class Board:
             log.warning("status not known", reason=str(error))
             alerts = {"state": "down", "newest": self._gateway.hub.newest}
             unknown = dict.fromkeys(("clock", "data_age_ms", "engine_lag_ms"))
-            self._told = {"session": "closed", **unknown, "alerts": alerts, "sources": []}
+            told = {"session": "closed", **unknown, "is_replay": False}
+            self._told = {**told, "alerts": alerts, "sources": []}
         finally:
             self._asking = None
 
     async def _looked(self) -> dict[str, Any]:
         bus, subjects = self._gateway.bus, self._gateway.subjects
         view = await self._gateway.engine.ask()
-        now_ns, sources = time.time_ns(), []
+        now_ns, sources, is_replay = time.time_ns(), [], False
         for name, base in SOURCES.items():
-            newest = newest_ns(await bus.newest(STREAM, [f"{base}.*"]), base, subjects)
-            age_ms = max(now_ns - newest, 0) / 1e6 if newest else None
+            messages = await bus.newest(STREAM, [f"{base}.*"])
+            # By when it came, not by its stamp: a simulated or replayed day is not old data.
+            stored_ns = max((one.ts_ns for one in messages.values()), default=0)
+            stamped_ns = newest_ns(messages, base, subjects)
+            is_replay |= bool(stamped_ns) and abs(stored_ns - stamped_ns) > REPLAY_NS
+            age_ms = max(now_ns - stored_ns, 0) / 1e6 if stored_ns else None
             sources.append({"name": name, "age_ms": age_ms})
         return {
             "session": await self._session(view.clock_ns or now_ns),
             "clock": rfc3339(view.clock_ns) if view.clock_ns else None,
             "data_age_ms": sources[0]["age_ms"],
+            "is_replay": is_replay,
             "engine_lag_ms": view.behind_ms(),
             "alerts": {"state": self._alerts_state(view), "newest": self._gateway.hub.newest},
             "sources": sources,

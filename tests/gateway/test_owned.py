@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import jwt
+import numpy as np
 import pytest
 
-from runtime.frames import decode
+from runtime.frames import Frame, decode, encode
 from runtime.gateway.channels import TESTS_MAX
 from tests.conftest import database_in
 from tests.gateway.deployment import Running, hosted, running
@@ -245,3 +246,17 @@ async def test_admins_pause_functions_and_see_lag_and_everybody_the_lamps(people
     assert status["data_age_ms"] is None
     assert (await people.root.post("/admin/functions/none/pause")).status_code == 404
     assert (await people.root.get("/admin/dead")).json()["dead"] == []
+
+
+async def test_a_recorded_day_is_no_old_data_and_says_that_it_is_one(people: People) -> None:
+    columns = {
+        "ts_ns": np.array([1_767_623_400_000_000_000]),
+        "price": np.ones(1),
+        "size": np.ones(1),
+    }
+    frame = Frame(columns, ["AAPL"], np.zeros(1, dtype=int), "test")
+    record = people.made.subjects.record_of("ticks.trades")
+    await people.made.bus.put("ticks.trades.0", encode(frame, record))
+    status = (await people.ann.get("/status")).json()
+    assert 0 <= status["data_age_ms"] < 60_000
+    assert status["is_replay"] is True

@@ -89,7 +89,9 @@ async def test_a_database_of_a_newer_version_is_left_alone(store: Store) -> None
 
 async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(store: Store) -> None:
     good = Migration(len(FILES) + 1, "good", "CREATE TABLE good (n int)")
-    bad = Migration(len(FILES) + 2, "bad", "CREATE TABLE half (n int); SELECT nothing_like_this FROM half")
+    bad = Migration(
+        len(FILES) + 2, "bad", "CREATE TABLE half (n int); SELECT nothing_like_this FROM half"
+    )
     with pytest.raises((MigrateError, RuntimeError), match="nothing_like_this"):
         await migrate(store, [*FILES, good, bad])
     found = await tables(store)

@@ -63,7 +63,7 @@ function show() {
   if (!isOpen) set("data", "bad", "not connected");
   else if (!Number.isFinite(age)) set("data", "off", "waiting");
   else if (session === "closed" && age > 60_000) set("data", "off", "market closed");
-  else set("data", age > red ? "bad" : age > amber ? "slow" : "good", age < 1_000 ? "live" : `${lasting(age)} old`);
+  else set("data", age > red ? "bad" : age > amber ? "slow" : "good", age < 1_000 ? (state.status?.is_replay ? "replay" : "live") : `${lasting(age)} old`);
 
   const lag = state.status?.engine_lag_ms ?? (state.lags.length ? percentile(state.lags, 0.5) : null);
   if (!isOpen) set("engine", "off", "not known");
@@ -77,7 +77,7 @@ function show() {
 }
 
 const MEANINGS = {
-  data: "How long ago the newest market data was stamped. Amber and red depend on the session: less trades outside regular hours.",
+  data: "How long ago the newest market data came. Amber and red depend on the session: less trades outside regular hours.",
   engine: "How long functions take from stored input to numbered alert.",
   alerts: "Whether this page hears alerts as they are said. What is missed while it does not is sent afterwards.",
 };
