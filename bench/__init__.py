@@ -15,9 +15,9 @@ _MEANINGS = {
     "flat": "an hour of the simulator, 1,000 rules that come and go: memory at its end and early on",
     "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
     "latency": "trade published -> alert at a WebSocket client, under load",
+    "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
-    "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
 }
 

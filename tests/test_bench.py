@@ -34,6 +34,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"ticks_per_s": 320, "seconds": 1.0, "symbols": 200},
         {"p50_ms", "p95_ms", "p99_ms", "lost"},
     ),
+    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "takeover": (
         {"kills": 1, "freezes": 0},
         {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},
@@ -42,7 +43,6 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 30, "minutes": 40},
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
-    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
 }
 
