@@ -22,6 +22,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 40, "minutes": 30, "days": 12, "scans": 4},
         {"all_ms", "scan_ms", "close_ms", "peak_rss_mb"},
     ),
+    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "flat": (
         {"symbols": 20, "rules": 20, "minutes": 4, "early": 2, "rate": 8.0},
         {"rss_grown", "state_grown"},
@@ -34,7 +35,6 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"ticks_per_s": 320, "seconds": 1.0, "symbols": 200},
         {"p50_ms", "p95_ms", "p99_ms", "lost"},
     ),
-    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "takeover": (
         {"kills": 1, "freezes": 0},
         {"kill_max_s", "freeze_max_s", "lost", "duplicated", "reordered"},
