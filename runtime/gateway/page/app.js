@@ -77,6 +77,7 @@ function tick() {
 
 let cutAt = 0;
 socket.stateChanged.on((is) => {
+  document.body.dataset.connection = is;
   if (is === "open") {
     if (cutAt && Date.now() - cutAt > CUT_SHOWN_MS) live.say("Connected again");
     cutAt = 0;
