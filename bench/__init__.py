@@ -12,14 +12,18 @@ _MEANINGS = {
     "bars": "the bar kernel and the bars function: trades per second on one core",
     "scan": "10,000 symbols, 100 and 1,000 rules of 3 conditions, toplists: time of one scan",
     "metrics": "10,000 symbols: every metric, those of 100 rules and 20 toplists, one minute close, memory",
+    "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "flat": "an hour of the simulator, 1,000 rules that come and go: memory at its end and early on",
     "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
     "latency": "trade published -> alert at a WebSocket client, under load",
     "fanout": "one gateway process: updates to 1,000 and 5,000 clients, some of them stalled; reads over REST",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
+<<<<<<< HEAD
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",
     "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
+=======
+>>>>>>> page
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
     "feeds": "frames of vendors to columns, trades a second on one core, beside the official SDK where it is installed",
 }

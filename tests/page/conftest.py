@@ -249,5 +249,5 @@ async def opened(browser: Browser, address: str, **options: Any) -> AsyncIterato
 async def page(browser: Browser, served: Served) -> AsyncIterator[Page]:
     async with opened(browser, served.address) as found:
         await found.wait_for_selector("body[data-ready]")
-        await found.wait_for_selector('#lamp-alerts[data-state="good"]')
+        await found.wait_for_selector('body[data-connection="open"]')
         yield found

@@ -27,7 +27,7 @@ async def faults(page: Page) -> list[str]:
 
 async def fill(page: Page, served: Served) -> None:
     await page.wait_for_selector("body[data-ready]")
-    await page.wait_for_selector('#lamp-alerts[data-state="good"]')
+    await page.wait_for_selector('body[data-connection="open"]')
     await served.toplist(["AAPL", "MSFT", "NVDA"])
     await served.toplist(["NVDA", "AAPL", "AMD"])
     said = await served.alert("AAPL", "one")

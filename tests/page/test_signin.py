@@ -60,7 +60,7 @@ async def test_the_first_admin_is_made_with_the_code_and_is_in(
         await page.get_by_label("One-time code").fill(code)
         await page.get_by_role("button", name="Set up").click()
         await expect(page.locator("#sign-in")).to_be_hidden()
-        await expect(page.locator('#lamp-alerts[data-state="good"]')).to_be_visible()
+        await expect(page.locator('body[data-connection="open"]')).to_be_visible()
 
 
 async def test_a_wrong_password_is_told_and_the_right_one_opens(
@@ -71,7 +71,7 @@ async def test_a_wrong_password_is_told_and_the_right_one_opens(
         await expect(page.get_by_role("alert").first).to_contain_text("wrong")
         await sign_in(page, "ann", PASSWORD)
         await expect(page.locator("#user-button")).to_contain_text("ann")
-        await expect(page.locator('#lamp-alerts[data-state="good"]')).to_be_visible()
+        await expect(page.locator('body[data-connection="open"]')).to_be_visible()
         await guarded.alert("AAPL", "secret")
         await expect(page.locator("[data-kind=tape] .grid-body")).to_contain_text("AAPL")
 

@@ -51,7 +51,8 @@ function take(alert, isLate, isHistory = false) {
 /** What becomes of an alert that is shown: it stays in its place and says so. */
 function amended(entry, alert) {
   entry.changes.push(alert);
-  if (entry.alert.kind !== "withdrawn") entry.alert = { ...entry.alert, ...alert, explain: alert.explain || entry.alert.explain, firstMs: entry.ms };
+  if (entry.alert.kind !== "withdrawn")
+    entry.alert = { ...entry.alert, ...alert, explain: alert.explain || entry.alert.explain, firstMs: entry.ms };
   return entry;
 }
 
@@ -61,13 +62,36 @@ function added(alert, ms, isLate) {
   if (alert.kind === "fired") state.today.set(day, (state.today.get(day) || 0) + 1);
   if (state.today.size > TODAY_MAX) state.today.delete(state.today.keys().next().value);
   const before = state.newestOf.get(key);
-  if (before && alert.kind === "fired" && before.alert.kind === "fired" && ms - before.ms < REPEAT_MS && ms >= before.ms) {
+  if (
+    before &&
+    alert.kind === "fired" &&
+    before.alert.kind === "fired" &&
+    ms - before.ms < REPEAT_MS &&
+    ms >= before.ms
+  ) {
     state.entries.splice(state.entries.indexOf(before), 1);
-    Object.assign(before, { alert, ms, count: before.count + 1, today: state.today.get(day), isAcknowledged: false, isLate });
+    Object.assign(before, {
+      alert,
+      ms,
+      count: before.count + 1,
+      today: state.today.get(day),
+      isAcknowledged: false,
+      isLate,
+    });
     before.earlier.push(alert.timestamp);
     return placed(before);
   }
-  const entry = { key: `${alert.seq ?? alert.id}`, alert, ms, count: 1, today: state.today.get(day) || 1, changes: [], earlier: [alert.timestamp], isAcknowledged: false, isLate };
+  const entry = {
+    key: `${alert.seq ?? alert.id}`,
+    alert,
+    ms,
+    count: 1,
+    today: state.today.get(day) || 1,
+    changes: [],
+    earlier: [alert.timestamp],
+    isAcknowledged: false,
+    isLate,
+  };
   state.newestOf.set(key, entry);
   return placed(entry);
 }
@@ -92,7 +116,9 @@ function missed({ from, to }) {
   gap.tell(entry);
 }
 
-export function acknowledge(entry) { entry.isAcknowledged = !entry.isAcknowledged; }
+export function acknowledge(entry) {
+  entry.isAcknowledged = !entry.isAcknowledged;
+}
 
 /** Alerts of a symbol that were heard, oldest first. */
 export const ofSymbol = (symbol) => state.entries.filter((entry) => entry.alert?.symbol === symbol).reverse();

@@ -46,7 +46,9 @@ function begin() {
   sounds.begin();
   symbolbox.begin((symbol) => link.pick(desk.active()?.window.group ?? "blue", symbol));
   keys.listen({ search: symbolbox.open, help: topmenus.help, window: desk.goTo, row: desk.act });
-  alerts.heard.on((entry, isLate, isHistory) => { if (!isHistory && entry.alert.kind === "fired") live.alert(entry.alert); });
+  alerts.heard.on((entry, isLate, isHistory) => {
+    if (!isHistory && entry.alert.kind === "fired") live.alert(entry.alert);
+  });
   showFirst();
   setInterval(tick, 250);
   setTimeout(() => desk.fetchKinds(), QUIET_MS);
@@ -75,6 +77,7 @@ function tick() {
 
 let cutAt = 0;
 socket.stateChanged.on((is) => {
+  document.body.dataset.connection = is;
   if (is === "open") {
     if (cutAt && Date.now() - cutAt > CUT_SHOWN_MS) live.say("Connected again");
     cutAt = 0;
@@ -84,7 +87,11 @@ socket.stateChanged.on((is) => {
 setInterval(() => {
   const isLong = cutAt && Date.now() - cutAt > CUT_SHOWN_MS;
   byId("cut").hidden = !isLong;
-  if (isLong) put(byId("cut"), `Not connected for ${Math.round((Date.now() - cutAt) / 1000)} s. What is said meanwhile is sent when the connection is back.`);
+  if (isLong)
+    put(
+      byId("cut"),
+      `Not connected for ${Math.round((Date.now() - cutAt) / 1000)} s. What is said meanwhile is sent when the connection is back.`,
+    );
 }, 500);
 
 session.changed.on(async (isIn) => {

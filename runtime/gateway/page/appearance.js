@@ -3,8 +3,16 @@
 import * as preferences from "./preferences.js";
 import { Signal } from "./signal.js";
 
-export const THEMES = [["auto", "As the system"], ["dark", "Dark"], ["light", "Light"], ["contrast", "High contrast"]];
-export const COLORS = [["usual", "Green and red"], ["safe", "Blue and orange (colour-blind safe)"]];
+export const THEMES = [
+  ["auto", "As the system"],
+  ["dark", "Dark"],
+  ["light", "Light"],
+  ["contrast", "High contrast"],
+];
+export const COLORS = [
+  ["usual", "Green and red"],
+  ["safe", "Blue and orange (colour-blind safe)"],
+];
 
 const light = matchMedia("(prefers-color-scheme: light)");
 const contrast = matchMedia("(prefers-contrast: more)");

@@ -19,9 +19,18 @@ class Backtest {
   constructor(context) {
     this.context = context;
     this.jobs = [];
-    context.bar.append(button("New backtest", () => this.begin(), { class: "primary" }), this.note = element("span", { class: "faint" }));
+    context.bar.append(
+      button("New backtest", () => this.begin(), { class: "primary" }),
+      (this.note = element("span", { class: "faint" })),
+    );
     this.list = element("div", { class: "scroll", tabIndex: 0, role: "group", "aria-label": "Backtests" });
-    this.result = element("div", { class: "scroll pad", hidden: true, tabIndex: 0, role: "group", "aria-label": "Result" });
+    this.result = element("div", {
+      class: "scroll pad",
+      hidden: true,
+      tabIndex: 0,
+      role: "group",
+      "aria-label": "Result",
+    });
     context.body.append(this.list, this.result);
     context.end(() => clearTimeout(this.timer));
     this.load();
@@ -33,7 +42,15 @@ class Backtest {
       this.jobs = (await ask("GET", "/backtests?limit=100")).backtests;
       this.show();
     } catch (error) {
-      this.list.replaceChildren(element("p", { class: "empty" }, error.isAway ? "This server runs no backtests for the page. On its machine, jetscan backtest does." : error.message));
+      this.list.replaceChildren(
+        element(
+          "p",
+          { class: "empty" },
+          error.isAway
+            ? "This server runs no backtests for the page. On its machine, jetscan backtest does."
+            : error.message,
+        ),
+      );
       return;
     }
     if (this.jobs.some((job) => RUNNING.has(job.state))) this.timer = setTimeout(() => this.load(), POLL_MS);
@@ -41,22 +58,79 @@ class Backtest {
 
   show() {
     if (!this.jobs.length) {
-      this.list.replaceChildren(element("p", { class: "empty" }, "No backtest yet. One runs the live functions over the stored minutes of past days."));
+      this.list.replaceChildren(
+        element(
+          "p",
+          { class: "empty" },
+          "No backtest yet. One runs the live functions over the stored minutes of past days.",
+        ),
+      );
       return;
     }
-    this.list.replaceChildren(element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ["Backtest", "Days", "State", ""].map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, this.jobs.map((job) => this.row(job)))));
+    this.list.replaceChildren(
+      element(
+        "table",
+        { class: "plain" },
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            ["Backtest", "Days", "State", ""].map((text) => element("th", { scope: "col" }, text)),
+          ),
+        ),
+        element(
+          "tbody",
+          {},
+          this.jobs.map((job) => this.row(job)),
+        ),
+      ),
+    );
   }
 
   row(job) {
     const name = job.name || (job.rules || []).map((rule) => rule.name).join(", ") || job.id;
     const isRunning = RUNNING.has(job.state);
     const state = isRunning
-      ? [element("progress", { value: job.progress || 0, max: 1, "aria-label": `Progress of ${name}` }), element("span", { class: "faint" }, job.state === "queued" ? `waits${job.waiting ? `, ${job.waiting} before it` : ""}` : `${Math.round((job.progress || 0) * 100)}%`)]
-      : [element("span", { class: `badge ${job.state === "done" ? "on" : "bad"}`, title: job.error || null }, job.state), job.seconds ? element("span", { class: "faint" }, ` ${lasting(job.seconds * 1000)}`) : ""];
-    return element("tr", {},
-      element("td", {}, job.state === "done" ? button(name, () => this.open(job), { class: "quiet" }) : name, job.error ? element("p", { class: "bad" }, job.error) : null),
-      element("td", {}, `${String(job.from || "").slice(0, 10)} to ${String(job.to || "").slice(0, 10)}`), element("td", {}, state),
-      element("td", { class: "number" }, button(isRunning ? "Cancel" : "Delete", () => this.remove(job), { class: "quiet", "aria-label": `${isRunning ? "Cancel" : "Delete"} ${name}` })));
+      ? [
+          element("progress", { value: job.progress || 0, max: 1, "aria-label": `Progress of ${name}` }),
+          element(
+            "span",
+            { class: "faint" },
+            job.state === "queued"
+              ? `waits${job.waiting ? `, ${job.waiting} before it` : ""}`
+              : `${Math.round((job.progress || 0) * 100)}%`,
+          ),
+        ]
+      : [
+          element(
+            "span",
+            { class: `badge ${job.state === "done" ? "on" : "bad"}`, title: job.error || null },
+            job.state,
+          ),
+          job.seconds ? element("span", { class: "faint" }, ` ${lasting(job.seconds * 1000)}`) : "",
+        ];
+    return element(
+      "tr",
+      {},
+      element(
+        "td",
+        {},
+        job.state === "done" ? button(name, () => this.open(job), { class: "quiet" }) : name,
+        job.error ? element("p", { class: "bad" }, job.error) : null,
+      ),
+      element("td", {}, `${String(job.from || "").slice(0, 10)} to ${String(job.to || "").slice(0, 10)}`),
+      element("td", {}, state),
+      element(
+        "td",
+        { class: "number" },
+        button(isRunning ? "Cancel" : "Delete", () => this.remove(job), {
+          class: "quiet",
+          "aria-label": `${isRunning ? "Cancel" : "Delete"} ${name}`,
+        }),
+      ),
+    );
   }
 
   async remove(job) {
@@ -71,17 +145,41 @@ class Backtest {
     const rules = (await ask("GET", "/rules").catch(() => ({ rules: [] }))).rules;
     const today = clock.now() || Date.now();
     const editor = new Editor({ label: "Rule", onchange: () => {} });
-    const which = choice([["", "A rule as text, below"], ...rules.map((rule) => [rule.id, rule.name])], rules[0]?.id || "", (id) => { text.hidden = Boolean(id); }, {});
-    const text = element("div", { hidden: Boolean(which.value) }, element("span", { class: "field-title" }, "Rule"), editor.element);
-    const [from, to] = [element("input", { type: "date", required: true, value: dayOf(today - 5 * DAY_MS) }), element("input", { type: "date", required: true, value: dayOf(today) })];
+    const which = choice(
+      [["", "A rule as text, below"], ...rules.map((rule) => [rule.id, rule.name])],
+      rules[0]?.id || "",
+      (id) => {
+        text.hidden = Boolean(id);
+      },
+      {},
+    );
+    const text = element(
+      "div",
+      { hidden: Boolean(which.value) },
+      element("span", { class: "field-title" }, "Rule"),
+      editor.element,
+    );
+    const [from, to] = [
+      element("input", { type: "date", required: true, value: dayOf(today - 5 * DAY_MS) }),
+      element("input", { type: "date", required: true, value: dayOf(today) }),
+    ];
     const symbols = element("input", { placeholder: "all", spellcheck: false });
     const name = element("input", { maxlength: 200, placeholder: "as the rule is called" });
     const fault = element("p", { class: "bad", role: "alert" });
     const submit = async (event) => {
       event.preventDefault();
       put(fault, "");
-      const wanted = symbols.value.toUpperCase().split(/[\s,]+/).filter(Boolean);
-      const body = { name: name.value.trim(), from: from.value, to: to.value, symbols: wanted, ...(which.value ? { rule_ids: [which.value] } : { rules: [editor.text] }) };
+      const wanted = symbols.value
+        .toUpperCase()
+        .split(/[\s,]+/)
+        .filter(Boolean);
+      const body = {
+        name: name.value.trim(),
+        from: from.value,
+        to: to.value,
+        symbols: wanted,
+        ...(which.value ? { rule_ids: [which.value] } : { rules: [editor.text] }),
+      };
       try {
         await ask("POST", "/backtests", body);
         opened.close();
@@ -90,8 +188,19 @@ class Backtest {
         put(fault, error.message);
       }
     };
-    const opened = dialog.open("New backtest", element("form", { on: { submit } }, element("div", { class: "fields" }, field("Rule", which), field("Name", name)), text,
-      element("div", { class: "fields" }, field("First day", from), field("Last day", to), field("Symbols", symbols)), fault, element("div", { class: "actions" }, element("button", { type: "submit", class: "primary" }, "Start"))), { wide: true });
+    const opened = dialog.open(
+      "New backtest",
+      element(
+        "form",
+        { on: { submit } },
+        element("div", { class: "fields" }, field("Rule", which), field("Name", name)),
+        text,
+        element("div", { class: "fields" }, field("First day", from), field("Last day", to), field("Symbols", symbols)),
+        fault,
+        element("div", { class: "actions" }, element("button", { type: "submit", class: "primary" }, "Start")),
+      ),
+      { wide: true },
+    );
   }
 
   // -- a result
@@ -105,7 +214,10 @@ class Backtest {
       const alerts = await this.alertsOf(job.id);
       if (this.opened === job.id) this.tell(job, alerts);
     } catch (error) {
-      this.result.replaceChildren(element("p", { class: "bad" }, error.message), button("Back", () => this.close()));
+      this.result.replaceChildren(
+        element("p", { class: "bad" }, error.message),
+        button("Back", () => this.close()),
+      );
     }
   }
 
@@ -136,35 +248,135 @@ class Backtest {
     const top = [...bySymbol].sort((a, b) => b[1] - a[1]).slice(0, 25);
     const strengths = distribution(fired.map((alert) => alert.strength).filter((value) => typeof value === "number"));
     const table = element("div", { class: "backtest-alerts" });
-    this.result.replaceChildren(...[
-      element("div", { class: "actions" }, element("span", { class: "push" }, button("← Back", () => this.close())), button("Report", () => this.report(job)), button("Alerts as CSV", () => download("backtest.csv", csvOf(this.csv()), "text/csv"))),
-      element("h2", {}, job.name || (job.rules || []).map((rule) => rule.name).join(", ")),
-      element("div", { class: "cards" }, card(compact(fired.length), "alerts"), card(compact(bySymbol.size), "symbols"), card(String(days.size), "days with alerts"), card(days.size ? compact(fired.length / days.size) : "–", "alerts a day"), card(String(alerts.length - fired.length), "amended, withdrawn")),
-      fired.length ? element("div", { class: "plots" },
-        plot("Alerts by half hour, New York", { kind: "bars", values: hours.map(([, count]) => count), labels: hours.map(([label]) => label) }, `Most at ${[...hours].sort((a, b) => b[1] - a[1])[0]?.[0]}`),
-        plot("Alerts by day", { kind: "bars", values: dayList.map(([, count]) => count), labels: dayList.map(([label]) => label.slice(5)) }, `${dayList.length} days`),
-        plot("Alerts so far", { kind: "line", values: running(fired), labels: dayList.map(([label]) => label.slice(5)) }, `${fired.length} at the end`),
-        strengths.labels.length ? plot("Strength", { kind: "bars", ...strengths }, "How far beyond their thresholds") : null) : element("p", { class: "empty" }, "Nothing fired."),
-      element("h3", {}, "Most alerts"), element("p", { class: "chips" }, top.map(([symbol, count]) => button(`${symbol} ${count}`, () => this.context.pick(symbol), { class: "chip" }))),
-      element("h3", {}, "Alerts"), table,
-    ].filter(Boolean));
+    this.result.replaceChildren(
+      ...[
+        element(
+          "div",
+          { class: "actions" },
+          element(
+            "span",
+            { class: "push" },
+            button("← Back", () => this.close()),
+          ),
+          button("Report", () => this.report(job)),
+          button("Alerts as CSV", () => download("backtest.csv", csvOf(this.csv()), "text/csv")),
+        ),
+        element("h2", {}, job.name || (job.rules || []).map((rule) => rule.name).join(", ")),
+        element(
+          "div",
+          { class: "cards" },
+          card(compact(fired.length), "alerts"),
+          card(compact(bySymbol.size), "symbols"),
+          card(String(days.size), "days with alerts"),
+          card(days.size ? compact(fired.length / days.size) : "–", "alerts a day"),
+          card(String(alerts.length - fired.length), "amended, withdrawn"),
+        ),
+        fired.length
+          ? element(
+              "div",
+              { class: "plots" },
+              plot(
+                "Alerts by half hour, New York",
+                { kind: "bars", values: hours.map(([, count]) => count), labels: hours.map(([label]) => label) },
+                `Most at ${[...hours].sort((a, b) => b[1] - a[1])[0]?.[0]}`,
+              ),
+              plot(
+                "Alerts by day",
+                {
+                  kind: "bars",
+                  values: dayList.map(([, count]) => count),
+                  labels: dayList.map(([label]) => label.slice(5)),
+                },
+                `${dayList.length} days`,
+              ),
+              plot(
+                "Alerts so far",
+                { kind: "line", values: running(fired), labels: dayList.map(([label]) => label.slice(5)) },
+                `${fired.length} at the end`,
+              ),
+              strengths.labels.length
+                ? plot("Strength", { kind: "bars", ...strengths }, "How far beyond their thresholds")
+                : null,
+            )
+          : element("p", { class: "empty" }, "Nothing fired."),
+        element("h3", {}, "Most alerts"),
+        element(
+          "p",
+          { class: "chips" },
+          top.map(([symbol, count]) =>
+            button(`${symbol} ${count}`, () => this.context.pick(symbol), { class: "chip" }),
+          ),
+        ),
+        element("h3", {}, "Alerts"),
+        table,
+      ].filter(Boolean),
+    );
     this.grid?.end();
-    this.grid = new Grid(table, { label: "Alerts of the backtest", keyOf: (alert) => alert.id + alert.timestamp, symbolOf: (alert) => alert.symbol, onPick: (alert) => this.context.pick(alert.symbol), columns: [
-      { id: "time", title: "Time", width: "180px", text: (alert) => `${dayOf(msOf(alert.timestamp))} ${timeMsOf(msOf(alert.timestamp))}`, sort: (alert) => alert.timestamp },
-      { id: "symbol", title: "Symbol", width: "80px", text: (alert) => alert.symbol, tone: () => "symbol", sort: (alert) => alert.symbol },
-      { id: "rule", title: "Rule", width: "minmax(140px, 1fr)", text: (alert) => alert.rule_name }, { id: "price", title: "Price", width: "80px", align: "right", text: (alert) => price(alert.price), sort: (alert) => alert.price },
-    ] });
+    this.grid = new Grid(table, {
+      label: "Alerts of the backtest",
+      keyOf: (alert) => alert.id + alert.timestamp,
+      symbolOf: (alert) => alert.symbol,
+      onPick: (alert) => this.context.pick(alert.symbol),
+      columns: [
+        {
+          id: "time",
+          title: "Time",
+          width: "180px",
+          text: (alert) => `${dayOf(msOf(alert.timestamp))} ${timeMsOf(msOf(alert.timestamp))}`,
+          sort: (alert) => alert.timestamp,
+        },
+        {
+          id: "symbol",
+          title: "Symbol",
+          width: "80px",
+          text: (alert) => alert.symbol,
+          tone: () => "symbol",
+          sort: (alert) => alert.symbol,
+        },
+        { id: "rule", title: "Rule", width: "minmax(140px, 1fr)", text: (alert) => alert.rule_name },
+        {
+          id: "price",
+          title: "Price",
+          width: "80px",
+          align: "right",
+          text: (alert) => price(alert.price),
+          sort: (alert) => alert.price,
+        },
+      ],
+    });
     this.grid.setRows(fired);
   }
 
   async report(job) {
     const address = `/api/v1/backtests/${job.id}/report`;
     if (!token()) window.open(address, "_blank", "noopener");
-    else await dialog.attempt(async () => download("backtest.html", await (await ask("GET", `/backtests/${job.id}/report`, undefined, { raw: true })).text(), "text/html"));
+    else
+      await dialog.attempt(async () =>
+        download(
+          "backtest.html",
+          await (await ask("GET", `/backtests/${job.id}/report`, undefined, { raw: true })).text(),
+          "text/html",
+        ),
+      );
   }
 
-  csv() { return [["timestamp", "symbol", "rule_id", "rule_name", "price", "strength"], ...(this.alerts || []).map((alert) => [alert.timestamp, alert.symbol, alert.rule_id, alert.rule_name, alert.price, alert.strength])]; }
-  focus() { this.list.focus(); return true; }
+  csv() {
+    return [
+      ["timestamp", "symbol", "rule_id", "rule_name", "price", "strength"],
+      ...(this.alerts || []).map((alert) => [
+        alert.timestamp,
+        alert.symbol,
+        alert.rule_id,
+        alert.rule_name,
+        alert.price,
+        alert.strength,
+      ]),
+    ];
+  }
+  focus() {
+    this.list.focus();
+    return true;
+  }
 }
 
 const card = (value, title) => element("div", { class: "card" }, element("b", {}, value), element("span", {}, title));
@@ -189,7 +401,9 @@ function running(alerts) {
 const EDGES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 function distribution(values) {
   if (!values.length) return { kind: "bars", values: [], labels: [] };
-  const counts = EDGES.map((edge, place) => values.filter((value) => value <= edge && value > (EDGES[place - 1] ?? -1)).length);
+  const counts = EDGES.map(
+    (edge, place) => values.filter((value) => value <= edge && value > (EDGES[place - 1] ?? -1)).length,
+  );
   return { kind: "bars", values: counts, labels: EDGES.map((edge) => `≤${Math.round(edge * 100)}%`) };
 }
 

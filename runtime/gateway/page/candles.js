@@ -6,7 +6,16 @@ import { offsetOf, msOf } from "./format.js";
 import { sessionAt } from "./clock.js";
 
 /** Timeframes, and their minutes. */
-export const FRAMES = [["1m", 1], ["2m", 2], ["5m", 5], ["15m", 15], ["30m", 30], ["1h", 60], ["4h", 240], ["1d", 1440]];
+export const FRAMES = [
+  ["1m", 1],
+  ["2m", 2],
+  ["5m", 5],
+  ["15m", 15],
+  ["30m", 30],
+  ["1h", 60],
+  ["4h", 240],
+  ["1d", 1440],
+];
 const SHOWN = 140; // candles at first
 
 let library = null;
@@ -16,10 +25,22 @@ const shifted = (ms) => Math.floor((ms + offsetOf(ms)) / 1000);
 
 /** Shades premarket and postmarket behind the candles. */
 class Shading {
-  constructor(owner) { this.owner = owner; }
-  attached({ chart, requestUpdate }) { this.chart = chart; this.request = requestUpdate; }
+  constructor(owner) {
+    this.owner = owner;
+  }
+  attached({ chart, requestUpdate }) {
+    this.chart = chart;
+    this.request = requestUpdate;
+  }
   updateAllViews() {}
-  paneViews() { return [{ zOrder: () => "bottom", renderer: () => ({ draw: (target) => target.useBitmapCoordinateSpace((scope) => this.draw(scope)) }) }]; }
+  paneViews() {
+    return [
+      {
+        zOrder: () => "bottom",
+        renderer: () => ({ draw: (target) => target.useBitmapCoordinateSpace((scope) => this.draw(scope)) }),
+      },
+    ];
+  }
   draw({ context, bitmapSize, horizontalPixelRatio: ratio }) {
     if (this.owner.frame === "1d") return;
     const scale = this.chart.timeScale();
@@ -45,17 +66,29 @@ export class Candles {
     this.byTime = new Map();
     this.spans = [];
     this.frame = "1m";
-    this.element = make("div", { class: "chart-canvas", tabIndex: 0, role: "group", "aria-label": "Candles. Arrow keys move, plus and minus zoom." });
+    this.element = make("div", {
+      class: "chart-canvas",
+      tabIndex: 0,
+      role: "group",
+      "aria-label": "Candles. Arrow keys move, plus and minus zoom.",
+    });
     host.append(this.element);
     this.chart = library.createChart(this.element, { autoSize: true, ...this.options() });
     this.candles = this.chart.addSeries(library.CandlestickSeries, this.candleOptions());
-    this.volume = this.chart.addSeries(library.HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
+    this.volume = this.chart.addSeries(library.HistogramSeries, {
+      priceScaleId: "volume",
+      priceFormat: { type: "volume" },
+      lastValueVisible: false,
+      priceLineVisible: false,
+    });
     this.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
     this.candles.priceScale().applyOptions({ scaleMargins: { top: 0.13, bottom: 0.2 } });
     this.markers = library.createSeriesMarkers(this.candles, []);
     this.chart.panes()[0].attachPrimitive(new Shading(this));
     this.chart.subscribeCrosshairMove((event) => onHover(event.time ? this.byTime.get(event.time) : this.last));
-    this.room = new ResizeObserver(() => { if (!this.isPlaced) requestAnimationFrame(() => this.begin()); });
+    this.room = new ResizeObserver(() => {
+      if (!this.isPlaced) requestAnimationFrame(() => this.begin());
+    });
     this.room.observe(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
@@ -65,15 +98,34 @@ export class Candles {
     this.room.disconnect();
     this.chart.remove();
   }
-  focus() { this.element.focus(); }
-  fit() { if (!this.isOver) this.chart.timeScale().fitContent(); }
-  get last() { return this.bars[this.bars.length - 1]; }
+  focus() {
+    this.element.focus();
+  }
+  fit() {
+    if (!this.isOver) this.chart.timeScale().fitContent();
+  }
+  get last() {
+    return this.bars[this.bars.length - 1];
+  }
 
   options() {
     return {
-      layout: { background: { color: "transparent" }, textColor: color("faint"), fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily, attributionLogo: false, panes: { separatorColor: color("line") } },
-      grid: { vertLines: { color: color("line") }, horzLines: { color: color("line") } }, rightPriceScale: { borderColor: color("line") }, timeScale: { borderColor: color("line"), timeVisible: true, secondsVisible: false, rightOffset: 6 },
-      crosshair: { mode: 0, vertLine: { color: color("faint"), labelBackgroundColor: color("line-strong") }, horzLine: { color: color("faint"), labelBackgroundColor: color("line-strong") } },
+      layout: {
+        background: { color: "transparent" },
+        textColor: color("faint"),
+        fontSize: 11,
+        fontFamily: getComputedStyle(document.body).fontFamily,
+        attributionLogo: false,
+        panes: { separatorColor: color("line") },
+      },
+      grid: { vertLines: { color: color("line") }, horzLines: { color: color("line") } },
+      rightPriceScale: { borderColor: color("line") },
+      timeScale: { borderColor: color("line"), timeVisible: true, secondsVisible: false, rightOffset: 6 },
+      crosshair: {
+        mode: 0,
+        vertLine: { color: color("faint"), labelBackgroundColor: color("line-strong") },
+        horzLine: { color: color("faint"), labelBackgroundColor: color("line-strong") },
+      },
     };
   }
 
@@ -90,13 +142,19 @@ export class Candles {
     this.mark(this.marks || []);
   }
 
-  volumeOf(bar) { return { time: bar.time, value: bar.volume, color: `${color(bar.close >= bar.open ? "up" : "down")}66` }; }
-  candleOf({ time, open, high, low, close }) { return { time, open, high, low, close }; }
+  volumeOf(bar) {
+    return { time: bar.time, value: bar.volume, color: `${color(bar.close >= bar.open ? "up" : "down")}66` };
+  }
+  candleOf({ time, open, high, low, close }) {
+    return { time, open, high, low, close };
+  }
 
   timeOf(ms) {
     const minutes = FRAMES.find(([id]) => id === this.frame)[1];
     const seconds = shifted(ms);
-    return this.frame === "1d" ? Math.floor(seconds / 86_400) * 86_400 : Math.floor(seconds / (minutes * 60)) * minutes * 60;
+    return this.frame === "1d"
+      ? Math.floor(seconds / 86_400) * 86_400
+      : Math.floor(seconds / (minutes * 60)) * minutes * 60;
   }
 
   /** All bars of a timeframe, oldest or newest first. */
@@ -121,7 +179,11 @@ export class Candles {
   begin() {
     if (this.isOver) return;
     this.isPlaced = this.element.clientWidth > 0;
-    if (this.isPlaced) this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-2, this.bars.length - SHOWN), to: Math.max(this.bars.length + 4, 30) });
+    if (this.isPlaced)
+      this.chart.timeScale().setVisibleLogicalRange({
+        from: Math.max(-2, this.bars.length - SHOWN),
+        to: Math.max(this.bars.length + 4, 30),
+      });
   }
 
   /** The running bar of a minute: folded into the last candle, or a new one. */
@@ -138,7 +200,13 @@ export class Candles {
     }
     const { before, counted } = this.minute;
     const bar = before
-      ? { ...before, high: Math.max(before.high, told.high), low: Math.min(before.low, told.low), close: told.close, volume: before.volume + told.volume - counted }
+      ? {
+          ...before,
+          high: Math.max(before.high, told.high),
+          low: Math.min(before.low, told.low),
+          close: told.close,
+          volume: before.volume + told.volume - counted,
+        }
       : { ...told, ms, time };
     if (last?.time === time) this.bars[this.bars.length - 1] = bar;
     else this.bars.push(bar);
@@ -168,10 +236,21 @@ export class Candles {
       const time = this.timeOf(one.ms);
       if (this.byTime.has(time)) byTime.set(time, [...(byTime.get(time) || []), one]);
     }
-    this.markers.setMarkers([...byTime].sort((a, b) => a[0] - b[0]).map(([time, all]) => {
-      const [one] = all;
-      return { time, position: one.isDown ? "aboveBar" : "belowBar", shape: one.isDown ? "arrowDown" : "arrowUp", color: color(all.every((each) => each.isWithdrawn) ? "faint" : "warn"), text: all.length > 1 ? String(all.length) : "", size: 1 };
-    }));
+    this.markers.setMarkers(
+      [...byTime]
+        .sort((a, b) => a[0] - b[0])
+        .map(([time, all]) => {
+          const [one] = all;
+          return {
+            time,
+            position: one.isDown ? "aboveBar" : "belowBar",
+            shape: one.isDown ? "arrowDown" : "arrowUp",
+            color: color(all.every((each) => each.isWithdrawn) ? "faint" : "warn"),
+            text: all.length > 1 ? String(all.length) : "",
+            size: 1,
+          };
+        }),
+    );
   }
 
   key(event) {
@@ -179,7 +258,13 @@ export class Candles {
     const range = scale.getVisibleLogicalRange();
     if (!range) return;
     const width = range.to - range.from;
-    const moves = { ArrowLeft: [-width * 0.1, -width * 0.1], ArrowRight: [width * 0.1, width * 0.1], "+": [width * 0.1, -width * 0.1], "=": [width * 0.1, -width * 0.1], "-": [-width * 0.12, width * 0.12] };
+    const moves = {
+      ArrowLeft: [-width * 0.1, -width * 0.1],
+      ArrowRight: [width * 0.1, width * 0.1],
+      "+": [width * 0.1, -width * 0.1],
+      "=": [width * 0.1, -width * 0.1],
+      "-": [-width * 0.12, width * 0.12],
+    };
     const move = moves[event.key];
     if (event.key === "Home") this.fit();
     else if (event.key === "End") scale.scrollToRealTime();

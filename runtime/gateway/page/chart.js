@@ -16,20 +16,48 @@ class ChartWindow {
     this.context = context;
     this.frame = context.state.timeframe || "1m";
     this.symbol = context.state.symbol || "";
-    this.buttons = FRAMES.map(([id]) => button(id, () => this.choose(id), { "aria-pressed": String(id === this.frame), "aria-label": `Candles of ${id}` }));
+    this.buttons = FRAMES.map(([id]) =>
+      button(id, () => this.choose(id), {
+        "aria-pressed": String(id === this.frame),
+        "aria-label": `Candles of ${id}`,
+      }),
+    );
     this.title = element("b", { class: "chart-symbol" });
-    context.bar.append(element("div", { class: "segments", role: "group", "aria-label": "Timeframe" }, this.buttons), button("Fit", () => this.candles?.fit(), { class: "push", title: "Show all candles" }));
+    context.bar.append(
+      element("div", { class: "segments", role: "group", "aria-label": "Timeframe" }, this.buttons),
+      button("Fit", () => this.candles?.fit(), { class: "push", title: "Show all candles" }),
+    );
     this.host = element("div", { class: "chart" });
     this.legend = element("div", { class: "legend" });
     this.over = element("p", { class: "over" }, "Choose a symbol: click a row, or type its letters.");
-    this.credit = element("p", { class: "chart-credit" }, element("a", { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" }, "Charts by TradingView"));
+    this.credit = element(
+      "p",
+      { class: "chart-credit" },
+      element(
+        "a",
+        { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" },
+        "Charts by TradingView",
+      ),
+    );
     context.body.append(this.host);
     this.host.append(this.legend, this.over, this.credit);
     context.onSymbol((symbol) => this.show(symbol));
     for (const end of [
-      socket.barHeard.on((bar) => { if (bar.symbol === this.symbol) this.live(bar); }), alerts.heard.on((entry) => { if (entry.alert.symbol === this.symbol) this.mark(); }),
-      repainted.on(() => this.candles?.recolor()), () => this.unfollow?.(), () => { this.isOver = true; if (!this.candles?.isOver) this.candles?.end(); }, () => clearInterval(this.polling),
-    ]) context.end(end);
+      socket.barHeard.on((bar) => {
+        if (bar.symbol === this.symbol) this.live(bar);
+      }),
+      alerts.heard.on((entry) => {
+        if (entry.alert.symbol === this.symbol) this.mark();
+      }),
+      repainted.on(() => this.candles?.recolor()),
+      () => this.unfollow?.(),
+      () => {
+        this.isOver = true;
+        if (!this.candles?.isOver) this.candles?.end();
+      },
+      () => clearInterval(this.polling),
+    ])
+      context.end(end);
     this.polling = setInterval(() => this.poll(), POLL_MS);
     this.actions = {};
     const first = context.symbol() || this.symbol;
@@ -61,7 +89,10 @@ class ChartWindow {
     let bars = [];
     let fault = "";
     try {
-      const [told] = await Promise.all([ask("GET", `/bars/${encodeURIComponent(this.symbol)}?timeframe=${this.frame}&limit=1000`), this.ready()]);
+      const [told] = await Promise.all([
+        ask("GET", `/bars/${encodeURIComponent(this.symbol)}?timeframe=${this.frame}&limit=1000`),
+        this.ready(),
+      ]);
       bars = told.bars;
     } catch (error) {
       fault = error.isAway ? "No history is kept here: the chart begins now." : error.message;
@@ -97,13 +128,22 @@ class ChartWindow {
     try {
       const { bar } = await ask("GET", `/symbols/${encodeURIComponent(this.symbol)}`);
       if (bar?.symbol === this.symbol) this.live(bar);
-    } catch { /* it has no running bar */ } finally {
+    } catch {
+      /* it has no running bar */
+    } finally {
       this.isAsking = false;
     }
   }
 
   mark() {
-    this.candles?.mark(alerts.ofSymbol(this.symbol).map((entry) => ({ ms: entry.ms, text: entry.alert.rule_name, isWithdrawn: entry.alert.kind === "withdrawn", isDown: /down|low|fall|below|under|los/i.test(entry.alert.rule_name) })));
+    this.candles?.mark(
+      alerts.ofSymbol(this.symbol).map((entry) => ({
+        ms: entry.ms,
+        text: entry.alert.rule_name,
+        isWithdrawn: entry.alert.kind === "withdrawn",
+        isDown: /down|low|fall|below|under|los/i.test(entry.alert.rule_name),
+      })),
+    );
   }
 
   tell(bar = this.candles?.last) {
@@ -113,9 +153,23 @@ class ChartWindow {
     }
     const change = ((bar.close - bar.open) / bar.open) * 100;
     const at = this.frame === "1d" ? dayOf(bar.ms) : `${dayOf(bar.ms)} ${minuteOf(bar.ms)}`;
-    const words = [["O", price(bar.open)], ["H", price(bar.high)], ["L", price(bar.low)], ["C", price(bar.close)], ["Vol", compact(bar.volume)]];
-    this.legend.replaceChildren(element("b", {}, this.symbol), element("span", { class: "faint" }, at), ...words.map(([name, value]) => element("span", {}, element("span", { class: "faint" }, `${name} `), value)), element("span", { class: change > 0 ? "up" : change < 0 ? "down" : "" }, percent(change)));
-    this.host.setAttribute("aria-label", `${this.symbol}, candles of ${this.frame}; last ${price(bar.close)} at ${timeOf(bar.ms)}`);
+    const words = [
+      ["O", price(bar.open)],
+      ["H", price(bar.high)],
+      ["L", price(bar.low)],
+      ["C", price(bar.close)],
+      ["Vol", compact(bar.volume)],
+    ];
+    this.legend.replaceChildren(
+      element("b", {}, this.symbol),
+      element("span", { class: "faint" }, at),
+      ...words.map(([name, value]) => element("span", {}, element("span", { class: "faint" }, `${name} `), value)),
+      element("span", { class: change > 0 ? "up" : change < 0 ? "down" : "" }, percent(change)),
+    );
+    this.host.setAttribute(
+      "aria-label",
+      `${this.symbol}, candles of ${this.frame}; last ${price(bar.close)} at ${timeOf(bar.ms)}`,
+    );
   }
 
   focus() {
@@ -123,7 +177,19 @@ class ChartWindow {
     return Boolean(this.candles);
   }
 
-  csv() { return [["timestamp", "open", "high", "low", "close", "volume"], ...(this.candles?.bars || []).map((bar) => [new Date(bar.ms).toISOString(), bar.open, bar.high, bar.low, bar.close, bar.volume])]; }
+  csv() {
+    return [
+      ["timestamp", "open", "high", "low", "close", "volume"],
+      ...(this.candles?.bars || []).map((bar) => [
+        new Date(bar.ms).toISOString(),
+        bar.open,
+        bar.high,
+        bar.low,
+        bar.close,
+        bar.volume,
+      ]),
+    ];
+  }
 }
 
 export const make = (context) => new ChartWindow(context);

@@ -4,7 +4,12 @@ import { partsOf, timeOf, zoneOf, countdown, dayOf } from "./format.js";
 import { Signal } from "./signal.js";
 
 // Of a regular day of the exchange; holidays and half days are the server's to tell.
-const SESSIONS = [["premarket", 4 * 60], ["market", 9 * 60 + 30], ["postmarket", 16 * 60], ["closed", 20 * 60]];
+const SESSIONS = [
+  ["premarket", 4 * 60],
+  ["market", 9 * 60 + 30],
+  ["postmarket", 16 * 60],
+  ["closed", 20 * 60],
+];
 export const NAMES = { premarket: "Pre-market", market: "Open", postmarket: "After hours", closed: "Closed" };
 const LEAD_MS = 1_500; // the clock goes on this far past the newest event, not further
 
@@ -22,7 +27,9 @@ export function note(ms) {
 }
 
 /** What the server says the session is; it knows the calendar. */
-export function tell(session) { state.told = session || null; }
+export function tell(session) {
+  state.told = session || null;
+}
 
 /** Market time, ms; 0 = nothing was heard yet. */
 export const now = () => (state.eventMs ? state.eventMs + Math.min(Date.now() - state.heardAt, LEAD_MS) : 0);

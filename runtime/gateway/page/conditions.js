@@ -19,7 +19,13 @@ export function of(symbol, row = {}) {
   if (state.isOn && (!found || Date.now() - found.askedAt > AGAIN_MS)) wanted.add(symbol);
   const told = row.metadata || {};
   const halted = told.halted ?? row.halted ?? found?.halted ?? false;
-  return { halted: Boolean(halted), ssr: Boolean(told.ssr ?? row.ssr), stale: Boolean(row.stale ?? found?.stale), warming: Boolean(row.warming ?? found?.warming), news: found?.news ?? told.minutes_since_news ?? null };
+  return {
+    halted: Boolean(halted),
+    ssr: Boolean(told.ssr ?? row.ssr),
+    stale: Boolean(row.stale ?? found?.stale),
+    warming: Boolean(row.warming ?? found?.warming),
+    news: found?.news ?? told.minutes_since_news ?? null,
+  };
 }
 
 /** Words for a screen reader and a hint. */
@@ -34,7 +40,16 @@ export function inWords(found) {
 }
 
 /** The same in a few letters. */
-export const mark = (found) => [found.halted ? "HALT" : "", found.ssr ? "S" : "", found.stale ? "old" : "", found.warming ? "warm" : "", found.news !== null && found.news < 1_440 ? "N" : ""].filter(Boolean).join(" ");
+export const mark = (found) =>
+  [
+    found.halted ? "HALT" : "",
+    found.ssr ? "S" : "",
+    found.stale ? "old" : "",
+    found.warming ? "warm" : "",
+    found.news !== null && found.news < 1_440 ? "N" : "",
+  ]
+    .filter(Boolean)
+    .join(" ");
 
 async function next() {
   if (!state.isOn || state.isAsking || !wanted.size || document.hidden) return;
@@ -45,8 +60,11 @@ async function next() {
     const told = await ask("GET", `/symbols/${encodeURIComponent(symbol)}/metrics?names=${NAMES}`);
     const reasons = Object.values(told.missing || {}).join(" ");
     known.set(symbol, {
-      halted: told.halted ?? /halted/.test(reasons), stale: told.stale ?? /stale/.test(reasons), warming: /warming/.test(told.missing?.change_pct_5m || ""),
-      news: told.metrics?.minutes_since_news ?? null, askedAt: Date.now(),
+      halted: told.halted ?? /halted/.test(reasons),
+      stale: told.stale ?? /stale/.test(reasons),
+      warming: /warming/.test(told.missing?.change_pct_5m || ""),
+      news: told.metrics?.minutes_since_news ?? null,
+      askedAt: Date.now(),
     });
     changed.tell(symbol);
   } catch (error) {

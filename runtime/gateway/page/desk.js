@@ -31,7 +31,8 @@ export function begin(mayAdmin) {
   layout.changed.on(render);
   PHONE.addEventListener("change", render);
   link.picked.on((group, symbol) => {
-    for (const one of open.values()) if (one.window.group === group) one.context.symbolListeners.forEach((listener) => listener(symbol));
+    for (const one of open.values())
+      if (one.window.group === group) one.context.symbolListeners.forEach((listener) => listener(symbol));
   });
   layout.begin();
 }
@@ -49,7 +50,8 @@ export function act(action, table = null) {
   const mine = open.get(table?.closest(".window")?.dataset.id ?? state.active)?.handle?.actions;
   if (mine?.[action]) return mine[action]() !== false;
   if (action === "hold" || action === "pause" || action === "focus") {
-    for (const one of open.values()) if (isShown(one) && one.handle?.actions?.[action]) return one.handle.actions[action]() !== false;
+    for (const one of open.values())
+      if (isShown(one) && one.handle?.actions?.[action]) return one.handle.actions[action]() !== false;
   }
   return false;
 }
@@ -92,13 +94,30 @@ function activate(id) {
 function context(window) {
   const bar = make("div", { class: "window-bar" });
   const body = make("div", { class: "window-body" });
-  const element = make("section", { class: `window window-${window.kind}`, tabIndex: -1, data: { id: window.id, kind: window.kind } }, bar, body);
+  const element = make(
+    "section",
+    { class: `window window-${window.kind}`, tabIndex: -1, data: { id: window.id, kind: window.kind } },
+    bar,
+    body,
+  );
   const ends = [];
   const symbolListeners = new Set();
   return {
-    id: window.id, kind: window.kind, state: window.state, bar, body, element, ends, symbolListeners,
-    save: (more) => { Object.assign(window.state, more); layout.save(); },
-    get group() { return window.group; },
+    id: window.id,
+    kind: window.kind,
+    state: window.state,
+    bar,
+    body,
+    element,
+    ends,
+    symbolListeners,
+    save: (more) => {
+      Object.assign(window.state, more);
+      layout.save();
+    },
+    get group() {
+      return window.group;
+    },
     symbol: () => link.symbolOf(window.group),
     pick: (symbol) => link.pick(window.group, symbol),
     onSymbol: (listener) => symbolListeners.add(listener),
@@ -110,7 +129,13 @@ function context(window) {
 function ensure(window) {
   if (open.has(window.id)) return open.get(window.id);
   const made = context(window);
-  const one = { window, element: made.element, context: made, handle: null, title: KINDS[window.kind]?.title || window.kind };
+  const one = {
+    window,
+    element: made.element,
+    context: made,
+    handle: null,
+    title: KINDS[window.kind]?.title || window.kind,
+  };
   made.element.setAttribute("aria-label", one.title);
   open.set(window.id, one);
   made.element.addEventListener("pointerdown", () => activate(window.id));
@@ -126,7 +151,9 @@ async function load(one) {
     const module = await kind.load();
     if (open.has(one.window.id)) one.handle = module.make(one.context) || {};
   } catch (error) {
-    one.context.body.replaceChildren(make("p", { class: "empty bad" }, `This window could not be opened: ${error.message}`));
+    one.context.body.replaceChildren(
+      make("p", { class: "empty bad" }, `This window could not be opened: ${error.message}`),
+    );
     console.warn(error);
   }
   return one.handle;
@@ -137,7 +164,8 @@ function retitle(id, text) {
   if (!one || one.title === text) return;
   one.title = text;
   one.element.setAttribute("aria-label", text);
-  for (const tab of document.querySelectorAll(`[data-tab="${id}"] .tab-title, #phone-nav [data-id="${id}"] .tab-title`)) tab.textContent = text;
+  for (const tab of document.querySelectorAll(`[data-tab="${id}"] .tab-title, #phone-nav [data-id="${id}"] .tab-title`))
+    tab.textContent = text;
 }
 
 function close(id) {
@@ -159,8 +187,24 @@ function render() {
     parts.push(columnElement(column));
   });
   state.element.replaceChildren(...parts);
-  byId("phone-nav").replaceChildren(...windows.map((window) => make("button", { type: "button", data: { id: window.id }, on: { click: () => { layout.show(window.id); activate(window.id); } } },
-    make("span", { class: "tab-title" }, open.get(window.id).title))));
+  byId("phone-nav").replaceChildren(
+    ...windows.map((window) =>
+      make(
+        "button",
+        {
+          type: "button",
+          data: { id: window.id },
+          on: {
+            click: () => {
+              layout.show(window.id);
+              activate(window.id);
+            },
+          },
+        },
+        make("span", { class: "tab-title" }, open.get(window.id).title),
+      ),
+    ),
+  );
   const shown = windows.some((one) => one.id === state.active) ? state.active : windows[0].id;
   activate(shown);
   if (focused) document.querySelector(`[data-tab="${focused}"]`)?.focus();
@@ -178,19 +222,44 @@ function columnElement(column) {
 }
 
 function paneElement(pane) {
-  const tabs = make("div", { class: "tabs", role: "tablist", "aria-label": "Windows" }, pane.windows.map((window) => tab(pane, window)));
+  const tabs = make(
+    "div",
+    { class: "tabs", role: "tablist", "aria-label": "Windows" },
+    pane.windows.map((window) => tab(pane, window)),
+  );
   const shown = pane.windows.find((one) => one.id === pane.shown) || pane.windows[0];
   tabs.addEventListener("keydown", (event) => tabKeys(event, pane));
-  const element = make("div", { class: "pane", data: { shown: shown.id } },
-    make("div", { class: "pane-head" }, tabs, make("div", { class: "pane-tools" },
-      button("+", (event) => addMenu(event.currentTarget, shown), { class: "icon", "aria-label": "Add a window", title: "Add a window", "aria-haspopup": "menu" }),
-      linkButton(shown),
-      button("⋯", (event) => windowMenu(event.currentTarget, shown), { class: "icon", "aria-label": "Window menu", title: "Window menu", "aria-haspopup": "menu" }))),
+  const element = make(
+    "div",
+    { class: "pane", data: { shown: shown.id } },
+    make(
+      "div",
+      { class: "pane-head" },
+      tabs,
+      make(
+        "div",
+        { class: "pane-tools" },
+        button("+", (event) => addMenu(event.currentTarget, shown), {
+          class: "icon",
+          "aria-label": "Add a window",
+          title: "Add a window",
+          "aria-haspopup": "menu",
+        }),
+        linkButton(shown),
+        button("⋯", (event) => windowMenu(event.currentTarget, shown), {
+          class: "icon",
+          "aria-label": "Window menu",
+          title: "Window menu",
+          "aria-haspopup": "menu",
+        }),
+      ),
+    ),
     pane.windows.map((window) => {
       const one = ensure(window);
       one.element.hidden = window !== shown;
       return one.element;
-    }));
+    }),
+  );
   element.style.flexGrow = String(pane.size);
   return element;
 }
@@ -199,10 +268,26 @@ function tab(pane, window) {
   const one = ensure(window);
   const number = layout.windows().indexOf(window) + 1;
   const isShown = pane.shown === window.id;
-  return make("button", {
-    type: "button", role: "tab", class: "tab", "aria-selected": String(isShown), tabIndex: isShown ? 0 : -1, data: { tab: window.id }, title: number <= 9 ? `Key ${number}` : null,
-    on: { click: () => { layout.show(window.id); activate(window.id); } },
-  }, number <= 9 ? make("span", { class: "tab-number", "aria-hidden": "true" }, String(number)) : null, make("span", { class: "tab-title" }, one.title));
+  return make(
+    "button",
+    {
+      type: "button",
+      role: "tab",
+      class: "tab",
+      "aria-selected": String(isShown),
+      tabIndex: isShown ? 0 : -1,
+      data: { tab: window.id },
+      title: number <= 9 ? `Key ${number}` : null,
+      on: {
+        click: () => {
+          layout.show(window.id);
+          activate(window.id);
+        },
+      },
+    },
+    number <= 9 ? make("span", { class: "tab-number", "aria-hidden": "true" }, String(number)) : null,
+    make("span", { class: "tab-title" }, one.title),
+  );
 }
 
 function tabKeys(event, pane) {
@@ -217,16 +302,39 @@ function tabKeys(event, pane) {
 
 function linkButton(window) {
   const name = link.GROUPS.find(([id]) => id === window.group)?.[1] || "Not linked";
-  return button("", (event) => menu.show(event.currentTarget, [{ title: "Linked by colour" }, ...link.GROUPS.map(([id, text]) => ({
-    text, swatch: id, checked: window.group === id, act: () => { window.group = id; layout.save(true); },
-  }))]), { class: `icon link-dot group-${window.group}`, "aria-label": `Linked: ${name}`, title: `Linked: ${name}`, "aria-haspopup": "menu" });
+  return button(
+    "",
+    (event) =>
+      menu.show(event.currentTarget, [
+        { title: "Linked by colour" },
+        ...link.GROUPS.map(([id, text]) => ({
+          text,
+          swatch: id,
+          checked: window.group === id,
+          act: () => {
+            window.group = id;
+            layout.save(true);
+          },
+        })),
+      ]),
+    {
+      class: `icon link-dot group-${window.group}`,
+      "aria-label": `Linked: ${name}`,
+      title: `Linked: ${name}`,
+      "aria-haspopup": "menu",
+    },
+  );
 }
 
 function addMenu(anchor, beside) {
-  menu.show(anchor, [{ title: "New tab" }, ...kinds().map(([kind, { title }]) => ({ text: title, act: () => added(layout.add(kind, beside.id)) })),
-    "-", { text: "Below: chart", act: () => added(layout.add("chart", beside.id, { isBelow: true })) },
+  menu.show(anchor, [
+    { title: "New tab" },
+    ...kinds().map(([kind, { title }]) => ({ text: title, act: () => added(layout.add(kind, beside.id)) })),
+    "-",
+    { text: "Below: chart", act: () => added(layout.add("chart", beside.id, { isBelow: true })) },
     { text: "Below: toplist", act: () => added(layout.add("list", beside.id, { isBelow: true })) },
-    { text: "Below: alerts", act: () => added(layout.add("tape", beside.id, { isBelow: true })) }]);
+    { text: "Below: alerts", act: () => added(layout.add("tape", beside.id, { isBelow: true })) },
+  ]);
 }
 
 function added(id) {
@@ -237,25 +345,60 @@ function added(id) {
 function windowMenu(anchor, window) {
   const { handle, title } = open.get(window.id);
   const items = [...(handle?.menu?.() || [])];
-  if (handle?.csv) items.push({ text: "Save as CSV", act: () => attempt(() => download(`${title.replaceAll(/\W+/g, "-").toLowerCase()}.csv`, csvOf(handle.csv()), "text/csv")) });
+  if (handle?.csv)
+    items.push({
+      text: "Save as CSV",
+      act: () =>
+        attempt(() => download(`${title.replaceAll(/\W+/g, "-").toLowerCase()}.csv`, csvOf(handle.csv()), "text/csv")),
+    });
   if (items.length) items.push("-");
-  for (const [where, text] of [["left", "Move left"], ["right", "Move right"], ["up", "Move up"], ["down", "Move down"]]) items.push({ text, act: () => { layout.move(window.id, where); activate(window.id); } });
-  items.push("-", { text: "Close", danger: true, disabled: layout.windows().length === 1, act: () => closeAsked(window.id) });
+  for (const [where, text] of [
+    ["left", "Move left"],
+    ["right", "Move right"],
+    ["up", "Move up"],
+    ["down", "Move down"],
+  ])
+    items.push({
+      text,
+      act: () => {
+        layout.move(window.id, where);
+        activate(window.id);
+      },
+    });
+  items.push("-", {
+    text: "Close",
+    danger: true,
+    disabled: layout.windows().length === 1,
+    act: () => closeAsked(window.id),
+  });
   menu.show(anchor, items);
 }
 
 async function closeAsked(id) {
   const { handle, title } = open.get(id);
-  if (handle?.isDirty?.() && !(await confirm("Close this window?", `${title} has changes that are not saved.`, "Close"))) return;
+  if (
+    handle?.isDirty?.() &&
+    !(await confirm("Close this window?", `${title} has changes that are not saved.`, "Close"))
+  )
+    return;
   layout.remove(id);
 }
 
 // -- splitters: drag, or arrows
 
 function splitter(direction, parts, place) {
-  const element = make("div", { class: `splitter ${direction}`, role: "separator", tabIndex: 0, "aria-orientation": direction, "aria-label": "Resize", "aria-valuemin": LEAST, "aria-valuemax": 100 - LEAST });
+  const element = make("div", {
+    class: `splitter ${direction}`,
+    role: "separator",
+    tabIndex: 0,
+    "aria-orientation": direction,
+    "aria-label": "Resize",
+    "aria-valuemin": LEAST,
+    "aria-valuemax": 100 - LEAST,
+  });
   const [before, after] = [parts[place - 1], parts[place]];
-  const tell = () => element.setAttribute("aria-valuenow", String(Math.round((before.size / (before.size + after.size)) * 100)));
+  const tell = () =>
+    element.setAttribute("aria-valuenow", String(Math.round((before.size / (before.size + after.size)) * 100)));
   const apply = (share) => {
     const both = before.size + after.size;
     before.size = both * Math.min(1 - LEAST / 100, Math.max(LEAST / 100, share));
@@ -268,9 +411,21 @@ function splitter(direction, parts, place) {
     element.setPointerCapture(event.pointerId);
     const from = element.previousElementSibling.getBoundingClientRect();
     const to = element.nextElementSibling.getBoundingClientRect();
-    const drag = (moved) => apply(direction === "vertical" ? (moved.clientX - from.left) / (to.right - from.left) : (moved.clientY - from.top) / (to.bottom - from.top));
+    const drag = (moved) =>
+      apply(
+        direction === "vertical"
+          ? (moved.clientX - from.left) / (to.right - from.left)
+          : (moved.clientY - from.top) / (to.bottom - from.top),
+      );
     element.addEventListener("pointermove", drag);
-    element.addEventListener("lostpointercapture", () => { element.removeEventListener("pointermove", drag); layout.save(); }, { once: true });
+    element.addEventListener(
+      "lostpointercapture",
+      () => {
+        element.removeEventListener("pointermove", drag);
+        layout.save();
+      },
+      { once: true },
+    );
   });
   element.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -0.03, ArrowUp: -0.03, ArrowRight: 0.03, ArrowDown: 0.03 }[event.key];

@@ -6,15 +6,26 @@ import { make, byId, button, freshId } from "./dom.js";
 export function open(title, content, { wide = false, onclose } = {}) {
   const id = freshId("dialog");
   const body = make("div", { class: "dialog-body" }, content);
-  const element = make("dialog", { class: wide ? "dialog wide" : "dialog", "aria-labelledby": id },
-    make("header", { class: "dialog-head" }, make("h2", { id }, title), button("✕", () => element.close(), { class: "icon", "aria-label": "Close" })), body);
+  const element = make(
+    "dialog",
+    { class: wide ? "dialog wide" : "dialog", "aria-labelledby": id },
+    make(
+      "header",
+      { class: "dialog-head" },
+      make("h2", { id }, title),
+      button("✕", () => element.close(), { class: "icon", "aria-label": "Close" }),
+    ),
+    body,
+  );
   const before = document.activeElement;
   element.addEventListener("close", () => {
     element.remove();
     onclose?.();
     if (before?.isConnected) before.focus();
   });
-  element.addEventListener("pointerdown", (event) => { if (event.target === element) element.close(); });
+  element.addEventListener("pointerdown", (event) => {
+    if (event.target === element) element.close();
+  });
   document.body.append(element);
   element.showModal();
   return { element, body, close: () => element.close() };
@@ -24,9 +35,26 @@ export function open(title, content, { wide = false, onclose } = {}) {
 export function confirm(title, text, verb) {
   return new Promise((resolve) => {
     let answer = false;
-    const dialog = open(title, [make("p", {}, text), make("div", { class: "actions" },
-      button("Cancel", () => dialog.close()),
-      button(verb, () => { answer = true; dialog.close(); }, { class: "danger" }))], { onclose: () => resolve(answer) });
+    const dialog = open(
+      title,
+      [
+        make("p", {}, text),
+        make(
+          "div",
+          { class: "actions" },
+          button("Cancel", () => dialog.close()),
+          button(
+            verb,
+            () => {
+              answer = true;
+              dialog.close();
+            },
+            { class: "danger" },
+          ),
+        ),
+      ],
+      { onclose: () => resolve(answer) },
+    );
   });
 }
 
@@ -35,9 +63,25 @@ export function prompt(title, label, value = "") {
   return new Promise((resolve) => {
     let answer = null;
     const input = make("input", { value, required: true, maxlength: 100 });
-    const form = make("form", { on: { submit: (event) => { event.preventDefault(); answer = input.value.trim(); dialog.close(); } } },
+    const form = make(
+      "form",
+      {
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            answer = input.value.trim();
+            dialog.close();
+          },
+        },
+      },
       make("label", { class: "field" }, make("span", { class: "field-title" }, label), input),
-      make("div", { class: "actions" }, button("Cancel", () => dialog.close()), make("button", { type: "submit", class: "primary" }, "Save")));
+      make(
+        "div",
+        { class: "actions" },
+        button("Cancel", () => dialog.close()),
+        make("button", { type: "submit", class: "primary" }, "Save"),
+      ),
+    );
     const dialog = open(title, form, { onclose: () => resolve(answer) });
     input.select();
   });
@@ -47,7 +91,12 @@ const NOTE_MS = 6_000;
 
 /** A note that goes away; `kind` is good, bad or empty. */
 export function note(text, kind = "") {
-  const element = make("div", { class: `note-card ${kind}` }, make("span", {}, text), button("✕", () => element.remove(), { class: "icon", "aria-label": "Dismiss" }));
+  const element = make(
+    "div",
+    { class: `note-card ${kind}` },
+    make("span", {}, text),
+    button("✕", () => element.remove(), { class: "icon", "aria-label": "Dismiss" }),
+  );
   byId("notes").append(element);
   setTimeout(() => element.remove(), NOTE_MS);
 }

@@ -14,17 +14,44 @@ export class Editor {
     const id = freshId("complete");
     this.behind = make("pre", { "aria-hidden": "true" });
     this.field = make("textarea", {
-      "aria-label": label, spellcheck: false, autocapitalize: "off", autocomplete: "off", role: "combobox", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", rows: 4, maxlength: 4096, placeholder: "price > 5 and change_pct_5m > 2 and volume_daily > 100k",
+      "aria-label": label,
+      spellcheck: false,
+      autocapitalize: "off",
+      autocomplete: "off",
+      role: "combobox",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      "aria-autocomplete": "list",
+      rows: 4,
+      maxlength: 4096,
+      placeholder: "price > 5 and change_pct_5m > 2 and volume_daily > 100k",
       on: {
-        input: () => { this.#changed(); this.#complete(); }, scroll: () => { this.behind.scrollTop = this.field.scrollTop; }, blur: () => setTimeout(() => this.#close(), 150),
-        keydown: (event) => this.#key(event, onsubmit), click: () => this.#close(),
+        input: () => {
+          this.#changed();
+          this.#complete();
+        },
+        scroll: () => {
+          this.behind.scrollTop = this.field.scrollTop;
+        },
+        blur: () => setTimeout(() => this.#close(), 150),
+        keydown: (event) => this.#key(event, onsubmit),
+        click: () => this.#close(),
       },
     });
-    this.list = make("ul", { class: "complete", role: "listbox", id, "aria-label": "Completions", hidden: true, on: { pointerdown: (event) => event.preventDefault() } });
+    this.list = make("ul", {
+      class: "complete",
+      role: "listbox",
+      id,
+      "aria-label": "Completions",
+      hidden: true,
+      on: { pointerdown: (event) => event.preventDefault() },
+    });
     this.element = make("div", { class: "editor" }, this.behind, this.field, this.list);
   }
 
-  get text() { return this.field.value; }
+  get text() {
+    return this.field.value;
+  }
 
   set(text) {
     this.field.value = text;
@@ -55,7 +82,9 @@ export class Editor {
 
   #paint() {
     const parts = pieces(this.text).map(([kind, text, from]) => {
-      const isFault = this.faults.some((one) => from < one.position + Math.max(1, one.length || 1) && from + text.length > one.position && text.trim());
+      const isFault = this.faults.some(
+        (one) => from < one.position + Math.max(1, one.length || 1) && from + text.length > one.position && text.trim(),
+      );
       const name = [kind ? `t-${kind}` : "", isFault ? "t-fault" : ""].filter(Boolean).join(" ");
       return name ? make("span", { class: name }, text) : text;
     });
@@ -65,9 +94,22 @@ export class Editor {
 
   #complete(isAsked = false) {
     this.found = completions(this.text, this.field.selectionStart, this.lists());
-    if (!this.found.items.length || (!isAsked && this.found.to - this.found.from < 1 && this.found.items[0].kind !== "list")) return this.#close();
+    if (
+      !this.found.items.length ||
+      (!isAsked && this.found.to - this.found.from < 1 && this.found.items[0].kind !== "list")
+    )
+      return this.#close();
     this.at = 0;
-    this.list.replaceChildren(...this.found.items.map((item, place) => make("li", { role: "option", id: `${this.list.id}-${place}`, on: { click: () => this.#take(place) } }, make("code", { class: `t-${item.kind}` }, item.text), make("span", { class: "faint" }, item.hint))));
+    this.list.replaceChildren(
+      ...this.found.items.map((item, place) =>
+        make(
+          "li",
+          { role: "option", id: `${this.list.id}-${place}`, on: { click: () => this.#take(place) } },
+          make("code", { class: `t-${item.kind}` }, item.text),
+          make("span", { class: "faint" }, item.hint),
+        ),
+      ),
+    );
     this.list.hidden = false;
     this.field.setAttribute("aria-expanded", "true");
     this.#placeList();
@@ -78,7 +120,9 @@ export class Editor {
   #placeList() {
     const before = this.text.slice(0, this.found.from).split("\n");
     const height = parseFloat(getComputedStyle(this.field).lineHeight) || 20;
-    const wrapped = Math.floor(before[before.length - 1].length / Math.max(20, Math.floor(this.field.clientWidth / 7.9)));
+    const wrapped = Math.floor(
+      before[before.length - 1].length / Math.max(20, Math.floor(this.field.clientWidth / 7.9)),
+    );
     this.list.style.top = `${Math.min((before.length + wrapped) * height + 12 - this.field.scrollTop, this.field.offsetHeight + 4)}px`;
     this.list.style.left = `${Math.min((before[before.length - 1].length % 60) * 7.8 + 8, Math.max(0, this.element.clientWidth - 340))}px`;
   }

@@ -11,10 +11,18 @@ const signed = (text, value) => (value > 0 ? `+${text}` : text.replace("-", MINU
 export function compact(value) {
   if (!known(value)) return ABSENT;
   const size = Math.abs(value);
-  for (const [least, letter] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
+  for (const [least, letter] of [
+    [1e12, "T"],
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "K"],
+  ]) {
     if (size >= least * 0.9995) {
       const scaled = value / least;
-      return (scaled.toFixed(Math.abs(scaled) < 9.995 ? 2 : Math.abs(scaled) < 99.95 ? 1 : 0) + letter).replace("-", MINUS);
+      return (scaled.toFixed(Math.abs(scaled) < 9.995 ? 2 : Math.abs(scaled) < 99.95 ? 1 : 0) + letter).replace(
+        "-",
+        MINUS,
+      );
     }
   }
   return value.toFixed(Number.isInteger(value) ? 0 : 2).replace("-", MINUS);
@@ -52,7 +60,10 @@ export const isSigned = (name) => /change|dist|gap|gainers|losers|macd|consecuti
 export function valueOf(name, value, unit = "") {
   if (!known(value)) return ABSENT;
   const kind = kindOf(name, unit);
-  if (kind === "pct") return isSigned(name) ? percent(value) : `${Math.abs(value) >= 1000 ? compact(value) : value.toFixed(1).replace("-", MINUS)}%`;
+  if (kind === "pct")
+    return isSigned(name)
+      ? percent(value)
+      : `${Math.abs(value) >= 1000 ? compact(value) : value.toFixed(1).replace("-", MINUS)}%`;
   if (kind === "amount") return `$${compact(value)}`;
   if (kind === "shares") return compact(value);
   if (kind === "index") return value.toFixed(1);
@@ -62,7 +73,11 @@ export function valueOf(name, value, unit = "") {
 }
 
 /** `change_pct_5m` as `change % 5m`. */
-export const wordsOf = (name) => name.replaceAll("_", " ").replace(/\bpct\b/g, "%").trim();
+export const wordsOf = (name) =>
+  name
+    .replaceAll("_", " ")
+    .replace(/\bpct\b/g, "%")
+    .trim();
 
 const SIGNS = { ">": "above", "<": "below", ">=": "at least", "<=": "at most", "==": "equal to", "!=": "other than" };
 
@@ -71,8 +86,13 @@ export function leafInWords(leaf) {
   const parts = /^(.+?) (>=|<=|==|!=|>|<|crosses above|crosses below|changed by) (.+)$/.exec(leaf.text || "");
   if (!parts) return leaf.text || "";
   const [, left, sign, right] = parts;
-  const value = /^[a-z_0-9.]+$/.test(left) ? valueOf(left, leaf.value) : known(leaf.value) ? compact(leaf.value) : ABSENT;
-  if (SIGNS[sign]) return `${wordsOf(left)} ${value}, ${SIGNS[sign]} ${wordsOf(right.replace(/ (volume >=|during) .*$/, ""))}`;
+  const value = /^[a-z_0-9.]+$/.test(left)
+    ? valueOf(left, leaf.value)
+    : known(leaf.value)
+      ? compact(leaf.value)
+      : ABSENT;
+  if (SIGNS[sign])
+    return `${wordsOf(left)} ${value}, ${SIGNS[sign]} ${wordsOf(right.replace(/ (volume >=|during) .*$/, ""))}`;
   return `${wordsOf(left)} ${sign} ${wordsOf(right)}${known(leaf.value) ? ` at ${value}` : ""}`;
 }
 
@@ -82,28 +102,54 @@ export function reasonOf(alert) {
   const leaves = (alert.explain?.leaves || []).filter((leaf) => leaf.truth);
   if (leaves.length) return leaves.map(leafInWords).join("; ");
   const metrics = Object.entries(alert.metadata?.metrics || {});
-  return metrics.length ? metrics.map(([name, value]) => `${wordsOf(name)} ${valueOf(name, value)}`).join("; ") : alert.message || "";
+  return metrics.length
+    ? metrics.map(([name, value]) => `${wordsOf(name)} ${valueOf(name, value)}`).join("; ")
+    : alert.message || "";
 }
 
 // -- times
 
-const clockTime = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clockTime = new Intl.DateTimeFormat("en-GB", {
+  timeZone: ZONE,
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const minuteTime = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, hour: "2-digit", minute: "2-digit" });
 const dayTime = new Intl.DateTimeFormat("en-CA", { timeZone: ZONE, year: "numeric", month: "2-digit", day: "2-digit" });
 const zoneName = new Intl.DateTimeFormat("en-US", { timeZone: ZONE, timeZoneName: "short" });
-const parts = new Intl.DateTimeFormat("en-US", { timeZone: ZONE, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric", weekday: "short" });
+const parts = new Intl.DateTimeFormat("en-US", {
+  timeZone: ZONE,
+  hourCycle: "h23",
+  year: "numeric",
+  month: "numeric",
+  day: "numeric",
+  hour: "numeric",
+  minute: "numeric",
+  second: "numeric",
+  weekday: "short",
+});
 
 export const timeOf = (ms) => (known(ms) ? clockTime.format(ms) : ABSENT);
 export const minuteOf = (ms) => (known(ms) ? minuteTime.format(ms) : ABSENT);
 export const dayOf = (ms) => (known(ms) ? dayTime.format(ms) : ABSENT);
 /** EST or EDT, as of a time. */
 export const zoneOf = (ms) => zoneName.formatToParts(ms).find((part) => part.type === "timeZoneName").value;
-export const timeMsOf = (ms) => (known(ms) ? `${clockTime.format(ms)}.${String(Math.floor(((ms % 1000) + 1000) % 1000)).padStart(3, "0")}` : ABSENT);
+export const timeMsOf = (ms) =>
+  known(ms) ? `${clockTime.format(ms)}.${String(Math.floor(((ms % 1000) + 1000) % 1000)).padStart(3, "0")}` : ABSENT;
 
 /** New York's calendar of a moment. */
 export function partsOf(ms) {
   const found = Object.fromEntries(parts.formatToParts(ms).map((part) => [part.type, part.value]));
-  return { year: +found.year, month: +found.month, day: +found.day, hour: +found.hour, minute: +found.minute, second: +found.second, weekday: found.weekday };
+  return {
+    year: +found.year,
+    month: +found.month,
+    day: +found.day,
+    hour: +found.hour,
+    minute: +found.minute,
+    second: +found.second,
+    weekday: found.weekday,
+  };
 }
 
 /** What New York's clock is ahead of UTC, in ms; negative. */

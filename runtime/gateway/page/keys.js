@@ -19,7 +19,8 @@ export const KEYS = [
 
 const OF_ROWS = Object.fromEntries(KEYS.filter(([key]) => /^[a-z]$/.test(key)).map(([key, , action]) => [key, action]));
 
-const isTyping = (target) => target.closest?.('input, textarea, select, [contenteditable="true"], dialog, .menu, [role="separator"]');
+const isTyping = (target) =>
+  target.closest?.('input, textarea, select, [contenteditable="true"], dialog, .menu, [role="separator"]');
 
 /** Hand keys on: `actions` has search(text), help(), window(n), and row(action, table), which says whether somebody took it. */
 export function listen(actions) {

@@ -50,10 +50,12 @@ function set(name, condition, text) {
   put(lamp.querySelector(".lamp-text"), text);
 }
 
-const percentile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
+const percentile = (values, share) =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
 
 /** The age of the newest market data, ms. */
-const dataAge = () => (state.status?.data_age_ms ?? null) !== null ? state.status.data_age_ms + (Date.now() - state.at) : clock.age();
+const dataAge = () =>
+  (state.status?.data_age_ms ?? null) !== null ? state.status.data_age_ms + (Date.now() - state.at) : clock.age();
 
 function show() {
   const isOpen = socket.condition() === "open";
@@ -72,7 +74,8 @@ function show() {
 
   const told = state.status?.alerts?.state;
   if (!isOpen) set("alerts", "bad", socket.condition() === "connecting" ? "connecting" : "cut off");
-  else if (told && !/^(ok|good|live|ready|connected|up)$/i.test(told)) set("alerts", /down|bad|away|lost/.test(told) ? "bad" : "slow", told);
+  else if (told && !/^(ok|good|live|ready|connected|up)$/i.test(told))
+    set("alerts", /down|bad|away|lost/.test(told) ? "bad" : "slow", told);
   else set("alerts", "good", "listening");
 }
 
@@ -84,11 +87,16 @@ const MEANINGS = {
 
 function explain(name) {
   const rows = [];
-  const add = (title, value) => rows.push(make("tr", {}, make("th", { scope: "row" }, title), make("td", { class: "number" }, value)));
+  const add = (title, value) =>
+    rows.push(make("tr", {}, make("th", { scope: "row" }, title), make("td", { class: "number" }, value)));
   if (name === "data") {
     add("Market time", `${clock.read().day} ${clock.read().time} ${clock.read().zone}`);
     add("Newest event heard by this page", Number.isFinite(clock.age()) ? `${lasting(clock.age())} ago` : "none yet");
-    for (const source of state.status?.sources || []) add(`Source ${source.name || source.source || "?"}`, source.age_ms === undefined || source.age_ms === null ? source.state || "" : `${lasting(source.age_ms)} old`);
+    for (const source of state.status?.sources || [])
+      add(
+        `Source ${source.name || source.source || "?"}`,
+        source.age_ms === undefined || source.age_ms === null ? source.state || "" : `${lasting(source.age_ms)} old`,
+      );
   } else if (name === "engine") {
     if (state.status) add("Lag, as the server tells it", lasting(state.status.engine_lag_ms));
     if (state.lags.length) {
@@ -100,6 +108,9 @@ function explain(name) {
     add("Newest alert heard", socket.newest() === null ? "none" : `number ${socket.newest()}`);
     if (state.status?.alerts?.newest !== undefined) add("Newest alert said", `number ${state.status.alerts.newest}`);
   }
-  dialog.open(byId(`lamp-${name}`).dataset.title, [make("p", {}, MEANINGS[name]), make("table", { class: "facts" }, make("tbody", {}, rows)),
-    isAdmin() ? make("p", { class: "hint" }, "More in the window Functions.") : null]);
+  dialog.open(byId(`lamp-${name}`).dataset.title, [
+    make("p", {}, MEANINGS[name]),
+    make("table", { class: "facts" }, make("tbody", {}, rows)),
+    isAdmin() ? make("p", { class: "hint" }, "More in the window Functions.") : null,
+  ]);
 }

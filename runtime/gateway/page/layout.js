@@ -13,19 +13,29 @@ const column = (size, ...panes) => ({ size, panes });
 
 /** What comes with the page. */
 export const MADE = {
-  Scan: () => ({ columns: [
-    column(31, pane(52, win("list", { state: { list: "gainers_5m" } })), pane(48, win("list", { state: { list: "losers_5m" } }), win("list", { state: { list: "volume_5m" } }))),
-    column(46, pane(50, win("chart")), pane(50, win("tape"))),
-    column(23, pane(54, win("watchlist"), win("quote")), pane(46, win("rules"))),
-  ] }),
-  Alerts: () => ({ columns: [
-    column(58, pane(64, win("tape")), pane(36, win("rules"), win("replay"))),
-    column(42, pane(60, win("chart")), pane(40, win("quote"), win("watchlist"))),
-  ] }),
-  Research: () => ({ columns: [
-    column(46, pane(50, win("rules")), pane(50, win("backtest"))),
-    column(54, pane(50, win("replay")), pane(50, win("chart", { state: { timeframe: "5m" } }))),
-  ] }),
+  Scan: () => ({
+    columns: [
+      column(
+        31,
+        pane(52, win("list", { state: { list: "gainers_5m" } })),
+        pane(48, win("list", { state: { list: "losers_5m" } }), win("list", { state: { list: "volume_5m" } })),
+      ),
+      column(46, pane(50, win("chart")), pane(50, win("tape"))),
+      column(23, pane(54, win("watchlist"), win("quote")), pane(46, win("rules"))),
+    ],
+  }),
+  Alerts: () => ({
+    columns: [
+      column(58, pane(64, win("tape")), pane(36, win("rules"), win("replay"))),
+      column(42, pane(60, win("chart")), pane(40, win("quote"), win("watchlist"))),
+    ],
+  }),
+  Research: () => ({
+    columns: [
+      column(46, pane(50, win("rules")), pane(50, win("backtest"))),
+      column(54, pane(50, win("replay")), pane(50, win("chart", { state: { timeframe: "5m" } }))),
+    ],
+  }),
 };
 
 const state = { tree: null, name: "Scan" };
@@ -50,10 +60,26 @@ export function save(isShape = false) {
 
 /** Whether something is a layout: what is imported is not trusted. */
 export function isWhole(tree) {
-  const isWindow = (one) => one && typeof one.id === "string" && typeof one.kind === "string" && typeof one.state === "object";
-  return Boolean(tree && Array.isArray(tree.columns) && tree.columns.length && tree.columns.every((one) =>
-    Number.isFinite(one.size) && Array.isArray(one.panes) && one.panes.length && one.panes.every((each) =>
-      Number.isFinite(each.size) && Array.isArray(each.windows) && each.windows.length && each.windows.every(isWindow))));
+  const isWindow = (one) =>
+    one && typeof one.id === "string" && typeof one.kind === "string" && typeof one.state === "object";
+  return Boolean(
+    tree &&
+    Array.isArray(tree.columns) &&
+    tree.columns.length &&
+    tree.columns.every(
+      (one) =>
+        Number.isFinite(one.size) &&
+        Array.isArray(one.panes) &&
+        one.panes.length &&
+        one.panes.every(
+          (each) =>
+            Number.isFinite(each.size) &&
+            Array.isArray(each.windows) &&
+            each.windows.length &&
+            each.windows.every(isWindow),
+        ),
+    ),
+  );
 }
 
 /** Windows in the order they are read: by column, from the top. */
@@ -121,7 +147,10 @@ export function move(id, where) {
     if (!beside && isAlone && at.column.panes.length === 1) return;
     take(at);
     if (beside) receive(beside.panes[Math.min(at.p, beside.panes.length - 1)], at.window);
-    else columns[where === "left" ? "unshift" : "push"](column(Math.max(...columns.map((one) => one.size)) / 2, pane(1, at.window)));
+    else
+      columns[where === "left" ? "unshift" : "push"](
+        column(Math.max(...columns.map((one) => one.size)) / 2, pane(1, at.window)),
+      );
   } else {
     const beside = at.column.panes[at.p + (where === "up" ? -1 : 1)];
     if (!beside && isAlone) return;
@@ -173,7 +202,8 @@ export function imported(text) {
   } catch {
     throw new Error("expected a layout as JSON, found something else");
   }
-  if (told?.jetscan_layout !== VERSION || !isWhole(told)) throw new Error(`expected a layout of version ${VERSION} with columns of panes of windows`);
+  if (told?.jetscan_layout !== VERSION || !isWhole(told))
+    throw new Error(`expected a layout of version ${VERSION} with columns of panes of windows`);
   state.tree = { columns: told.columns };
   state.name = String(told.name || "Imported").slice(0, 60);
   save(true);

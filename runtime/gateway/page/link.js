@@ -2,7 +2,13 @@
 
 import { Signal } from "./signal.js";
 
-export const GROUPS = [["blue", "Blue"], ["orange", "Orange"], ["violet", "Violet"], ["green", "Green"], ["none", "Not linked"]];
+export const GROUPS = [
+  ["blue", "Blue"],
+  ["orange", "Orange"],
+  ["violet", "Violet"],
+  ["green", "Green"],
+  ["none", "Not linked"],
+];
 
 const symbols = new Map();
 

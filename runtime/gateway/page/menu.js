@@ -25,11 +25,20 @@ export function show(anchor, items, label = anchor.getAttribute("aria-label") ||
   place(element, anchor.getBoundingClientRect());
   anchor.setAttribute("aria-expanded", "true");
   anchor.setAttribute("aria-haspopup", "menu");
-  const outside = (event) => { if (!element.contains(event.target) && !anchor.contains(event.target)) close(); };
+  const outside = (event) => {
+    if (!element.contains(event.target) && !anchor.contains(event.target)) close();
+  };
   element.addEventListener("keydown", (event) => move(event, element));
   addEventListener("pointerdown", outside, true);
   addEventListener("resize", close);
-  open = { element, anchor, leave: () => { removeEventListener("pointerdown", outside, true); removeEventListener("resize", close); } };
+  open = {
+    element,
+    anchor,
+    leave: () => {
+      removeEventListener("pointerdown", outside, true);
+      removeEventListener("resize", close);
+    },
+  };
   entries(element)[0]?.focus();
 }
 
@@ -37,12 +46,30 @@ function entry(item) {
   if (item === "-") return make("div", { class: "menu-line", role: "separator" });
   if (item.title) return make("div", { class: "menu-title", role: "presentation" }, item.title);
   const isChoice = item.checked !== undefined;
-  return make("button", {
-    type: "button", class: `menu-item${item.danger ? " danger" : ""}`, role: isChoice ? "menuitemradio" : "menuitem",
-    "aria-checked": isChoice ? String(item.checked) : null, tabIndex: -1, disabled: item.disabled || null,
-    on: { click: () => { close(); item.act(); } },
-  }, make("span", { class: "menu-mark", "aria-hidden": "true" }, item.swatch ? make("span", { class: `dot group-${item.swatch}` }) : item.checked ? "✓" : ""),
-  make("span", { class: "menu-text" }, item.text), item.hint ? make("kbd", {}, item.hint) : null);
+  return make(
+    "button",
+    {
+      type: "button",
+      class: `menu-item${item.danger ? " danger" : ""}`,
+      role: isChoice ? "menuitemradio" : "menuitem",
+      "aria-checked": isChoice ? String(item.checked) : null,
+      tabIndex: -1,
+      disabled: item.disabled || null,
+      on: {
+        click: () => {
+          close();
+          item.act();
+        },
+      },
+    },
+    make(
+      "span",
+      { class: "menu-mark", "aria-hidden": "true" },
+      item.swatch ? make("span", { class: `dot group-${item.swatch}` }) : item.checked ? "✓" : "",
+    ),
+    make("span", { class: "menu-text" }, item.text),
+    item.hint ? make("kbd", {}, item.hint) : null,
+  );
 }
 
 const entries = (element) => [...element.querySelectorAll(".menu-item:not([disabled])")];
@@ -65,7 +92,9 @@ function move(event, element) {
     event.preventDefault();
     close();
   } else if (event.key.length === 1 && /\w/.test(event.key)) {
-    all.find((one) => one.querySelector(".menu-text").textContent.toLowerCase().startsWith(event.key.toLowerCase()))?.focus();
+    all
+      .find((one) => one.querySelector(".menu-text").textContent.toLowerCase().startsWith(event.key.toLowerCase()))
+      ?.focus();
   }
   event.stopPropagation();
 }

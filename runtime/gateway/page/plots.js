@@ -10,7 +10,9 @@ const PAD = { left: 44, right: 8, top: 8, bottom: 18 };
 export function plot(title, data, words) {
   const canvas = make("canvas", { role: "img", "aria-label": `${title}. ${words}` });
   const figure = make("figure", { class: "plot" }, make("figcaption", {}, title), canvas);
-  const draw = () => { if (canvas.isConnected) paint(canvas, data); };
+  const draw = () => {
+    if (canvas.isConnected) paint(canvas, data);
+  };
   const watching = new ResizeObserver(draw);
   watching.observe(canvas);
   const end = repainted.on(() => (canvas.isConnected ? draw() : end()));
@@ -24,7 +26,8 @@ function steps(low, high, most = 4) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
-  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step * 1e-6 ? 0 : at);
+  for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step)
+    found.push(Math.abs(at) < step * 1e-6 ? 0 : at);
   return found;
 }
 
@@ -53,14 +56,21 @@ function paint(canvas, { kind, values, labels = [], unit = "" }) {
   pen.textAlign = "center";
   pen.textBaseline = "alphabetic";
   const every = Math.max(1, Math.ceil(labels.length / Math.max(1, Math.floor(room / 52))));
-  labels.forEach((label, place) => { if (place % every === 0) pen.fillText(label, PAD.left + ((place + 0.5) / labels.length) * room, height - 5); });
+  labels.forEach((label, place) => {
+    if (place % every === 0) pen.fillText(label, PAD.left + ((place + 0.5) / labels.length) * room, height - 5);
+  });
   if (kind === "bars") {
     const each = room / values.length;
     values.forEach((value, place) => {
       if (!value) return;
       pen.fillStyle = color(value < 0 ? "down" : "mark");
       const [from, to] = [y(0), y(value)];
-      pen.fillRect(PAD.left + place * each + each * 0.12, Math.min(from, to), Math.max(1, each * 0.76), Math.max(1, Math.abs(to - from)));
+      pen.fillRect(
+        PAD.left + place * each + each * 0.12,
+        Math.min(from, to),
+        Math.max(1, each * 0.76),
+        Math.max(1, Math.abs(to - from)),
+      );
     });
     return;
   }

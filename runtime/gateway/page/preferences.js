@@ -6,9 +6,19 @@ import { ask } from "./session.js";
 const KEY = "jetscan.preferences";
 const SAVE_MS = 800;
 const DEFAULTS = {
-  theme: "auto", colors: "usual", flashes: true, heat: true, density: "dense",
+  theme: "auto",
+  colors: "usual",
+  flashes: true,
+  heat: true,
+  density: "dense",
   sound: { on: false, volume: 0.5, rules: {}, speech: false, desktop: false, quiet: null },
-  assertive: [], mutes: [], watchlists: null, recent: [], layouts: {}, layout: null, lists: {},
+  assertive: [],
+  mutes: [],
+  watchlists: null,
+  recent: [],
+  layouts: {},
+  layout: null,
+  lists: {},
 };
 
 const state = { all: structuredClone(DEFAULTS), timer: 0, isKept: true, isLoaded: false };
@@ -67,7 +77,9 @@ function remembered() {
 function save() {
   try {
     localStorage.setItem(KEY, JSON.stringify(state.all));
-  } catch { /* a browser that keeps nothing: the server does */ }
+  } catch {
+    /* a browser that keeps nothing: the server does */
+  }
   clearTimeout(state.timer);
   state.timer = setTimeout(push, SAVE_MS);
 }
@@ -79,6 +91,7 @@ async function push() {
     state.isKept = true;
   } catch (error) {
     state.isKept = false;
-    if (!error.isAway && error.status !== 401) console.warn("preferences are kept in this browser only:", error.message);
+    if (!error.isAway && error.status !== 401)
+      console.warn("preferences are kept in this browser only:", error.message);
   }
 }

@@ -9,7 +9,26 @@ import * as rowactions from "./rowactions.js";
 import * as alerts from "./alerts.js";
 import { price, percent, valueOf, wordsOf, timeOf, msOf } from "./format.js";
 
-const FIRST = ["change_from_close_pct", "change_pct_1m", "change_pct_5m", "change_pct_15m", "gap_from_close_pct", "volume_daily", "relative_volume_daily", "dollar_volume_daily", "range_pct_today", "position_in_range_today", "vwap_dist_pct", "rsi_14", "rsi_14_5m", "atr_14", "marketcap", "float", "minutes_since_news", "days_until_earnings"];
+const FIRST = [
+  "change_from_close_pct",
+  "change_pct_1m",
+  "change_pct_5m",
+  "change_pct_15m",
+  "gap_from_close_pct",
+  "volume_daily",
+  "relative_volume_daily",
+  "dollar_volume_daily",
+  "range_pct_today",
+  "position_in_range_today",
+  "vwap_dist_pct",
+  "rsi_14",
+  "rsi_14_5m",
+  "atr_14",
+  "marketcap",
+  "float",
+  "minutes_since_news",
+  "days_until_earnings",
+];
 const POLL_MS = 2_000;
 
 class Quote {
@@ -20,12 +39,32 @@ class Quote {
     this.table = element("div", { class: "metric-table" });
     this.why = element("div", { class: "pad" });
     this.over = element("p", { class: "empty" }, "Choose a symbol: click a row, or type its letters.");
-    context.body.append(this.over, this.head, element("div", { class: "scroll", tabIndex: 0, role: "group", "aria-label": "Metrics" }, this.table, this.why));
+    context.body.append(
+      this.over,
+      this.head,
+      element("div", { class: "scroll", tabIndex: 0, role: "group", "aria-label": "Metrics" }, this.table, this.why),
+    );
     this.head.hidden = true;
     context.onSymbol((symbol) => this.show(symbol));
-    for (const end of [socket.barHeard.on((bar) => { if (bar.symbol === this.symbol) this.hear(bar); }), socket.metricsHeard.on((told) => { if (told.symbol === this.symbol) { this.heardAt = Date.now(); this.take(told); } }), () => this.unfollow?.(), () => clearInterval(this.timer)]) context.end(end);
+    for (const end of [
+      socket.barHeard.on((bar) => {
+        if (bar.symbol === this.symbol) this.hear(bar);
+      }),
+      socket.metricsHeard.on((told) => {
+        if (told.symbol === this.symbol) {
+          this.heardAt = Date.now();
+          this.take(told);
+        }
+      }),
+      () => this.unfollow?.(),
+      () => clearInterval(this.timer),
+    ])
+      context.end(end);
     this.timer = setInterval(() => this.poll(), POLL_MS);
-    this.actions = { watch: () => this.symbol && (rowactions.toggleWatch(this.symbol), true), mute: () => this.symbol && (rowactions.toggleMute(this.symbol), true) };
+    this.actions = {
+      watch: () => this.symbol && (rowactions.toggleWatch(this.symbol), true),
+      mute: () => this.symbol && (rowactions.toggleMute(this.symbol), true),
+    };
     if (context.symbol()) this.show(context.symbol());
   }
 
@@ -60,7 +99,14 @@ class Quote {
   }
 
   async poll() {
-    if (!this.symbol || document.hidden || Date.now() - (this.heardAt || 0) < POLL_MS * 2 || this.isAsking || this.isBlind) return;
+    if (
+      !this.symbol ||
+      document.hidden ||
+      Date.now() - (this.heardAt || 0) < POLL_MS * 2 ||
+      this.isAsking ||
+      this.isBlind
+    )
+      return;
     this.isAsking = true;
     const { symbol } = this;
     try {
@@ -87,27 +133,71 @@ class Quote {
     const values = this.values?.metrics || {};
     const change = values.change_from_close_pct;
     const last = bar?.close ?? values.price ?? this.details?.last;
-    this.head.replaceChildren(...[
-      element("b", {}, this.symbol), element("span", { class: "quote-price" }, price(last)),
-      element("span", { class: change > 0 ? "up" : change < 0 ? "down" : "faint" }, typeof change === "number" ? percent(change) : ""),
-      element("span", { class: "faint" }, [this.details?.name, this.details?.exchange].filter(Boolean).join(" · ")),
-    ]);
+    this.head.replaceChildren(
+      ...[
+        element("b", {}, this.symbol),
+        element("span", { class: "quote-price" }, price(last)),
+        element(
+          "span",
+          { class: change > 0 ? "up" : change < 0 ? "down" : "faint" },
+          typeof change === "number" ? percent(change) : "",
+        ),
+        element("span", { class: "faint" }, [this.details?.name, this.details?.exchange].filter(Boolean).join(" · ")),
+      ],
+    );
     const missing = this.values?.missing || {};
-    this.table.replaceChildren(...this.names.map((name) => element("div", { title: missing[name] ? `${name}: ${missing[name]}` : name }, element("span", {}, wordsOf(name)), element(values[name] === null || values[name] === undefined ? "span" : "b", {}, values[name] === null || values[name] === undefined ? missing[name] || "–" : valueOf(name, values[name], metrics.unitOf(name))))));
+    this.table.replaceChildren(
+      ...this.names.map((name) =>
+        element(
+          "div",
+          { title: missing[name] ? `${name}: ${missing[name]}` : name },
+          element("span", {}, wordsOf(name)),
+          element(
+            values[name] === null || values[name] === undefined ? "span" : "b",
+            {},
+            values[name] === null || values[name] === undefined
+              ? missing[name] || "–"
+              : valueOf(name, values[name], metrics.unitOf(name)),
+          ),
+        ),
+      ),
+    );
     const heard = alerts.ofSymbol(this.symbol).slice(-6).reverse();
-    if (this.values) this.why.replaceChildren(heard.length ? element("h3", {}, "Newest alerts") : "", ...heard.map((entry) => element("p", {}, element("span", { class: "faint" }, `${timeOf(msOf(entry.alert.timestamp))} `), entry.alert.rule_name)));
+    if (this.values)
+      this.why.replaceChildren(
+        heard.length ? element("h3", {}, "Newest alerts") : "",
+        ...heard.map((entry) =>
+          element(
+            "p",
+            {},
+            element("span", { class: "faint" }, `${timeOf(msOf(entry.alert.timestamp))} `),
+            entry.alert.rule_name,
+          ),
+        ),
+      );
   }
 
-  focus() { return false; }
+  focus() {
+    return false;
+  }
 
   menu() {
-    return [{ text: "Which metrics…", act: async () => {
-      const text = await dialog.prompt("Metrics", "Names, with spaces or commas between", this.names.join(" "));
-      if (!text) return;
-      this.names = text.split(/[\s,]+/).filter(Boolean).slice(0, 40);
-      this.context.save({ names: this.names });
-      if (this.symbol) this.show(this.symbol);
-    } }, { text: "Why does a rule not fire…", disabled: !this.symbol, act: () => this.explain() }];
+    return [
+      {
+        text: "Which metrics…",
+        act: async () => {
+          const text = await dialog.prompt("Metrics", "Names, with spaces or commas between", this.names.join(" "));
+          if (!text) return;
+          this.names = text
+            .split(/[\s,]+/)
+            .filter(Boolean)
+            .slice(0, 40);
+          this.context.save({ names: this.names });
+          if (this.symbol) this.show(this.symbol);
+        },
+      },
+      { text: "Why does a rule not fire…", disabled: !this.symbol, act: () => this.explain() },
+    ];
   }
 
   /** Ask of a rule why it does not fire for this symbol. */
@@ -129,8 +219,36 @@ const TRUTHS = { true: "true", false: "false" };
 function whyNot(told) {
   const leaves = told.leaves || [];
   return [
-    element("p", {}, element("b", {}, told.fault || told.verdict || ""), told.why?.length ? `: ${told.why.join("; ")}` : ""), told.english ? element("p", {}, told.english) : null,
-    element("table", { class: "plain" }, element("tbody", {}, leaves.map((leaf) => element("tr", {}, element("td", {}, element("code", {}, leaf.text)), element("td", { class: "number" }, leaf.value === null || leaf.value === undefined ? leaf.reason || leaf.missing || "absent" : String(leaf.value)), element("td", {}, TRUTHS[leaf.truth] || "unknown"))))),
+    element(
+      "p",
+      {},
+      element("b", {}, told.fault || told.verdict || ""),
+      told.why?.length ? `: ${told.why.join("; ")}` : "",
+    ),
+    told.english ? element("p", {}, told.english) : null,
+    element(
+      "table",
+      { class: "plain" },
+      element(
+        "tbody",
+        {},
+        leaves.map((leaf) =>
+          element(
+            "tr",
+            {},
+            element("td", {}, element("code", {}, leaf.text)),
+            element(
+              "td",
+              { class: "number" },
+              leaf.value === null || leaf.value === undefined
+                ? leaf.reason || leaf.missing || "absent"
+                : String(leaf.value),
+            ),
+            element("td", {}, TRUTHS[leaf.truth] || "unknown"),
+          ),
+        ),
+      ),
+    ),
     ...(told.notes || []).map((text) => element("p", { class: "hint" }, text)),
   ];
 }

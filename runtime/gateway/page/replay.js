@@ -11,7 +11,14 @@ import { price, timeMsOf, timeOf, dayOf, momentOf, msOf, reasonOf, zoneOf } from
 const PAGE = 1_000;
 const ALERTS_MAX = 20_000;
 const TICK_MS = 100;
-const SPEEDS = [["1", "1×"], ["5", "5×"], ["20", "20×"], ["60", "60×"], ["300", "300×"], ["1200", "1200×"]];
+const SPEEDS = [
+  ["1", "1×"],
+  ["5", "5×"],
+  ["20", "20×"],
+  ["60", "60×"],
+  ["300", "300×"],
+  ["1200", "1200×"],
+];
 
 class Replay {
   constructor(context) {
@@ -21,7 +28,12 @@ class Replay {
     this.at = 0;
     this.isPlaying = false;
     this.build();
-    context.end(() => { clearInterval(this.timer); this.grid.end(); this.isOver = true; if (!this.candles?.isOver) this.candles?.end(); });
+    context.end(() => {
+      clearInterval(this.timer);
+      this.grid.end();
+      this.isOver = true;
+      if (!this.candles?.isOver) this.candles?.end();
+    });
     context.end(repainted.on(() => this.candles?.recolor()));
     this.timer = setInterval(() => this.tick(), TICK_MS);
     this.actions = { pause: () => this.play(!this.isPlaying), focus: () => this.grid.focus() };
@@ -33,22 +45,81 @@ class Replay {
     this.day = element("input", { type: "date", value: state.day || dayOf(today), required: true });
     this.from = element("input", { type: "time", value: state.from || "09:30", required: true });
     this.to = element("input", { type: "time", value: state.to || "16:00", required: true });
-    this.speed = choice(SPEEDS, state.speed || "60", (speed) => this.context.save({ speed }), { "aria-label": "Speed" });
+    this.speed = choice(SPEEDS, state.speed || "60", (speed) => this.context.save({ speed }), {
+      "aria-label": "Speed",
+    });
     this.fault = element("p", { class: "faint", role: "status" });
-    const form = element("form", { class: "form-line", on: { submit: (event) => { event.preventDefault(); this.load(); } } }, field("Day", this.day), field("From (New York)", this.from), field("To", this.to), element("button", { type: "submit", class: "primary" }, "Load"), this.fault);
+    const form = element(
+      "form",
+      {
+        class: "form-line",
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            this.load();
+          },
+        },
+      },
+      field("Day", this.day),
+      field("From (New York)", this.from),
+      field("To", this.to),
+      element("button", { type: "submit", class: "primary" }, "Load"),
+      this.fault,
+    );
     form.classList.add("row-form");
     this.playButton = button("Play", () => this.play(!this.isPlaying), { disabled: true, "aria-pressed": "false" });
-    this.slider = element("input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "Place in the session", disabled: true, on: { input: () => this.seek(this.start + (Number(this.slider.value) / 1000) * (this.end - this.start)) } });
+    this.slider = element("input", {
+      type: "range",
+      min: 0,
+      max: 1000,
+      value: 0,
+      "aria-label": "Place in the session",
+      disabled: true,
+      on: { input: () => this.seek(this.start + (Number(this.slider.value) / 1000) * (this.end - this.start)) },
+    });
     this.shown = element("b", {}, "--:--:--");
     this.left = element("div", {});
     this.host = element("div", { class: "chart" });
-    this.legend = element("div", { class: "legend" }, element("span", { class: "faint" }, "Pick an alert to see its symbol"));
-    this.host.append(this.legend, element("p", { class: "chart-credit" }, element("a", { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" }, "Charts by TradingView")));
-    this.context.body.append(form, element("div", { class: "replay-clock" }, this.playButton, this.speed, this.slider, this.shown), element("div", { class: "replay-split" }, this.left, element("div", {}, this.host)));
+    this.legend = element(
+      "div",
+      { class: "legend" },
+      element("span", { class: "faint" }, "Pick an alert to see its symbol"),
+    );
+    this.host.append(
+      this.legend,
+      element(
+        "p",
+        { class: "chart-credit" },
+        element(
+          "a",
+          { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" },
+          "Charts by TradingView",
+        ),
+      ),
+    );
+    this.context.body.append(
+      form,
+      element("div", { class: "replay-clock" }, this.playButton, this.speed, this.slider, this.shown),
+      element("div", { class: "replay-split" }, this.left, element("div", {}, this.host)),
+    );
     this.grid = new Grid(this.left, {
-      label: "Alerts of the session", keyOf: (alert) => `${alert.seq ?? ""} ${alert.id} ${alert.kind}`, symbolOf: (alert) => alert.symbol, onPick: (alert) => this.choose(alert.symbol), rowClass: (alert) => (alert.kind === "withdrawn" ? "withdrawn" : ""), columns: [
-        { id: "time", title: "Time", width: "96px", text: (alert) => timeMsOf(alert.ms) }, { id: "symbol", title: "Symbol", width: "70px", text: (alert) => alert.symbol, tone: () => "symbol" },
-        { id: "rule", title: "Alert", width: "minmax(120px, 1fr)", text: (alert) => (alert.kind && alert.kind !== "fired" ? `${alert.rule_name} (${alert.kind})` : alert.rule_name), hint: reasonOf }, { id: "price", title: "Price", width: "72px", align: "right", text: (alert) => price(alert.price) },
+      label: "Alerts of the session",
+      keyOf: (alert) => `${alert.seq ?? ""} ${alert.id} ${alert.kind}`,
+      symbolOf: (alert) => alert.symbol,
+      onPick: (alert) => this.choose(alert.symbol),
+      rowClass: (alert) => (alert.kind === "withdrawn" ? "withdrawn" : ""),
+      columns: [
+        { id: "time", title: "Time", width: "96px", text: (alert) => timeMsOf(alert.ms) },
+        { id: "symbol", title: "Symbol", width: "70px", text: (alert) => alert.symbol, tone: () => "symbol" },
+        {
+          id: "rule",
+          title: "Alert",
+          width: "minmax(120px, 1fr)",
+          text: (alert) =>
+            alert.kind && alert.kind !== "fired" ? `${alert.rule_name} (${alert.kind})` : alert.rule_name,
+          hint: reasonOf,
+        },
+        { id: "price", title: "Price", width: "72px", align: "right", text: (alert) => price(alert.price) },
       ],
     });
   }
@@ -60,7 +131,9 @@ class Replay {
     this.context.save({ day: this.day.value, from: this.from.value, to: this.to.value });
     put(this.fault, "Reading…");
     try {
-      this.alerts = (await this.read(start, end)).map((alert) => ({ ...alert, ms: msOf(alert.timestamp) })).sort((a, b) => a.ms - b.ms || (a.seq || 0) - (b.seq || 0));
+      this.alerts = (await this.read(start, end))
+        .map((alert) => ({ ...alert, ms: msOf(alert.timestamp) }))
+        .sort((a, b) => a.ms - b.ms || (a.seq || 0) - (b.seq || 0));
     } catch (error) {
       return put(this.fault, error.message);
     }
@@ -96,13 +169,18 @@ class Replay {
       this.opening ??= Candles.open(this.host);
       this.candles = await this.opening;
       if (this.isOver) return this.candles.isOver || this.candles.end();
-      const told = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&from=${new Date(this.start - 3_600_000).toISOString()}&to=${new Date(this.end).toISOString()}&limit=1000`);
+      const told = await ask(
+        "GET",
+        `/bars/${encodeURIComponent(symbol)}?timeframe=1m&from=${new Date(this.start - 3_600_000).toISOString()}&to=${new Date(this.end).toISOString()}&limit=1000`,
+      );
       if (this.symbol !== symbol) return undefined;
       this.bars = told.bars.map((bar) => ({ ...bar, ms: msOf(bar.timestamp) })).sort((a, b) => a.ms - b.ms);
       if (!this.bars.length) this.legend.append(element("span", { class: "faint" }, "no bars of that time"));
     } catch (error) {
       this.bars = [];
-      this.legend.append(element("span", { class: "faint" }, error.isAway ? "no history of bars is kept here" : error.message));
+      this.legend.append(
+        element("span", { class: "faint" }, error.isAway ? "no history of bars is kept here" : error.message),
+      );
     }
     this.drawn = null;
     return this.draw();
@@ -144,15 +222,36 @@ class Replay {
     const shown = this.bars.filter((bar) => bar.ms + 60_000 <= this.at);
     const stamp = `${this.symbol} ${shown.length} ${this.said}`;
     if (stamp === this.drawn) return;
-    const isOn = this.drawn?.startsWith(`${this.symbol} `) && shown.length && this.candles.bars.length && shown.length >= this.candles.bars.length;
+    const isOn =
+      this.drawn?.startsWith(`${this.symbol} `) &&
+      shown.length &&
+      this.candles.bars.length &&
+      shown.length >= this.candles.bars.length;
     this.drawn = stamp;
     if (isOn) for (const bar of shown.slice(this.candles.bars.length)) this.candles.update(bar);
     else this.candles.set(shown, "1m");
-    this.candles.mark(this.alerts.slice(0, this.said).filter((alert) => alert.symbol === this.symbol).map((alert) => ({ ms: alert.ms, text: alert.rule_name, isWithdrawn: alert.kind === "withdrawn", isDown: /down|low|fall|below|under/i.test(alert.rule_name) })));
+    this.candles.mark(
+      this.alerts
+        .slice(0, this.said)
+        .filter((alert) => alert.symbol === this.symbol)
+        .map((alert) => ({
+          ms: alert.ms,
+          text: alert.rule_name,
+          isWithdrawn: alert.kind === "withdrawn",
+          isDown: /down|low|fall|below|under/i.test(alert.rule_name),
+        })),
+    );
   }
 
-  focus() { return this.grid.focus() || (this.day.focus(), true); }
-  csv() { return [["timestamp", "symbol", "rule_name", "kind", "price"], ...this.alerts.map((alert) => [alert.timestamp, alert.symbol, alert.rule_name, alert.kind, alert.price])]; }
+  focus() {
+    return this.grid.focus() || (this.day.focus(), true);
+  }
+  csv() {
+    return [
+      ["timestamp", "symbol", "rule_name", "kind", "price"],
+      ...this.alerts.map((alert) => [alert.timestamp, alert.symbol, alert.rule_name, alert.kind, alert.price]),
+    ];
+  }
 }
 
 export const make = (context) => new Replay(context);

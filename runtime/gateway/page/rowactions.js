@@ -31,11 +31,27 @@ export function toggleMute(symbol) {
 
 /** The menu of a row. `more` goes first. */
 export function show(anchor, symbol, more = []) {
-  menu.show(anchor, [{ title: symbol }, ...more,
-    ...link.GROUPS.filter(([id]) => id !== "none").map(([id, text]) => ({ text: `Show in ${text.toLowerCase()} windows`, swatch: id, act: () => link.pick(id, symbol) })),
-    "-", { text: watch.has(symbol) ? "Take off the watchlist" : "Put on the watchlist", hint: "w", act: () => toggleWatch(symbol) },
-    { text: isMuted(symbol) ? "Let it be heard again" : "Mute", hint: "m", act: () => toggleMute(symbol) },
-    { text: "Copy symbol", act: () => navigator.clipboard?.writeText(symbol) }], symbol);
+  menu.show(
+    anchor,
+    [
+      { title: symbol },
+      ...more,
+      ...link.GROUPS.filter(([id]) => id !== "none").map(([id, text]) => ({
+        text: `Show in ${text.toLowerCase()} windows`,
+        swatch: id,
+        act: () => link.pick(id, symbol),
+      })),
+      "-",
+      {
+        text: watch.has(symbol) ? "Take off the watchlist" : "Put on the watchlist",
+        hint: "w",
+        act: () => toggleWatch(symbol),
+      },
+      { text: isMuted(symbol) ? "Let it be heard again" : "Mute", hint: "m", act: () => toggleMute(symbol) },
+      { text: "Copy symbol", act: () => navigator.clipboard?.writeText(symbol) },
+    ],
+    symbol,
+  );
 }
 
 /** The actions of keys for a table of symbols. */

@@ -16,10 +16,21 @@ class Rules {
     this.counts = new Map();
     context.bar.append(
       button("New rule", () => this.edit(null), { class: "primary" }),
-      this.box = element("input", { type: "search", placeholder: "Filter", "aria-label": "Filter rules", size: 10, on: { input: () => this.show() } }),
-      this.note = element("span", { class: "faint push" }));
+      (this.box = element("input", {
+        type: "search",
+        placeholder: "Filter",
+        "aria-label": "Filter rules",
+        size: 10,
+        on: { input: () => this.show() },
+      })),
+      (this.note = element("span", { class: "faint push" })),
+    );
     this.grid = new Grid(context.body, {
-      label: "Rules", columns: this.columns(), keyOf: (rule) => rule.id, onPick: (rule, event) => this.pick(rule, event), rowClass: (rule) => (rule.enabled === false ? "done" : ""),
+      label: "Rules",
+      columns: this.columns(),
+      keyOf: (rule) => rule.id,
+      onPick: (rule, event) => this.pick(rule, event),
+      rowClass: (rule) => (rule.enabled === false ? "done" : ""),
     });
     this.grid.sort = { id: "name", falling: false };
     this.empty = element("p", { class: "empty", hidden: true }, "No rule yet.");
@@ -32,18 +43,60 @@ class Rules {
 
   columns() {
     return [
-      { id: "on", title: "On", width: "34px", align: "center", draw: (cell, rule) => this.drawSwitch(cell, rule), text: (rule) => (rule.enabled === false ? "off" : "on") },
-      { id: "name", title: "Rule", width: "minmax(104px, 1.2fr)", text: (rule) => rule.name || rule.id, tone: () => "symbol", hint: (rule) => rule.description || rule.name || "", sort: (rule) => (rule.name || rule.id).toLowerCase() },
-      { id: "when", title: "When", width: "minmax(96px, 1.8fr)", text: textOf, hint: (rule) => rule.fault || textOf(rule), tone: (rule) => (rule.fault ? "bad" : "") },
-      { id: "count", title: "Heard", width: "46px", align: "right", text: (rule) => String(this.counts.get(rule.id) || ""), hint: () => "Alerts of this rule on the tape", sort: (rule) => this.counts.get(rule.id) || 0 },
-    ].concat(this.rules.some((rule) => rule.shared) ? [{ id: "who", title: "Whose", width: "60px", text: (rule) => ownerOf(rule), tone: () => "faint" }] : []);
+      {
+        id: "on",
+        title: "On",
+        width: "34px",
+        align: "center",
+        draw: (cell, rule) => this.drawSwitch(cell, rule),
+        text: (rule) => (rule.enabled === false ? "off" : "on"),
+      },
+      {
+        id: "name",
+        title: "Rule",
+        width: "minmax(104px, 1.2fr)",
+        text: (rule) => rule.name || rule.id,
+        tone: () => "symbol",
+        hint: (rule) => rule.description || rule.name || "",
+        sort: (rule) => (rule.name || rule.id).toLowerCase(),
+      },
+      {
+        id: "when",
+        title: "When",
+        width: "minmax(96px, 1.8fr)",
+        text: textOf,
+        hint: (rule) => rule.fault || textOf(rule),
+        tone: (rule) => (rule.fault ? "bad" : ""),
+      },
+      {
+        id: "count",
+        title: "Heard",
+        width: "46px",
+        align: "right",
+        text: (rule) => String(this.counts.get(rule.id) || ""),
+        hint: () => "Alerts of this rule on the tape",
+        sort: (rule) => this.counts.get(rule.id) || 0,
+      },
+    ].concat(
+      this.rules.some((rule) => rule.shared)
+        ? [{ id: "who", title: "Whose", width: "60px", text: (rule) => ownerOf(rule), tone: () => "faint" }]
+        : [],
+    );
   }
 
   drawSwitch(cell, rule) {
     const stamp = `${rule.id} ${rule.enabled}`;
     if (cell.drawn === stamp) return;
     cell.drawn = stamp;
-    cell.replaceChildren(element("input", { type: "checkbox", checked: rule.enabled !== false, disabled: !isMine(rule), "aria-label": `${rule.name} is on`, on: { click: (event) => event.stopPropagation(), change: (event) => this.toggle(rule, event.target.checked) } }));
+    cell.replaceChildren(
+      element("input", {
+        type: "checkbox",
+        checked: rule.enabled !== false,
+        disabled: !isMine(rule),
+        "aria-label": `${rule.name} is on`,
+        on: { click: (event) => event.stopPropagation(), change: (event) => this.toggle(rule, event.target.checked) },
+      }),
+    );
   }
 
   count({ alert }) {
@@ -54,7 +107,10 @@ class Rules {
 
   async load() {
     try {
-      const told = await ask("GET", "/rules?limit=1000").catch((error) => { if (error.status !== 400) throw error; return ask("GET", "/rules"); });
+      const told = await ask("GET", "/rules?limit=1000").catch((error) => {
+        if (error.status !== 400) throw error;
+        return ask("GET", "/rules");
+      });
       this.rules = told.rules;
       put(this.note, `${this.rules.filter((rule) => rule.enabled !== false).length} on, ${this.rules.length} in all`);
       this.grid.setColumns(this.columns());
@@ -67,9 +123,14 @@ class Rules {
 
   show() {
     const wanted = this.box.value.trim().toLowerCase();
-    const shown = this.rules.filter((rule) => !wanted || `${rule.name} ${rule.id} ${textOf(rule)}`.toLowerCase().includes(wanted));
+    const shown = this.rules.filter(
+      (rule) => !wanted || `${rule.name} ${rule.id} ${textOf(rule)}`.toLowerCase().includes(wanted),
+    );
     this.empty.hidden = shown.length > 0;
-    put(this.empty, this.rules.length ? "No rule fits the filter." : "No rule yet. A rule says when a symbol deserves an alert.");
+    put(
+      this.empty,
+      this.rules.length ? "No rule fits the filter." : "No rule yet. A rule says when a symbol deserves an alert.",
+    );
     this.grid.setRows(shown);
   }
 
@@ -97,7 +158,11 @@ class Rules {
   edit(rule) {
     const form = new RuleForm(rule, {
       isMine: !rule || isMine(rule),
-      done: async (said) => { opened.close(); dialog.note(said, "good"); await this.load(); },
+      done: async (said) => {
+        opened.close();
+        dialog.note(said, "good");
+        await this.load();
+      },
       remove: rule && isMine(rule) ? () => this.remove(rule, () => opened.close()) : null,
       versions: rule ? () => this.versions(rule, form) : null,
     });
@@ -106,7 +171,10 @@ class Rules {
   }
 
   async remove(rule, close) {
-    if (!(await dialog.confirm("Delete this rule?", `${rule.name} fires no more. Its alerts stay in history.`, "Delete"))) return;
+    if (
+      !(await dialog.confirm("Delete this rule?", `${rule.name} fires no more. Its alerts stay in history.`, "Delete"))
+    )
+      return;
     if (await dialog.attempt(() => ask("DELETE", `/rules/${rule.id}`), `${rule.name} is deleted`)) close();
     await this.load();
   }
@@ -121,17 +189,51 @@ class Rules {
       return;
     }
     const all = told.versions || [];
-    const opened = dialog.open(`Versions of ${rule.name}`, all.length ? all.map((one) => {
-      const body = one.rule || one.body || one;
-      const at = msOf(one.changed_at || body.updated_at);
-      return element("div", { class: "settings-line" }, element("div", {}, element("b", {}, `Version ${one.version ?? "?"}`), element("span", { class: "faint" }, Number.isFinite(at) ? `  ${dayOf(at)} ${minuteOf(at)}${one.changed_by ? ` by ${one.changed_by}` : ""}  ` : "  "), element("code", {}, textOf(body))),
-        button("Take this one", () => { form.take(body); opened.close(); }));
-    }) : element("p", { class: "faint" }, "There is no earlier version."), { wide: true });
+    const opened = dialog.open(
+      `Versions of ${rule.name}`,
+      all.length
+        ? all.map((one) => {
+            const body = one.rule || one.body || one;
+            const at = msOf(one.changed_at || body.updated_at);
+            return element(
+              "div",
+              { class: "settings-line" },
+              element(
+                "div",
+                {},
+                element("b", {}, `Version ${one.version ?? "?"}`),
+                element(
+                  "span",
+                  { class: "faint" },
+                  Number.isFinite(at)
+                    ? `  ${dayOf(at)} ${minuteOf(at)}${one.changed_by ? ` by ${one.changed_by}` : ""}  `
+                    : "  ",
+                ),
+                element("code", {}, textOf(body)),
+              ),
+              button("Take this one", () => {
+                form.take(body);
+                opened.close();
+              }),
+            );
+          })
+        : element("p", { class: "faint" }, "There is no earlier version."),
+      { wide: true },
+    );
   }
 
-  focus() { return this.grid.focus(); }
-  csv() { return [["id", "name", "enabled", "when", "cooldown_s"], ...this.rules.map((rule) => [rule.id, rule.name, rule.enabled !== false, textOf(rule), rule.cooldown])]; }
-  menu() { return [{ text: "Read again", act: () => this.load() }]; }
+  focus() {
+    return this.grid.focus();
+  }
+  csv() {
+    return [
+      ["id", "name", "enabled", "when", "cooldown_s"],
+      ...this.rules.map((rule) => [rule.id, rule.name, rule.enabled !== false, textOf(rule), rule.cooldown]),
+    ];
+  }
+  menu() {
+    return [{ text: "Read again", act: () => this.load() }];
+  }
 }
 
 const ownerOf = (rule) => (rule.shared ? (isMine(rule) ? "shared" : rule.user_id || "shared") : "");

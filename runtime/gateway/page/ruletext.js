@@ -19,11 +19,22 @@ export function secondsOf(cooldown) {
   return told ? Number(told[1]) * { s: 1, m: 60, h: 3_600, d: 86_400 }[told[2]] : Number(cooldown) || 0;
 }
 
-const spanOf = (seconds) => (seconds && seconds % 3600 === 0 ? `${seconds / 3600}h` : seconds && seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`);
+const spanOf = (seconds) =>
+  seconds && seconds % 3600 === 0
+    ? `${seconds / 3600}h`
+    : seconds && seconds % 60 === 0
+      ? `${seconds / 60}m`
+      : `${seconds}s`;
 
 function conditionOf(one) {
-  const during = one.calculated_during && one.calculated_during !== "all" ? ` during ${[].concat(one.calculated_during).join(", ")}` : one.calculated_during === "all" ? " during all" : "";
-  const volume = one.volume_threshold !== undefined && one.volume_threshold !== null ? ` volume >= ${one.volume_threshold}` : "";
+  const during =
+    one.calculated_during && one.calculated_during !== "all"
+      ? ` during ${[].concat(one.calculated_during).join(", ")}`
+      : one.calculated_during === "all"
+        ? " during all"
+        : "";
+  const volume =
+    one.volume_threshold !== undefined && one.volume_threshold !== null ? ` volume >= ${one.volume_threshold}` : "";
   return `${one.metric ?? ""} ${one.operator || one.op || ">"} ${one.value}${volume}${during}`.trim();
 }
 

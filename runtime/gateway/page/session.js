@@ -14,13 +14,23 @@ export class Problem extends Error {
   }
 
   /** Whether this server has no such thing, or not now. */
-  get isAway() { return this.status === 404 || this.status === 503 || this.status === 501 || this.status === 0; }
+  get isAway() {
+    return this.status === 404 || this.status === 503 || this.status === 501 || this.status === 0;
+  }
 
   /** Whether this server has no such route, rather than no such thing. */
-  get isUnknown() { return this.status === 404 && /URL was not found|^not found$/i.test(this.message); }
+  get isUnknown() {
+    return this.status === 404 && /URL was not found|^not found$/i.test(this.message);
+  }
 }
 
-const state = { token: "", user: null, methods: { mode: "local", password: false, oidc: null, setup: false }, refreshing: null, timer: 0 };
+const state = {
+  token: "",
+  user: null,
+  methods: { mode: "local", password: false, oidc: null, setup: false },
+  refreshing: null,
+  timer: 0,
+};
 
 /** Told after signing in and out: whether somebody is. */
 export const changed = new Signal();
@@ -39,7 +49,12 @@ export async function ask(method, path, body, options = {}) {
   if (answer.status === 401 && state.token && !isOpen()) forget();
   if (options.raw && answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Problem(answer.status, told.detail || told.error || answer.statusText || `answered ${answer.status}`, told);
+  if (!answer.ok)
+    throw new Problem(
+      answer.status,
+      told.detail || told.error || answer.statusText || `answered ${answer.status}`,
+      told,
+    );
   return options.withHeaders ? { body: told, headers: answer.headers } : told;
 }
 
@@ -48,10 +63,20 @@ async function send(method, path, body, options) {
   if (state.token) headers.Authorization = `Bearer ${state.token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   try {
-    return await fetch(API + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: options.signal, credentials: "same-origin" });
+    return await fetch(API + path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: options.signal,
+      credentials: "same-origin",
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, error.name === "TimeoutError" ? "the server does not answer" : "the server cannot be reached", {});
+    throw new Problem(
+      0,
+      error.name === "TimeoutError" ? "the server does not answer" : "the server cannot be reached",
+      {},
+    );
   }
 }
 

@@ -13,5 +13,7 @@ export class Signal {
     for (const listener of [...this.#listeners]) listener(...what);
   }
 
-  get count() { return this.#listeners.size; }
+  get count() {
+    return this.#listeners.size;
+  }
 }

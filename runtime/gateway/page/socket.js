@@ -19,7 +19,17 @@ export const stateChanged = new Signal(); // ("open" | "closed" | "connecting")
 export const refused = new Signal(); // (code, message)
 
 const followed = { lists: new Map(), bars: new Map(), metrics: new Map(), functions: 0 };
-const state = { socket: null, tries: 0, seq: null, heardAt: 0, timer: 0, isOn: false, is: "closed", hasBars: true, changes: { bars: new Map(), timer: 0 } };
+const state = {
+  socket: null,
+  tries: 0,
+  seq: null,
+  heardAt: 0,
+  timer: 0,
+  isOn: false,
+  is: "closed",
+  hasBars: true,
+  changes: { bars: new Map(), timer: 0 },
+};
 
 export const condition = () => state.is;
 /** The number of the newest alert heard; null = none yet. */
@@ -77,7 +87,8 @@ function begin(socket) {
   if (state.seq !== null) send({ type: "resume", after: state.seq }, socket);
   for (const id of followed.lists.keys()) send({ type: "subscribe_toplist", toplist_id: id, deltas: true }, socket);
   if (followed.bars.size && state.hasBars) send({ type: "subscribe_bars", symbols: [...followed.bars.keys()] }, socket);
-  for (const one of followed.metrics.values()) send({ type: "subscribe_metrics", symbol: one.symbol, names: one.names }, socket);
+  for (const one of followed.metrics.values())
+    send({ type: "subscribe_metrics", symbol: one.symbol, names: one.names }, socket);
   if (followed.functions) send({ type: "subscribe_functions" }, socket);
   set("open");
 }
@@ -93,7 +104,8 @@ function hear(message) {
   else if (type === "bar") barHeard.tell(data);
   else if (type === "metrics") metricsHeard.tell(data);
   else if (type === "functions") functionsHeard.tell(data);
-  else if (type === "pong") state.seq = Math.max(state.seq ?? 0, message.seq ?? 0); // all up to here was sent, or is hidden from this user
+  else if (type === "pong")
+    state.seq = Math.max(state.seq ?? 0, message.seq ?? 0); // all up to here was sent, or is hidden from this user
   else if (type === "gap") {
     state.seq = Math.max(state.seq ?? 0, message.to);
     gapHeard.tell({ from: message.from, to: message.to });
@@ -129,10 +141,21 @@ function follow(map, key, start, end, more = {}) {
 }
 
 /** Follow a toplist; every `follow...` returns what ends it. */
-export const followList = (id) => follow(followed.lists, id,
-  () => send({ type: "subscribe_toplist", toplist_id: id, deltas: true }), () => send({ type: "unsubscribe_toplist", toplist_id: id }));
+export const followList = (id) =>
+  follow(
+    followed.lists,
+    id,
+    () => send({ type: "subscribe_toplist", toplist_id: id, deltas: true }),
+    () => send({ type: "unsubscribe_toplist", toplist_id: id }),
+  );
 
-export const followBars = (symbol) => follow(followed.bars, symbol, () => change(symbol, true), () => change(symbol, false));
+export const followBars = (symbol) =>
+  follow(
+    followed.bars,
+    symbol,
+    () => change(symbol, true),
+    () => change(symbol, false),
+  );
 
 /** A watchlist of a hundred symbols is one message, not a hundred: a connection may say only so much in a second. */
 function change(symbol, isOn) {
@@ -146,14 +169,23 @@ function flush() {
   const { bars } = state.changes;
   state.changes = { bars: new Map(), timer: 0 };
   if (!state.hasBars) return;
-  for (const [type, isOn] of [["unsubscribe_bars", false], ["subscribe_bars", true]]) {
+  for (const [type, isOn] of [
+    ["unsubscribe_bars", false],
+    ["subscribe_bars", true],
+  ]) {
     const symbols = [...bars].filter(([, wanted]) => wanted === isOn).map(([symbol]) => symbol);
     if (symbols.length) send({ type, symbols });
   }
 }
 
-export const followMetrics = (symbol, names) => follow(followed.metrics, `${symbol} ${names.join(" ")}`,
-  () => send({ type: "subscribe_metrics", symbol, names }), () => send({ type: "unsubscribe_metrics", symbol }), { symbol, names });
+export const followMetrics = (symbol, names) =>
+  follow(
+    followed.metrics,
+    `${symbol} ${names.join(" ")}`,
+    () => send({ type: "subscribe_metrics", symbol, names }),
+    () => send({ type: "unsubscribe_metrics", symbol }),
+    { symbol, names },
+  );
 
 export function followFunctions() {
   followed.functions += 1;

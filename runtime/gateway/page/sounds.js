@@ -12,7 +12,23 @@ const DESKTOP_MS = 2_000;
 
 /** Tones by name: notes as [Hz, seconds]. */
 export const TONES = {
-  chime: [[880, 0.09], [1318, 0.16]], low: [[330, 0.18]], rise: [[523, 0.07], [659, 0.07], [784, 0.13]], fall: [[784, 0.07], [659, 0.07], [523, 0.13]], tick: [[1760, 0.03]], none: [],
+  chime: [
+    [880, 0.09],
+    [1318, 0.16],
+  ],
+  low: [[330, 0.18]],
+  rise: [
+    [523, 0.07],
+    [659, 0.07],
+    [784, 0.13],
+  ],
+  fall: [
+    [784, 0.07],
+    [659, 0.07],
+    [523, 0.13],
+  ],
+  tick: [[1760, 0.03]],
+  none: [],
 };
 
 const SPEAKER = "M4 9v6h4l5 4V5L8 9z";
@@ -24,8 +40,12 @@ const state = { audio: null, soundedAt: 0, spokenAt: 0, toldAt: 0, untold: 0 };
 export function begin() {
   const element = byId("sound-button");
   element.addEventListener("click", () => set({ on: !preferences.get("sound").on }));
-  preferences.changed.on((name) => { if (name === "sound" || name === "*") show(); });
-  alerts.heard.on((entry, isLate, isHistory) => { if (!isLate && !isHistory && entry.alert.kind === "fired") hear(entry.alert); });
+  preferences.changed.on((name) => {
+    if (name === "sound" || name === "*") show();
+  });
+  alerts.heard.on((entry, isLate, isHistory) => {
+    if (!isLate && !isHistory && entry.alert.kind === "fired") hear(entry.alert);
+  });
   show();
 }
 
@@ -75,7 +95,10 @@ function tell(alert, now) {
   const more = state.untold > 1 ? `, and ${state.untold - 1} more` : "";
   state.toldAt = now;
   state.untold = 0;
-  new Notification(`${alert.symbol} ${alert.rule_name}${more}`, { body: `${price(alert.price)} · ${reasonOf(alert)}`, tag: "jetscan" });
+  new Notification(`${alert.symbol} ${alert.rule_name}${more}`, {
+    body: `${price(alert.price)} · ${reasonOf(alert)}`,
+    tag: "jetscan",
+  });
 }
 
 /** Ask the browser whether notifications may be shown. */

@@ -38,7 +38,9 @@ async function work() {
   state.running += 1;
   const symbol = queue.shift();
   try {
-    const { bars } = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&limit=${MINUTES}`, undefined, { signal: AbortSignal.timeout(WAIT_MS) });
+    const { bars } = await ask("GET", `/bars/${encodeURIComponent(symbol)}?timeframe=1m&limit=${MINUTES}`, undefined, {
+      signal: AbortSignal.timeout(WAIT_MS),
+    });
     const line = of(symbol);
     const points = bars.map((bar) => [msOf(bar.timestamp), bar.close]).sort((a, b) => a[0] - b[0]);
     if (points.length) {
@@ -76,8 +78,17 @@ rankings.updated.on((id, list) => {
 });
 
 let colors = null;
-repainted.on(() => { colors = null; });
-const palette = () => (colors ??= { up: color("up"), down: color("down"), line: color("line-strong"), pre: color("shade-pre"), post: color("shade-post") });
+repainted.on(() => {
+  colors = null;
+});
+const palette = () =>
+  (colors ??= {
+    up: color("up"),
+    down: color("down"),
+    line: color("line-strong"),
+    pre: color("shade-pre"),
+    post: color("shade-post"),
+  });
 
 /** Draw a symbol's line into a cell, if it differs from what is there. */
 export function draw(cell, symbol) {

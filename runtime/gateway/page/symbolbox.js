@@ -43,7 +43,11 @@ async function find() {
   const text = box().value.trim();
   state.asking?.abort();
   state.asking = new AbortController();
-  if (!text) return show(preferences.get("recent").map((symbol) => ({ symbol, name: "recent" })), -1);
+  if (!text)
+    return show(
+      preferences.get("recent").map((symbol) => ({ symbol, name: "recent" })),
+      -1,
+    );
   try {
     show(await metrics.symbols(text, 10, state.asking.signal), 0);
   } catch (error) {
@@ -55,9 +59,22 @@ function show(found, at) {
   if (document.activeElement !== box()) return;
   state.found = found;
   state.at = Math.min(at, found.length - 1);
-  list().replaceChildren(...found.map((one, place) => make("li", {
-    role: "option", id: `symbol-${place}`, "aria-selected": String(place === state.at), on: { click: () => choose(one.symbol) },
-  }, make("b", {}, one.symbol), make("span", { class: "faint" }, one.name || ""), make("span", { class: "number" }, one.last ? price(one.last) : ""))));
+  list().replaceChildren(
+    ...found.map((one, place) =>
+      make(
+        "li",
+        {
+          role: "option",
+          id: `symbol-${place}`,
+          "aria-selected": String(place === state.at),
+          on: { click: () => choose(one.symbol) },
+        },
+        make("b", {}, one.symbol),
+        make("span", { class: "faint" }, one.name || ""),
+        make("span", { class: "number" }, one.last ? price(one.last) : ""),
+      ),
+    ),
+  );
   list().hidden = !found.length;
   box().setAttribute("aria-expanded", String(found.length > 0));
   mark();
@@ -93,7 +110,10 @@ function key(event) {
 }
 
 function choose(symbol) {
-  preferences.set("recent", [symbol, ...preferences.get("recent").filter((one) => one !== symbol)].slice(0, RECENT_MAX));
+  preferences.set(
+    "recent",
+    [symbol, ...preferences.get("recent").filter((one) => one !== symbol)].slice(0, RECENT_MAX),
+  );
   box().value = "";
   close();
   box().blur();

@@ -28,7 +28,12 @@ export class Grid {
     this.frame = 0;
     this.head = make("div", { class: "grid-head", role: "row", "aria-rowindex": 1 });
     this.body = make("div", { class: "grid-body", role: "rowgroup" });
-    this.element = make("div", { class: "grid", role: "grid", "aria-label": options.label }, make("div", { class: "grid-top", role: "rowgroup" }, this.head), this.body);
+    this.element = make(
+      "div",
+      { class: "grid", role: "grid", "aria-label": options.label },
+      make("div", { class: "grid-top", role: "rowgroup" }, this.head),
+      this.body,
+    );
     host.append(this.element);
     this.setColumns(options.columns);
     this.#listen();
@@ -45,7 +50,10 @@ export class Grid {
   setColumns(columns) {
     this.columns = columns;
     this.element.style.setProperty("--columns", columns.map((one) => one.width).join(" "));
-    this.element.style.setProperty("--width", `${columns.reduce((sum, one) => sum + Number(/\d+/.exec(one.width)[0]), 12)}px`);
+    this.element.style.setProperty(
+      "--width",
+      `${columns.reduce((sum, one) => sum + Number(/\d+/.exec(one.width)[0]), 12)}px`,
+    );
     this.element.setAttribute("aria-colcount", String(columns.length));
     this.head.replaceChildren(...columns.map((column, k) => this.#heading(column, k)));
     for (const element of this.elements.values()) element.remove();
@@ -57,11 +65,28 @@ export class Grid {
   #heading(column, place) {
     const mine = this.sort?.id === column.id;
     const sorted = mine ? (this.sort.falling ? "descending" : "ascending") : column.sorted || null;
-    const mark = sorted ? make("span", { class: "sort-mark", "aria-hidden": "true" }, sorted === "descending" ? "▾" : "▴") : null;
+    const mark = sorted
+      ? make("span", { class: "sort-mark", "aria-hidden": "true" }, sorted === "descending" ? "▾" : "▴")
+      : null;
     const inside = column.sort
-      ? make("button", { type: "button", class: "head-button", on: { click: () => this.sortBy(column.id) } }, column.title, mark)
+      ? make(
+          "button",
+          { type: "button", class: "head-button", on: { click: () => this.sortBy(column.id) } },
+          column.title,
+          mark,
+        )
       : make("span", {}, column.title, mark);
-    return make("div", { class: `cell head ${column.align || ""}`, role: "columnheader", "aria-colindex": place + 1, "aria-sort": sorted, title: column.name || null }, inside);
+    return make(
+      "div",
+      {
+        class: `cell head ${column.align || ""}`,
+        role: "columnheader",
+        "aria-colindex": place + 1,
+        "aria-sort": sorted,
+        title: column.name || null,
+      },
+      inside,
+    );
   }
 
   /** Sort by a column here; once more turns it around. */
@@ -71,7 +96,9 @@ export class Grid {
     this.setRows(this.given || []);
   }
 
-  get isHeld() { return this.options.holds && (this.hold.pinned || this.hold.pointer || this.hold.focus); }
+  get isHeld() {
+    return this.options.holds && (this.hold.pinned || this.hold.pointer || this.hold.focus);
+  }
 
   /** The rows, first to last. While the table is held they wait; those that are shown get their new values. */
   setRows(rows) {
@@ -108,7 +135,9 @@ export class Grid {
     return this.waiting.filter((row, place) => this.byKey.get(this.options.keyOf(row)) !== place).length;
   }
 
-  #tellHold() { this.options.onHold?.(this.waitingCount, this.isHeld); }
+  #tellHold() {
+    this.options.onHold?.(this.waitingCount, this.isHeld);
+  }
 
   /** Hold until it is let go, or let go at once. */
   pin(isPinned = !this.isHeld) {
@@ -181,7 +210,11 @@ export class Grid {
     const isDragged = Boolean(this.options.symbolOf);
     const element = make("div", { class: "row", role: "row", draggable: isDragged });
     element.key = key;
-    this.columns.forEach((column, k) => element.append(make("div", { class: `cell ${column.align || ""}`, role: "gridcell", tabIndex: -1, "aria-colindex": k + 1 })));
+    this.columns.forEach((column, k) =>
+      element.append(
+        make("div", { class: `cell ${column.align || ""}`, role: "gridcell", tabIndex: -1, "aria-colindex": k + 1 }),
+      ),
+    );
     return element;
   }
 
@@ -214,14 +247,19 @@ export class Grid {
     if (now - (cell.flashedAt || 0) < FLASH_EVERY_MS) return;
     cell.flashedAt = now;
     this.flashes += 1;
-    cell.animate([{ backgroundColor: value > before ? "var(--flash-up)" : "var(--flash-down)" }], { duration: FLASH_MS, easing: "ease-out" });
+    cell.animate([{ backgroundColor: value > before ? "var(--flash-up)" : "var(--flash-down)" }], {
+      duration: FLASH_MS,
+      easing: "ease-out",
+    });
   }
 
   // -- keyboard: one cell of the table is in the order of tabs
 
   #rove(first) {
     const cells = this.body.querySelectorAll('[tabindex="0"]');
-    const key = this.elements.has(this.active.key) ? this.active.key : this.rows[first] && this.options.keyOf(this.rows[first]);
+    const key = this.elements.has(this.active.key)
+      ? this.active.key
+      : this.rows[first] && this.options.keyOf(this.rows[first]);
     const wanted = this.elements.get(key)?.children[this.active.column];
     for (const cell of cells) if (cell !== wanted) cell.tabIndex = -1;
     if (wanted && wanted.tabIndex !== 0) wanted.tabIndex = 0;
@@ -230,7 +268,7 @@ export class Grid {
   /** The row that has the focus; without one, the row that the pointer is on. */
   get activeRow() {
     const isFocused = this.body.contains(document.activeElement);
-    const place = this.byKey.get(isFocused ? this.active.key : this.pointed ?? this.active.key);
+    const place = this.byKey.get(isFocused ? this.active.key : (this.pointed ?? this.active.key));
     return place === undefined ? null : this.rows[place];
   }
 
@@ -250,7 +288,10 @@ export class Grid {
 
   #focusAt(place, column) {
     const at = Math.max(0, Math.min(this.rows.length - 1, place));
-    this.active = { key: this.options.keyOf(this.rows[at]), column: Math.max(0, Math.min(this.columns.length - 1, column)) };
+    this.active = {
+      key: this.options.keyOf(this.rows[at]),
+      column: Math.max(0, Math.min(this.columns.length - 1, column)),
+    };
     const { rowHeight } = this.options;
     const top = at * rowHeight;
     const room = this.element.clientHeight - this.head.offsetHeight;
@@ -299,8 +340,12 @@ export class Grid {
       event.dataTransfer.setData("application/x-jetscan-symbol", symbol);
       event.dataTransfer.effectAllowed = "copy";
     });
-    this.body.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") this.#holding("pointer", true); });
-    this.body.addEventListener("pointerover", (event) => { this.pointed = event.target.closest('[role="row"]')?.key ?? null; });
+    this.body.addEventListener("pointerenter", (event) => {
+      if (event.pointerType === "mouse") this.#holding("pointer", true);
+    });
+    this.body.addEventListener("pointerover", (event) => {
+      this.pointed = event.target.closest('[role="row"]')?.key ?? null;
+    });
     this.body.addEventListener("pointerleave", () => {
       this.pointed = null;
       this.#holding("pointer", false);
@@ -311,7 +356,9 @@ export class Grid {
       this.#rove(0);
       this.#holding("focus", event.target.matches(":focus-visible"));
     });
-    this.body.addEventListener("focusout", (event) => { if (!this.body.contains(event.relatedTarget)) this.#holding("focus", false); });
+    this.body.addEventListener("focusout", (event) => {
+      if (!this.body.contains(event.relatedTarget)) this.#holding("focus", false);
+    });
   }
 
   #holding(how, isOn) {
@@ -326,8 +373,14 @@ export class Grid {
     const page = Math.max(1, Math.floor(this.element.clientHeight / this.options.rowHeight) - 2);
     const { column } = this.active;
     const steps = {
-      ArrowDown: [place + 1, column], ArrowUp: [place - 1, column], ArrowRight: [place, column + 1], ArrowLeft: [place, column - 1],
-      PageDown: [place + page, column], PageUp: [place - page, column], Home: [event.ctrlKey ? 0 : place, 0], End: [place, this.columns.length - 1],
+      ArrowDown: [place + 1, column],
+      ArrowUp: [place - 1, column],
+      ArrowRight: [place, column + 1],
+      ArrowLeft: [place, column - 1],
+      PageDown: [place + page, column],
+      PageUp: [place - page, column],
+      Home: [event.ctrlKey ? 0 : place, 0],
+      End: [place, this.columns.length - 1],
     };
     if (steps[event.key]) {
       event.preventDefault();
@@ -336,10 +389,18 @@ export class Grid {
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       event.stopPropagation();
-      if (this.activeRow) (event.key === "Enter" && this.options.onOpen ? this.options.onOpen : this.options.onPick)?.(this.activeRow, event);
+      if (this.activeRow)
+        (event.key === "Enter" && this.options.onOpen ? this.options.onOpen : this.options.onPick)?.(
+          this.activeRow,
+          event,
+        );
     } else if (event.key === "Escape") {
       event.target.blur();
-    } else if ((event.key === "ContextMenu" || (event.shiftKey && event.key === "F10")) && this.options.onMenu && this.activeRow) {
+    } else if (
+      (event.key === "ContextMenu" || (event.shiftKey && event.key === "F10")) &&
+      this.options.onMenu &&
+      this.activeRow
+    ) {
       event.preventDefault();
       this.options.onMenu(this.activeRow, event.target);
     }
@@ -348,6 +409,9 @@ export class Grid {
   /** Titles and texts of all rows, for a file. */
   table() {
     const told = this.columns.filter((column) => column.text);
-    return [told.map((column) => column.name || column.title), ...this.rows.map((row) => told.map((column) => (column.value ? column.value(row) : column.text(row))))];
+    return [
+      told.map((column) => column.name || column.title),
+      ...this.rows.map((row) => told.map((column) => (column.value ? column.value(row) : column.text(row)))),
+    ];
   }
 }

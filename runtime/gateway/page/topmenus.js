@@ -30,7 +30,11 @@ function items() {
     "-",
     { text: "API documentation", act: () => window.open("/docs", "_blank", "noopener") },
     { text: "About", act: about },
-    isSigned ? { text: "Sign out", act: session.signOut } : session.methods().password ? { text: "Sign in…", act: signIn } : null,
+    isSigned
+      ? { text: "Sign out", act: session.signOut }
+      : session.methods().password
+        ? { text: "Sign in…", act: signIn }
+        : null,
   ].filter(Boolean);
 }
 
@@ -42,12 +46,31 @@ async function signIn() {
 
 function layouts(anchor) {
   const current = layout.name();
-  menu.show(anchor, [
-    { title: "Layouts" }, ...layout.names().map((name) => ({ text: name, checked: name === current, act: () => layout.open(name) })), "-",
-    { text: "Save as…", act: saveAs }, { text: "Export to a file", act: () => download(`jetscan-${current.toLowerCase()}.json`, layout.exported(), "application/json") },
-    { text: "Import from a file…", act: fromFile },
-    layout.MADE[current] ? null : { text: `Delete ${current}`, danger: true, act: () => { layout.forget(current); layout.open("Scan"); } },
-  ].filter(Boolean), "Layouts");
+  menu.show(
+    anchor,
+    [
+      { title: "Layouts" },
+      ...layout.names().map((name) => ({ text: name, checked: name === current, act: () => layout.open(name) })),
+      "-",
+      { text: "Save as…", act: saveAs },
+      {
+        text: "Export to a file",
+        act: () => download(`jetscan-${current.toLowerCase()}.json`, layout.exported(), "application/json"),
+      },
+      { text: "Import from a file…", act: fromFile },
+      layout.MADE[current]
+        ? null
+        : {
+            text: `Delete ${current}`,
+            danger: true,
+            act: () => {
+              layout.forget(current);
+              layout.open("Scan");
+            },
+          },
+    ].filter(Boolean),
+    "Layouts",
+  );
 }
 
 async function saveAs() {
@@ -58,18 +81,57 @@ async function saveAs() {
 }
 
 function fromFile() {
-  const input = make("input", { type: "file", accept: "application/json,.json", on: { change: async () => { if (input.files[0]) await dialog.attempt(async () => layout.imported(await input.files[0].text()), "The layout is imported"); } } });
+  const input = make("input", {
+    type: "file",
+    accept: "application/json,.json",
+    on: {
+      change: async () => {
+        if (input.files[0])
+          await dialog.attempt(async () => layout.imported(await input.files[0].text()), "The layout is imported");
+      },
+    },
+  });
   input.click();
 }
 
 export function help() {
-  dialog.open("Keys", [make("table", { class: "facts" }, make("tbody", {}, KEYS.map(([key, what]) => make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, key)), make("td", {}, what))))),
-    make("p", { class: "hint" }, "Letters act on the row that has the focus, or that the pointer is on. Drag a symbol onto a watchlist to add it.")]);
+  dialog.open("Keys", [
+    make(
+      "table",
+      { class: "facts" },
+      make(
+        "tbody",
+        {},
+        KEYS.map(([key, what]) =>
+          make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, key)), make("td", {}, what)),
+        ),
+      ),
+    ),
+    make(
+      "p",
+      { class: "hint" },
+      "Letters act on the row that has the focus, or that the pointer is on. Drag a symbol onto a watchlist to add it.",
+    ),
+  ]);
   return true;
 }
 
 function about() {
-  dialog.open("About", [make("p", {}, "Jetscan, a real-time market scanner."),
-    make("p", {}, "Charts: ", make("a", { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" }, "TradingView Lightweight Charts™"), ", Copyright © 2026 TradingView, Inc., under the ", make("a", { href: "/page/vendor/lightweight-charts/LICENSE", target: "_blank" }, "Apache License 2.0"), "."),
-    button("Keys", help)]);
+  dialog.open("About", [
+    make("p", {}, "Jetscan, a real-time market scanner."),
+    make(
+      "p",
+      {},
+      "Charts: ",
+      make(
+        "a",
+        { href: "https://www.tradingview.com/", target: "_blank", rel: "noopener" },
+        "TradingView Lightweight Charts™",
+      ),
+      ", Copyright © 2026 TradingView, Inc., under the ",
+      make("a", { href: "/page/vendor/lightweight-charts/LICENSE", target: "_blank" }, "Apache License 2.0"),
+      ".",
+    ),
+    button("Keys", help),
+  ]);
 }

@@ -12,7 +12,9 @@ export const changed = new Signal();
 export const lists = () => state.lists;
 export const isKept = () => state.isKept;
 export const current = () => state.lists.find((one) => one.id === state.current) || state.lists[0];
-export const choose = (id) => { state.current = id; };
+export const choose = (id) => {
+  state.current = id;
+};
 export const has = (symbol) => Boolean(current()?.symbols.includes(symbol));
 
 export function load() {
@@ -39,7 +41,14 @@ function keep() {
   changed.tell();
 }
 
-const idOf = (name) => `${name.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^-|-$/g, "").slice(0, 40) || "list"}-${Date.now().toString(36)}`;
+const idOf = (name) =>
+  `${
+    name
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9_-]+/g, "-")
+      .replaceAll(/^-|-$/g, "")
+      .slice(0, 40) || "list"
+  }-${Date.now().toString(36)}`;
 
 export async function add(name) {
   const made = { id: idOf(name), name, symbols: [] };

@@ -21,40 +21,123 @@ class Watchlist {
     this.context = context;
     this.values = new Map(); // symbol -> {price, change, volume, metricsAt}
     this.follows = new Map();
-    this.chooser = element("select", { "aria-label": "Watchlist", on: { change: (event) => this.choose(event.target.value) } });
-    this.box = element("input", { size: 7, placeholder: "Add", "aria-label": "Add a symbol", spellcheck: false, autocapitalize: "characters", class: "push" });
-    const form = element("form", { class: "inline", on: { submit: (event) => { event.preventDefault(); this.add(this.box.value.trim().toUpperCase()); this.box.value = ""; } } }, this.box);
+    this.chooser = element("select", {
+      "aria-label": "Watchlist",
+      on: { change: (event) => this.choose(event.target.value) },
+    });
+    this.box = element("input", {
+      size: 7,
+      placeholder: "Add",
+      "aria-label": "Add a symbol",
+      spellcheck: false,
+      autocapitalize: "characters",
+      class: "push",
+    });
+    const form = element(
+      "form",
+      {
+        class: "inline",
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            this.add(this.box.value.trim().toUpperCase());
+            this.box.value = "";
+          },
+        },
+      },
+      this.box,
+    );
     form.classList.add("push");
     context.bar.append(this.chooser, form);
     this.grid = new Grid(context.body, {
-      label: "Watchlist", columns: this.columns(), keyOf: (row) => row.symbol, symbolOf: (row) => row.symbol, holds: false,
-      onPick: (row) => { this.grid.select(row.symbol); context.pick(row.symbol); }, onMenu: (row, cell) => rowactions.show(cell, row.symbol, [{ text: "Take off this list", danger: true, act: () => this.remove(row.symbol) }, "-"]),
+      label: "Watchlist",
+      columns: this.columns(),
+      keyOf: (row) => row.symbol,
+      symbolOf: (row) => row.symbol,
+      holds: false,
+      onPick: (row) => {
+        this.grid.select(row.symbol);
+        context.pick(row.symbol);
+      },
+      onMenu: (row, cell) =>
+        rowactions.show(cell, row.symbol, [
+          { text: "Take off this list", danger: true, act: () => this.remove(row.symbol) },
+          "-",
+        ]),
     });
-    this.empty = element("p", { class: "empty", hidden: true }, "Nothing here yet. Add a symbol above, drag one here, or press w on a row.");
+    this.empty = element(
+      "p",
+      { class: "empty", hidden: true },
+      "Nothing here yet. Add a symbol above, drag one here, or press w on a row.",
+    );
     context.body.append(this.empty);
     this.dropping(context.element);
     for (const end of [
-      watch.changed.on(() => this.show()), socket.barHeard.on((bar) => this.hear(bar)), sparks.changed.on(() => this.grid.request()), repainted.on(() => this.grid.repaint()),
-      () => this.grid.end(), () => { for (const end of this.follows.values()) end(); }, () => clearInterval(this.timer),
-    ]) context.end(end);
+      watch.changed.on(() => this.show()),
+      socket.barHeard.on((bar) => this.hear(bar)),
+      sparks.changed.on(() => this.grid.request()),
+      repainted.on(() => this.grid.repaint()),
+      () => this.grid.end(),
+      () => {
+        for (const end of this.follows.values()) end();
+      },
+      () => clearInterval(this.timer),
+    ])
+      context.end(end);
     context.onSymbol((symbol) => this.grid.select(symbol));
     this.timer = setInterval(() => this.poll(), POLL_MS);
     this.actions = { ...rowactions.keysOf(this.grid, (row) => row.symbol) };
-    watch.load().then(() => this.show()).catch((error) => put(this.empty, error.message));
+    watch
+      .load()
+      .then(() => this.show())
+      .catch((error) => put(this.empty, error.message));
   }
 
   columns() {
     const value = (row) => this.values.get(row.symbol) || {};
     return [
-      { id: "symbol", title: "Symbol", width: "minmax(62px, 1fr)", text: (row) => row.symbol, tone: () => "symbol", sort: (row) => row.symbol },
-      { id: "price", title: "Price", width: "minmax(64px, 1fr)", align: "right", text: (row) => price(value(row).price), flash: (row) => value(row).price, sort: (row) => value(row).price },
-      { id: "change", title: "Change", name: "Change from the close", width: "minmax(66px, 1fr)", align: "right", text: (row) => percent(value(row).change), tone: (row) => (value(row).change > 0 ? "up" : value(row).change < 0 ? "down" : ""), sort: (row) => value(row).change },
-      { id: "volume", title: "Volume", width: "minmax(56px, 1fr)", align: "right", text: (row) => compact(value(row).volume), sort: (row) => value(row).volume },
+      {
+        id: "symbol",
+        title: "Symbol",
+        width: "minmax(62px, 1fr)",
+        text: (row) => row.symbol,
+        tone: () => "symbol",
+        sort: (row) => row.symbol,
+      },
+      {
+        id: "price",
+        title: "Price",
+        width: "minmax(64px, 1fr)",
+        align: "right",
+        text: (row) => price(value(row).price),
+        flash: (row) => value(row).price,
+        sort: (row) => value(row).price,
+      },
+      {
+        id: "change",
+        title: "Change",
+        name: "Change from the close",
+        width: "minmax(66px, 1fr)",
+        align: "right",
+        text: (row) => percent(value(row).change),
+        tone: (row) => (value(row).change > 0 ? "up" : value(row).change < 0 ? "down" : ""),
+        sort: (row) => value(row).change,
+      },
+      {
+        id: "volume",
+        title: "Volume",
+        width: "minmax(56px, 1fr)",
+        align: "right",
+        text: (row) => compact(value(row).volume),
+        sort: (row) => value(row).volume,
+      },
       { id: "spark", title: "Today", width: "minmax(60px, 1fr)", draw: (cell, row) => sparks.draw(cell, row.symbol) },
     ];
   }
 
-  get list() { return watch.lists().find((one) => one.id === this.context.state.list) || watch.current(); }
+  get list() {
+    return watch.lists().find((one) => one.id === this.context.state.list) || watch.current();
+  }
 
   choose(id) {
     this.context.save({ list: id });
@@ -79,7 +162,8 @@ class Watchlist {
       end();
       this.follows.delete(symbol);
     }
-    for (const symbol of symbols.slice(0, FOLLOWED_MAX)) if (!this.follows.has(symbol)) this.follows.set(symbol, socket.followBars(symbol));
+    for (const symbol of symbols.slice(0, FOLLOWED_MAX))
+      if (!this.follows.has(symbol)) this.follows.set(symbol, socket.followBars(symbol));
   }
 
   hear(bar) {
@@ -104,7 +188,13 @@ class Watchlist {
         const { metrics } = await ask("GET", `/symbols/${encodeURIComponent(symbol)}/metrics?names=${NAMES}`);
         const change = metrics.change_from_close_pct ?? undefined;
         const now = this.values.get(symbol) || {};
-        this.values.set(symbol, { ...now, change, volume: metrics.volume_daily ?? undefined, close: change !== undefined && now.price ? now.price / (1 + change / 100) : now.close, metricsAt: Date.now() });
+        this.values.set(symbol, {
+          ...now,
+          change,
+          volume: metrics.volume_daily ?? undefined,
+          close: change !== undefined && now.price ? now.price / (1 + change / 100) : now.close,
+          metricsAt: Date.now(),
+        });
         this.grid.request();
       }
     } catch (error) {
@@ -119,7 +209,9 @@ class Watchlist {
     if (symbol && this.list) await dialog.attempt(() => watch.put(this.list.id, symbol));
   }
 
-  async remove(symbol) { await dialog.attempt(() => watch.put(this.list.id, symbol, false)); }
+  async remove(symbol) {
+    await dialog.attempt(() => watch.put(this.list.id, symbol, false));
+  }
 
   dropping(target) {
     const isSymbol = (event) => event.dataTransfer.types.includes("application/x-jetscan-symbol");
@@ -137,16 +229,51 @@ class Watchlist {
     });
   }
 
-  focus() { return this.grid.focus() || (this.box.focus(), true); }
-  csv() { return this.grid.table(); }
+  focus() {
+    return this.grid.focus() || (this.box.focus(), true);
+  }
+  csv() {
+    return this.grid.table();
+  }
 
   menu() {
     const { list } = this;
     return [
-      { text: "New watchlist…", act: async () => { const name = await dialog.prompt("New watchlist", "Name"); if (name) await dialog.attempt(async () => this.choose(await watch.add(name))); } },
-      { text: "Rename…", act: async () => { const name = await dialog.prompt("Rename the watchlist", "Name", list.name); if (name) await dialog.attempt(() => watch.rename(list.id, name)); } },
-      { text: "Add many symbols…", act: async () => { const text = await dialog.prompt("Add symbols", "Symbols, with spaces or commas between"); for (const symbol of (text || "").toUpperCase().split(/[\s,;]+/).filter(Boolean)) await this.add(symbol); } },
-      { text: "Delete the list", danger: true, act: async () => { if (await dialog.confirm("Delete this watchlist?", `${list.name} has ${list.symbols.length} symbols.`, "Delete")) await dialog.attempt(() => watch.remove(list.id)); } },
+      {
+        text: "New watchlist…",
+        act: async () => {
+          const name = await dialog.prompt("New watchlist", "Name");
+          if (name) await dialog.attempt(async () => this.choose(await watch.add(name)));
+        },
+      },
+      {
+        text: "Rename…",
+        act: async () => {
+          const name = await dialog.prompt("Rename the watchlist", "Name", list.name);
+          if (name) await dialog.attempt(() => watch.rename(list.id, name));
+        },
+      },
+      {
+        text: "Add many symbols…",
+        act: async () => {
+          const text = await dialog.prompt("Add symbols", "Symbols, with spaces or commas between");
+          for (const symbol of (text || "")
+            .toUpperCase()
+            .split(/[\s,;]+/)
+            .filter(Boolean))
+            await this.add(symbol);
+        },
+      },
+      {
+        text: "Delete the list",
+        danger: true,
+        act: async () => {
+          if (
+            await dialog.confirm("Delete this watchlist?", `${list.name} has ${list.symbols.length} symbols.`, "Delete")
+          )
+            await dialog.attempt(() => watch.remove(list.id));
+        },
+      },
     ];
   }
 }
