@@ -19,11 +19,8 @@ _MEANINGS = {
     "fanout": "one gateway process: updates to 1,000 and 5,000 clients, some of them stalled; reads over REST",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
-<<<<<<< HEAD
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",
     "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
-=======
->>>>>>> page
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
     "feeds": "frames of vendors to columns, trades a second on one core, beside the official SDK where it is installed",
 }

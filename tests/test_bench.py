@@ -47,14 +47,11 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 30, "minutes": 40},
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
-<<<<<<< HEAD
     "charts": (
         {"symbols": 20, "days": 2, "minutes": 100, "requests": 4, "clients": 2},
         {"day_1m_p95_ms", "days_1d_p95_ms", "day_1m_of_2_clients_p95_ms", "bytes"},
     ),
     "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
-=======
->>>>>>> page
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
     "feeds": ({"trades": 200}, {"alpaca_msgpack_per_s", "binance_json_per_s"}),
 }

@@ -23,6 +23,7 @@ const state = {
   socket: null,
   tries: 0,
   seq: null,
+  isResuming: false, // from then on until it is answered: alerts that come meanwhile come again
   heardAt: 0,
   timer: 0,
   isOn: false,
@@ -84,7 +85,8 @@ function begin(socket) {
   state.tries = 0;
   state.heardAt = Date.now();
   if (session.token()) send({ type: "auth", token: session.token() }, socket);
-  if (state.seq !== null) send({ type: "resume", after: state.seq }, socket);
+  state.isResuming = state.seq !== null;
+  if (state.isResuming) send({ type: "resume", after: state.seq }, socket);
   for (const id of followed.lists.keys()) send({ type: "subscribe_toplist", toplist_id: id, deltas: true }, socket);
   if (followed.bars.size && state.hasBars) send({ type: "subscribe_bars", symbols: [...followed.bars.keys()] }, socket);
   for (const one of followed.metrics.values())
@@ -104,7 +106,8 @@ function hear(message) {
   else if (type === "bar") barHeard.tell(data);
   else if (type === "metrics") metricsHeard.tell(data);
   else if (type === "functions") functionsHeard.tell(data);
-  else if (type === "pong")
+  else if (type === "success") state.isResuming &&= data.action !== "resumed";
+  else if (type === "pong" && !state.isResuming)
     state.seq = Math.max(state.seq ?? 0, message.seq ?? 0); // all up to here was sent, or is hidden from this user
   else if (type === "gap") {
     state.seq = Math.max(state.seq ?? 0, message.to);
@@ -117,7 +120,7 @@ function hear(message) {
 
 /** Alerts come in order: what is known from before a cut is passed over. What is missing, the server says. */
 function hearAlert(alert, isLate) {
-  if (state.seq !== null && alert.seq <= state.seq) return;
+  if (state.isResuming || (state.seq !== null && alert.seq <= state.seq)) return;
   state.seq = alert.seq;
   alertHeard.tell(alert, isLate);
 }
