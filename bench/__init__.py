@@ -12,7 +12,6 @@ _MEANINGS = {
     "bars": "the bar kernel and the bars function: trades per second on one core",
     "scan": "10,000 symbols, 100 and 1,000 rules of 3 conditions, toplists: time of one scan",
     "metrics": "10,000 symbols: every metric, those of 100 rules and 20 toplists, one minute close, memory",
-    "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "flat": "an hour of the simulator, 1,000 rules that come and go: memory at its end and early on",
     "pipeline": "publish -> JetStream on disk -> bars, indicators, scanner -> outputs",
     "latency": "trade published -> alert at a WebSocket client, under load",

@@ -22,7 +22,6 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 40, "minutes": 30, "days": 12, "scans": 4},
         {"all_ms", "scan_ms", "close_ms", "peak_rss_mb"},
     ),
-    "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "flat": (
         {"symbols": 20, "rules": 20, "minutes": 4, "early": 2, "rate": 8.0},
         {"rss_grown", "state_grown"},
