@@ -12,7 +12,10 @@ log = telemetry.get_logger(__name__)
 
 KEPT_S = 60.0  # reference data changes once a day
 SYMBOLS_MAX = 200_000  # every listed instrument of a continent
-LISTED = "SELECT symbol, name, exchange FROM symbols ORDER BY symbol LIMIT $1"
+# Of all who ever had a symbol, the newest.
+LISTED = """
+SELECT DISTINCT ON (symbol) symbol, name, exchange FROM symbols ORDER BY symbol, active_from DESC LIMIT $1
+"""
 
 Named = Mapping[str, tuple[str | None, str | None]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -103,14 +104,13 @@ async def test_symbols_come_with_their_newest_price_best_match_first(made: Runni
 
 async def test_names_and_exchanges_come_from_the_reference_table_where_it_is(made: Running) -> None:
     assert (await made.get("symbols/AAA"))["name"] is None
-    columns = "symbol text PRIMARY KEY, name text, exchange text"
-    await made.store.fetch(f"CREATE TABLE IF NOT EXISTS symbols ({columns})")
     rows = {
-        "symbol": ["AAPL", "IBM"],
-        "name": ["Apple Inc.", "Machines"],
-        "exchange": ["XNAS", "XNYS"],
+        "symbol": ["AAPL", "IBM", "IBM"],
+        "active_from": [date(1980, 12, 12), date(1924, 2, 14), date(1911, 6, 16)],
+        "name": ["Apple Inc.", "Machines", "Of before"],
+        "exchange": ["XNAS", "XNYS", "XNYS"],
     }
-    await made.store.upsert("symbols", rows, ("symbol",))
+    await made.store.upsert("symbols", rows, ("symbol", "active_from"))
     async with running_again(made) as again:
         told = await again.get("symbols/IBM")
         assert told == {
@@ -198,11 +198,11 @@ async def test_a_body_that_holds_no_rule_is_a_400(made: Running, body: Any) -> N
 
 
 async def test_a_body_that_is_nested_too_deeply_is_a_400(made: Running) -> None:
-    for depth in (500, 5_000, 20_000):
+    for depth in (50, 5_000, 20_000):
         content = '{"rule":' + '{"when":' * depth + "1" + "}" * depth + "}"
         answer = await made.http.post(
             "/api/v1/rules/validate",
             content=content,
             headers={"Content-Type": "application/json"},
         )
-        assert answer.status_code == (200 if depth == 500 else 400), (depth, answer.text[:200])
+        assert answer.status_code == (200 if depth == 50 else 400), (depth, answer.text[:200])
