@@ -127,14 +127,16 @@ def running_again(made: Running) -> Any:
     """A second gateway on the same servers."""
     import contextlib
 
+    from runtime.gateway.app import create_app
     from runtime.gateway.gateway import Gateway
     from tests.gateway.deployment import served
 
     @contextlib.asynccontextmanager
     async def again() -> AsyncIterator[Running]:
         gateway = Gateway(made.settings, made.subjects, made.bus, made.gateway.accepts)
-        async with served(gateway) as http:
-            yield Running(made.bus, made.subjects, gateway, made.settings, http, made.store)
+        app = create_app(gateway)
+        async with served(gateway, app) as http:
+            yield Running(made.bus, made.subjects, gateway, made.settings, http, made.store, app)
 
     return again()
 
