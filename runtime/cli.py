@@ -631,10 +631,14 @@ def users_channel(user: str, name: str, channel: Any) -> None:
 @main.command()
 @click.argument("urls", nargs=-1, required=True)
 @click.option("--resume", "is_resuming", is_flag=True, help="Continue a file after the last clock.")
+@click.option(
+    "--standby", multiple=True, help="A URL that takes over when the ones before are silent."
+)
 @known_options
 def ingest(
     urls: tuple[str, ...],
     is_resuming: bool,
+    standby: tuple[str, ...],
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -643,8 +647,9 @@ def ingest(
     from runtime.ingest import run_ingest
 
     found, subjects = settings_and_subjects()
-    files = [[Path(one) for one in several] for several in (daily, reference, minutes)]
-    run(run_ingest(found, subjects, nats_url(found), list(urls), is_resuming, *files))
+    days, facts, bars = ([Path(one) for one in several] for several in (daily, reference, minutes))
+    url = nats_url(found)
+    run(run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby))
 
 
 @main.command()

@@ -22,6 +22,7 @@ from runtime import telemetry
 from runtime.bus import Bus, BusError
 from runtime.config import Settings
 from runtime.connections import Connection
+from runtime.failover import Failover
 from runtime.frames import FRAME_BYTES_TARGET, Array, Frame, concatenate, decode, encode
 from runtime.providers import (
     SECOND_NS,
@@ -142,7 +143,7 @@ class Ingest:
         self,
         bus: Bus,
         subjects: Subjects,
-        provider: Provider | Sources,
+        provider: Provider | Sources | Failover,
         clocks_ns: Mapping[int, int] | None = None,
         late_s: float = LATE_S,
     ) -> None:
@@ -193,7 +194,7 @@ class Ingest:
 
     async def _feed(self, after_ns: int) -> None:
         pace = Pace(self._provider.speed, self._provider.warm_ns)
-        if isinstance(self._provider, Sources):
+        if isinstance(self._provider, Sources | Failover):
             found = self._provider.batches(self._stopping, after_ns)
         else:
             found = Connection(self._provider, self._stopping).batches(after_ns)
@@ -351,6 +352,7 @@ async def run_ingest(
     daily: Sequence[Path] = (),
     reference: Sequence[Path] = (),
     minutes: Sequence[Path] = (),
+    standby: Sequence[str] = (),
 ) -> None:
     """Publish feeds, and what files know beside them, until they end or the process is told to stop.
 
@@ -361,7 +363,7 @@ async def run_ingest(
     try:
         first, *others = [open_provider(one) for one in urls]
         first = informed(first, list(daily), list(reference), minutes)
-        provider = Sources([first, *others]) if others else first
+        provider = _joined(first, others, [open_provider(one) for one in standby])
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
     bus = await Bus.connect(url, "ingest")
@@ -382,6 +384,17 @@ async def run_ingest(
         log.info("ingest ends", source=provider.name, trades=ingest.published)
     finally:
         await bus.close()
+
+
+def _joined(
+    first: Provider, others: list[Provider], standby: list[Provider]
+) -> Provider | Sources | Failover:
+    """One provider of all: side by side, or in the order in which they are wanted; raises ProviderError."""
+    if standby and others:
+        raise ProviderError("standby: expected one URL that others stand by for")
+    if standby:
+        return Failover([first, *standby])
+    return Sources([first, *others]) if others else first
 
 
 async def _refuse_past(provider: Provider, after_ns: int) -> None:

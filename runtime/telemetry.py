@@ -49,6 +49,7 @@ FEED_UNKNOWN = Counter(
     "Kinds and fields of a vendor that nobody knows",
     ["source", "what"],
 )
+TAKEN_OVER = Counter("jetscan_feed_takeovers_total", "Times a source took over", ["source"])
 UNFILLED = Counter("jetscan_gaps_unfilled_total", "Gaps that could not be filled", ["source"])
 FEED_REFUSED = Counter(
     "jetscan_feed_refused_total", "Messages of a vendor that were refused", ["source"]

@@ -1,0 +1,204 @@
+"""An ordered list of sources: who is published when one falls silent, and what the seam loses and doubles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from runtime.failover import HELD_NS, RETURN_S, TAKEOVER_S, Failover
+from runtime.providers import SECOND_NS, Batch, ProviderError
+from runtime.providers.trouble import Dropped
+
+T0 = 1_767_623_400_000_000_000
+
+
+def trades(*seconds: float, price: float = 1.0) -> Batch:
+    times = np.array([T0 + int(one * SECOND_NS) for one in seconds])
+    columns = {"ts_ns": times, "price": np.full(len(times), price), "size": np.ones(len(times))}
+    return Batch("trades", columns, ["A"], np.zeros(len(times), dtype=np.int64))
+
+
+def clock(second: int) -> Batch:
+    return Batch("clock", {"ts_ns": np.array([T0 + second * SECOND_NS])}, [], None)
+
+
+class Told:
+    """A provider that is never asked: tests hand batches over."""
+
+    speed, warm_ns = 0.0, 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        raise AssertionError("not asked")
+
+
+class Desk:
+    """A failover with a clock of its own."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.now_s = 100.0
+        self.failover = Failover([Told(f"s{k}") for k in range(count)], lambda: self.now_s)
+        self.said: list[Batch] = []
+
+    def hear(self, place: int, batch: Batch) -> None:
+        self.said += self.failover._taken(place, batch)
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.said += self.failover._choose()
+
+    def seconds(self) -> list[float]:
+        """Times of the trades that were published, and of nothing else."""
+        return [
+            (ts_ns - T0) / SECOND_NS
+            for one in self.said
+            if one.kind == "trades"
+            for ts_ns in one.columns["ts_ns"].tolist()
+        ]
+
+    def gaps(self) -> list[tuple[float, float, int]]:
+        return [
+            (
+                (int(one.columns["from_ns"][0]) - T0) / SECOND_NS,
+                (int(one.columns["to_ns"][0]) - T0) / SECOND_NS,
+                int(one.columns["repaired"][0]),
+            )
+            for one in self.said
+            if one.kind == "gaps"
+        ]
+
+
+def test_the_first_is_published_and_what_a_standby_sends_is_held() -> None:
+    desk = Desk()
+    for second in range(5):
+        desk.hear(0, trades(second))
+        desk.hear(1, trades(second + 0.1))
+        desk.wait(1)
+    assert desk.seconds() == [0, 1, 2, 3, 4]
+    assert desk.gaps() == []
+
+
+def test_a_silent_source_is_followed_by_the_next_from_its_newest_event_on() -> None:
+    desk = Desk()
+    desk.hear(1, trades(0))
+    desk.hear(0, trades(1))
+    for second in (1.5, 2.5, 3.5):
+        desk.wait(1)
+        desk.hear(1, trades(second))
+    assert desk.seconds() == [1]
+    desk.wait(TAKEOVER_S - 2.9)
+    assert desk.seconds() == [1, 1.5, 2.5, 3.5]
+    assert desk.gaps() == [(1, 1, 1)]  # a seam without a loss
+    desk.hear(0, trades(9))
+    desk.hear(1, trades(4))
+    assert desk.seconds()[-1] == 4
+
+
+def test_a_standby_that_came_too_late_leaves_a_gap() -> None:
+    desk = Desk()
+    desk.hear(0, trades(1))
+    desk.wait(3.5)
+    desk.hear(1, trades(5))
+    desk.wait(0.1)
+    assert desk.gaps() == [(1, 5, 0)]
+    assert desk.seconds() == [1, 5]
+
+
+def test_what_is_held_reaches_back_only_so_far() -> None:
+    desk = Desk()
+    desk.hear(0, trades(0))
+    for second in range(1, 40):
+        desk.hear(1, trades(second))
+        desk.now_s += 0.05
+    desk.wait(TAKEOVER_S - 1.9)
+    reach = 39 - HELD_NS / SECOND_NS
+    assert desk.seconds() == [0, *np.arange(reach, 40)]
+    assert desk.gaps() == [(0, reach - 1, 0)]
+
+
+def test_an_earlier_source_is_published_again_after_a_while_of_data() -> None:
+    desk = Desk()
+    desk.hear(0, trades(0))
+    desk.hear(1, trades(0))
+    desk.wait(4)
+    desk.hear(1, trades(4))
+    desk.wait(0)
+    assert desk.failover.active == 1
+    for second in range(5, 40):
+        desk.hear(0, trades(second))
+        desk.hear(1, trades(second + 0.5))
+        desk.wait(1)
+        assert desk.failover.active == (0 if second - 5 + 1 > RETURN_S else 1), second
+    seconds = desk.seconds()
+    assert seconds == sorted(set(seconds))
+
+
+def test_an_open_socket_without_data_is_no_health_and_a_clock_never_goes_back() -> None:
+    desk = Desk()
+    desk.hear(0, trades(0))
+    desk.hear(0, clock(1))
+    desk.hear(1, trades(0.5))
+    for second in (2, 3, 4, 5):
+        desk.wait(1)
+        desk.hear(0, clock(second))
+        desk.hear(1, trades(second))
+    desk.wait(0)
+    assert desk.failover.active == 1
+    desk.hear(1, clock(4))
+    desk.hear(1, clock(6))
+    clocks = [int(one.columns["ts_ns"][0]) for one in desk.said if one.kind == "clock"]
+    assert clocks == sorted(set(clocks))
+
+
+def test_all_silent_changes_nothing() -> None:
+    desk = Desk(3)
+    desk.hear(0, trades(0))
+    desk.hear(1, trades(0))
+    desk.wait(60)
+    assert desk.failover.active == 0
+    assert desk.gaps() == []
+
+
+def test_sources_must_be_of_one_speed() -> None:
+    slow = Told("slow")
+    slow.speed = 1.0
+    with pytest.raises(ProviderError, match="one speed"):
+        Failover([Told("a"), slow])
+
+
+class Broken(Told):
+    """A provider whose key is wrong."""
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        raise Dropped("alpaca", "402")
+
+
+class Short(Told):
+    """A provider that says three things and ends."""
+
+    def batches(self, after_ns: int = 0) -> Iterator[Batch]:
+        yield from (trades(1), trades(2), clock(3))
+
+
+async def test_a_source_that_is_given_up_leaves_the_others() -> None:
+    failover = Failover([Broken("a"), Short("b")])
+    async with (
+        asyncio.timeout(20),
+        contextlib.aclosing(failover.batches(asyncio.Event())) as batches,
+    ):
+        found = [one async for one in batches]
+    assert [one.kind for one in found if one.kind != "gaps"] == ["trades", "trades", "clock"]
+
+
+async def test_when_all_are_given_up_the_feed_ends_with_the_reason() -> None:
+    failover = Failover([Broken("a"), Broken("b")])
+    with pytest.raises(Dropped, match="402"):
+        async with contextlib.aclosing(failover.batches(asyncio.Event())) as batches:
+            async for _ in batches:
+                pass
