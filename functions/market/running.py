@@ -42,11 +42,7 @@ class Runs(NamedTuple):
     by_length: Array  # runs, longest first
     rounds: Array  # sorted places of all first prints, then all second prints, ...
     bounds: list[int]  # where each round begins and ends
-
-    @property
-    def lasts(self) -> Array:
-        """Sorted place of the last print of each run."""
-        return self.starts + self.counts - 1
+    lasts: Array  # sorted place of the last print of each run
 
     def unsorted(self, values: Array) -> Array:
         """Values by symbol put back in order of arrival."""
@@ -65,7 +61,8 @@ def runs_of(row: Array | Runs) -> Runs:
     ordered = row[order]
     if size and (ordered[1:] != ordered[:-1]).all():  # no symbol comes twice: nothing to fold
         places = np.arange(size)
-        return Runs(order, ordered, places, np.ones_like(places), places, places, places, [0, size])
+        ones = np.ones_like(places)
+        return Runs(order, ordered, places, ones, places, places, places, [0, size], places)
     fresh = np.empty(size, dtype=bool)
     fresh[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
@@ -83,7 +80,8 @@ def _runs(order: Array, ordered: Array, fresh: Array) -> Runs:
     by_length = np.argsort(-counts, kind="stable")
     rounds, bounds = _rounds(starts[by_length], counts[by_length])
     of = np.cumsum(fresh) - 1
-    return Runs(order, ordered[starts], starts, counts, of, by_length, rounds, bounds)
+    lasts = starts + counts - 1
+    return Runs(order, ordered[starts], starts, counts, of, by_length, rounds, bounds, lasts)
 
 
 def _rounds(starts: Array, counts: Array) -> tuple[Array, list[int]]:
@@ -102,9 +100,9 @@ def fold(ufunc: np.ufunc, carry: Array, runs: Runs, ordered: Array) -> Array:
     carry    value of each run before its first print
     ordered  values by symbol (`values[runs.order]`)
     """
-    out = np.empty(len(ordered), dtype=carry.dtype)
     if len(runs.bounds) == 2:  # no symbol comes twice
-        return np.asarray(ufunc(carry, ordered, out=out))
+        return np.asarray(ufunc(carry, ordered, dtype=carry.dtype))
+    out = np.empty(len(ordered), dtype=carry.dtype)
     values = ordered[runs.rounds]
     results = np.empty(len(values), dtype=carry.dtype)
     before = carry[runs.by_length]

@@ -126,7 +126,7 @@ def parts_of(ts_ns: Array) -> Iterator[slice]:
 
 def know_markets(state: Any, row: Array) -> Array:
     """The market code of each row, looked up once per symbol."""
-    market = state["market"][row]
+    market = state.read("market")[row]
     if not market.all():
         fresh = row[(state["bar_minute"][row] == 0) & (state["clean_to"][row] == 0)]
         windows.know(state, np.unique(fresh))
@@ -164,8 +164,8 @@ def _is_behind(state: Any, row: Array, market: Array, where: tuple[sessions.Mome
     """Whether a day or a session begins for any of the rows."""
     day = np.array([one.day for one in where])[market]
     session = np.array([one.session for one in where])[market]
-    known = state["day"][row]
-    return bool(((known < day) | ((known == day) & (state["session"][row] < session))).any())
+    known = state.read("day")[row]
+    return bool(((known < day) | ((known == day) & (state.read("session")[row] < session))).any())
 
 
 def _begin_day(state: Any, row: Array, moment: sessions.Moment) -> None:
@@ -263,10 +263,10 @@ def add_prints(
     runs = runs_of(row)
     catch_up(state, _first_seen(state, runs.rows), int(ts_ns[0]) // MINUTE_NS)
     roll(state, runs.rows, where)
-    market = state["market"][row] - 1
+    market = state.read("market")[row] - 1
     days = np.array([one.day for one in where])[market]
     session = np.array([one.session for one in where], dtype=np.uint8)[market]
-    is_today = state["day"][row] == days
+    is_today = state.read("day")[row] == days
     counts = np.ones(len(row), dtype=bool) if upd is None else (upd & VOLUME) > 0
     counted = np.where(counts, size, 0.0)
     notional = counted * price
@@ -316,7 +316,7 @@ def add_prints(
 
 def _first_seen(state: Any, row: Array) -> Array:
     """Rows of which bars are known and no print was seen."""
-    return row[(state["flows_from"][row] == 0) & (state["bar_minute"][row] > 0)]
+    return row[(state.read("flows_from")[row] == 0) & (state.read("bar_minute")[row] > 0)]
 
 
 def _firsts(state: Any, row: Array, upd: Array, day: Array) -> Array:
@@ -456,7 +456,7 @@ def _sessions(
         ("notional_pre", notional, is_pre),
         ("notional_market", notional, is_market | is_post),
     ):
-        carry = state[name][runs.rows]
+        carry = state.read(name)[runs.rows]
         if mine.any():
             out[name] = fold(np.add, carry, runs, np.where(mine, values, 0.0))
             state[name][runs.rows] = out[name][runs.lasts]
@@ -502,7 +502,7 @@ def _extremes(state: Any, runs: Runs, events: Moments, may_move: Array | None) -
         ("ext_high", np.maximum, 0.0, is_open),
         ("ext_low", np.minimum, np.inf, is_open),
     ):
-        carry = state[name][runs.rows]
+        carry = state.read(name)[runs.rows]
         carry = np.where(carry > 0, carry, nothing)
         if mine.any():
             after = fold(ufunc, carry, runs, np.where(mine, events.price, nothing)[runs.order])
@@ -519,14 +519,16 @@ def _opens(state: Any, events: Moments, may_move: Array | None) -> None:
     """The first prices of the sessions, and the newest of the regular one."""
     session = np.asarray(events.session)
     for code, name in ((sessions.PREMARKET, "open_pre"), (sessions.MARKET, "open_market")):
-        firsts = (session == code) & (state[name][events.row] == 0)
+        firsts = (session == code) & (state.read(name)[events.row] == 0)
         if may_move is not None:
             firsts &= may_move
         places = np.flatnonzero(firsts)[::-1]  # the first one is written last
-        state[name][events.row[places]] = events.price[places]
-    closes = (session == sessions.MARKET) & ((state["is_official"][events.row] & 2) == 0)
+        if len(places):
+            state[name][events.row[places]] = events.price[places]
+    closes = (session == sessions.MARKET) & ((state.read("is_official")[events.row] & 2) == 0)
     places = np.flatnonzero(closes)
-    state["close_market"][events.row[places]] = events.price[places]
+    if len(places):
+        state["close_market"][events.row[places]] = events.price[places]
 
 
 def _changes(state: Any, runs: Runs, events: Moments) -> None:

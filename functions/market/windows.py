@@ -178,21 +178,23 @@ def carry_between(state: Any, row: Array, newest: Array, carried: Array, last: i
 
 def keep_flows(state: Any, row: Array, minute: Array, values: dict[str, Array]) -> None:
     """What prints counted in minutes: totals of distinct (row, minute), the rows may repeat."""
-    kept = minute > state["clean_to"][row] - FLOWS
+    kept = minute > state.read("clean_to")[row] - FLOWS
     at = (row[kept], minute[kept] % FLOWS)
     for name in SUMS:
         state.put(f"ring_{name}", at, values[name][kept])
     keep_extremes(state, row, minute, values["high"], values["low"])
-    unknown = row[state["flows_from"][row] == 0]
-    state["flows_from"][unknown[::-1]] = minute[state["flows_from"][row] == 0][::-1]
-    is_past = minute < state["windows_minute"][row]
-    state["windows_minute"][row[is_past]] = 0
+    is_unknown = state.read("flows_from")[row] == 0
+    if is_unknown.any():
+        state["flows_from"][row[is_unknown][::-1]] = minute[is_unknown][::-1]
+    is_past = minute < state.read("windows_minute")[row]
+    if is_past.any():
+        state["windows_minute"][row[is_past]] = 0
 
 
 def keep_extremes(state: Any, row: Array, minute: Array, high: Array, low: Array) -> None:
     """Highs and lows of minutes that have no bar yet, or never will."""
     kept = np.flatnonzero(
-        (minute > state["clean_to"][row] - PRICES)
+        (minute > state.read("clean_to")[row] - PRICES)
         & (high > 0)
         & (state["ring_open"][row, minute % PRICES] == 0)
     )

@@ -48,7 +48,8 @@ def at_clock(
     rows = np.arange(state.rows) if some is None else some
     events = metrics.at_clock(state, clock_ns, some) if events is None else events
     place = np.arange(len(rows))
-    runs = Runs(place, rows, place, np.ones_like(place), place, place, place, [0, len(place)])
+    ones = np.ones_like(place)
+    runs = Runs(place, rows, place, ones, place, place, place, [0, len(place)], place)
     found = _moments(state, events, runs, is_always)
     barred = np.array(found.barred)
     barred[~halts.is_fresh(state, clock_ns, stale_ns)[rows] & (barred == MAY_FIRE)] = STALE
