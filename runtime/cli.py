@@ -355,6 +355,65 @@ def _rounded(value: Any) -> Any:
     return f"{value:.2f}" if isinstance(value, float) else value
 
 
+# -- backups
+
+
+@main.command("backup")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@json_option
+def backup_command(folder: Path, as_json: bool) -> None:
+    """Write streams, buckets and the database into a new FOLDER; it holds every secret: guard it."""
+    from runtime.backup import back_up
+
+    found, subjects = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await back_up(bus, subjects, folder, _database_if_any(found), _told_aloud)
+
+    _show_parts(_tried_backup(work()), as_json)
+
+
+@main.command("restore")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace what the system holds now.")
+@json_option
+def restore_command(folder: Path, overwrite: bool, as_json: bool) -> None:
+    """Bring back what `jetscan backup` wrote, into an empty system; stop every worker before."""
+    from runtime.backup import restore
+
+    found, subjects = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            database = _database_if_any(found)
+            return await restore(bus, subjects, folder, database, overwrite, _told_aloud)
+
+    _show_parts(_tried_backup(work()), as_json)
+
+
+def _database_if_any(settings: Settings) -> str:
+    has_embedded = (Path(settings.data_dir) / "postgres.url").is_file()
+    return database_url(settings) if settings.database_url or has_embedded else ""
+
+
+def _told_aloud(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _tried_backup(work: Coroutine[Any, Any, Any]) -> Any:
+    from runtime.backup import BackupError
+
+    try:
+        return run(work)
+    except BackupError as error:
+        fail(str(error))
+
+
+def _show_parts(parts: Any, as_json: bool) -> None:
+    show([vars(part) for part in parts], ["name", "file", "bytes", "sha256"], as_json)
+
+
 # -- reference data
 
 
@@ -623,6 +682,57 @@ def users_channel(user: str, name: str, channel: Any) -> None:
 
     run(work())
     click.echo(f"{user}.{name} {'kept' if value else 'removed'}")
+
+
+@users.command("export")
+@click.argument("user")
+def users_export(user: str) -> None:
+    """Print everything that is kept of USER as JSON, without secrets."""
+    from runtime.personal import told
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await _with_store_if_any(found, lambda store: told(bus, store, user))
+
+    click.echo(json.dumps(run(work()), indent=2, default=str))
+
+
+@users.command("erase")
+@click.argument("user")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def users_erase(user: str, yes: bool) -> None:
+    """Remove everything that is kept of USER; streams and backups forget by age."""
+    from runtime.gateway.job_folders import JobFolders
+    from runtime.personal import erase
+
+    if not yes:
+        click.confirm(f"Remove rules, lists, channels, account and history of {user}?", abort=True)
+    found, _ = settings_and_subjects()
+    jobs = JobFolders(Path(found.data_dir) / "backtests").folder(user)
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await _with_store_if_any(found, lambda store: erase(bus, store, user, jobs))
+
+    counts = run(work())
+    click.echo(
+        f"{user}: " + (", ".join(f"{n} of {k}" for k, n in counts.items()) or "nothing kept")
+    )
+
+
+async def _with_store_if_any(
+    settings: Settings, work: Callable[[Store | None], Coroutine[Any, Any, Any]]
+) -> Any:
+    url = _database_if_any(settings)
+    if not url:
+        return await work(None)
+    store = Store(url, connections_max=1)
+    try:
+        return await work(store)
+    finally:
+        await store.close()
 
 
 # -- feeds, gateway, everything
