@@ -18,6 +18,7 @@ _MEANINGS = {
     "fanout": "one gateway process: updates to 1,000 and 5,000 clients, some of them stalled; reads over REST",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
+    "store": "bars into a PostgreSQL of its own: bars a second, time of a commit; the bars of one symbol's day",
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",
     "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",

@@ -46,6 +46,10 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"symbols": 30, "minutes": 40},
         {"seconds", "minute_ms", "bars_per_s", "alerts", "peak_rss_mb"},
     ),
+    "store": (
+        {"symbols": 20, "minutes": 8, "days": 1, "queries": 3},
+        {"bars_per_s", "commit_p95_ms", "revised", "lost", "indicators_per_s", "day_p95_ms"},
+    ),
     "charts": (
         {"symbols": 20, "days": 2, "minutes": 100, "requests": 4, "clients": 2},
         {"day_1m_p95_ms", "days_1d_p95_ms", "day_1m_of_2_clients_p95_ms", "bytes"},

@@ -245,8 +245,11 @@ async def test_a_person_is_told_whole_without_secrets_and_erased_without_a_trace
     assert found["buckets"]["channels"]["ann.hook"]["secret"] == "(kept secret)"
     assert "argon" not in repr(found)
     assert await erase(bus, store, "ann") == {
-        "rules": 1, "channels": 1, "profiles": 1,
-        "watchlists": 1, "users": 1,
+        "rules": 1,
+        "channels": 1,
+        "profiles": 1,
+        "watchlists": 1,
+        "users": 1,
     }
     after = await told(bus, store, "ann")
     assert after["database"] == {}
