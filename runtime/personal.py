@@ -16,6 +16,7 @@ from runtime.bus import Bus
 from runtime.store import Connection, Store
 from runtime.users import BUCKET, PROFILES
 
+GONE, NOBODY = "gone.", b'{"user_id": "-"}'  # what private rules leave behind
 RULES = "rules"  # bucket of rules, toplists (`list.`) and copies of watchlists (`watch.`)
 # Tables with a column user_id; those of an account (`users`) go with it.
 OWNED = (
@@ -55,6 +56,9 @@ async def erase(
     for bucket, keys in (await _keys(bus, user)).items():
         for key in keys:
             await bus.kv(bucket).purge(key)
+            rule = key.removeprefix(GONE)
+            if bucket == RULES and "." not in rule:  # its alerts stay private
+                await bus.kv(bucket).put(GONE + rule, NOBODY)
         counts[bucket] = len(keys)
     if store is not None:
         counts |= await store.run(lambda connection: _erased(connection, user))

@@ -9,6 +9,7 @@ from quart import Quart, abort, g
 from quart_schema import document_response, tag, validate_querystring
 
 from runtime.gateway import sight
+from runtime.gateway.access import is_admin
 from runtime.gateway.alert_history import Filter, Order, alert_in, alert_of, page_of, page_of_ring
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.queries import Name, Page, Symbol, Time
@@ -85,7 +86,7 @@ def add(app: Quart, gateway: Gateway) -> None:
             asked.start_time if asked.from_ns is None else asked.from_ns,
             asked.end_time if asked.to_ns is None else asked.to_ns,
             asked.kind,
-            sight.hidden(gateway, g.user),
+            sight.hidden(gateway, g.user, is_admin()),
         )
         order = Order(asked.sort, asked.order == "desc", asked.limit, asked.offset)
         source = "database"
@@ -106,6 +107,6 @@ def add(app: Quart, gateway: Gateway) -> None:
         found = alert_in(hub, alert_id)
         if found is None and len(alert_id) <= ID_MAX and gateway.store is not None:
             found = await alert_of(gateway.store, alert_id)
-        if found is None or found["rule_id"] in sight.hidden(gateway, g.user):
+        if found is None or found["rule_id"] in sight.hidden(gateway, g.user, is_admin()):
             abort(404, "Alert not found")
         return found

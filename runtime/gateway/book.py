@@ -35,6 +35,8 @@ LISTS_OF_USER_MAX = 20
 LIST_BYTES_MAX = 16 << 10
 SETTLED_S = 0.3  # a hint may be here before the bucket has what it is about: read once more
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NOBODY = "-"  # owns nothing: no user has this name
+GONE = "gone."  # keys of what private rules leave behind
 BUCKET, SUBJECT, SYSTEM = "rules", "control", "ask.toplists"
 FAULTS = (
     "ask.faults"  # the function that accepts it tells the faults of a control body: {id: fault}
@@ -124,6 +126,9 @@ class Shelf:
             whole = self._complete(self._object(given), {})
             if whole["id"] in self.things:
                 raise RuleError(409, f"{self.kind.name} {whole['id']} exists; PUT changes it")
+            before = self.book.departed.get(whole["id"]) if self.kind is RULE else None
+            if before not in (None, whole.get("user_id") or ""):
+                raise RuleError(409, f"rule {whole['id']} was somebody's; choose another id")
             self._check_number(whole)
             await self._store(whole, None)
         return whole
@@ -142,6 +147,8 @@ class Shelf:
         """Delete one; 404. `check` sees what it is now, and may raise."""
         async with self.book.changing:
             check(self.get(thing_id))
+            if self.kind is RULE:
+                await self.book.note_departed(self.things[thing_id])
             await self.book.kv.delete(self.kind.prefix + thing_id)
             await self.book.refresh_now()
 
@@ -243,6 +250,7 @@ class Book:
         self._subjects = subjects
         self._check = accepts.get(SUBJECT)
         self._faults_of = accepts.get(FAULTS)
+        self.departed: dict[str, str] = {}  # id of a private rule that was deleted -> whose it was
         self.faults: dict[str, str] = {}  # id of a stored rule -> why it does not compile
         self.on_change: Callable[[], None] = lambda: None
         self.on_watchlists: Callable[[set[str]], None] = lambda _: None
@@ -280,7 +288,10 @@ class Book:
         lists = {key for key in entries if key.startswith(LIST.prefix)}
         scopes = {key for key in entries if key.startswith(SCOPES)}
         _fill(self.lists, {key: entries[key] for key in lists})
-        _fill(self.rules, {key: one for key, one in entries.items() if key not in lists | scopes})
+        gone = {key for key in entries if key.startswith(GONE)}
+        self.departed = {key[len(GONE) :]: _owner(entries[key].value) for key in gone}
+        others = lists | scopes | gone
+        _fill(self.rules, {key: one for key, one in entries.items() if key not in others})
         changed = self.scopes.fill({key: entries[key] for key in scopes})
         self._note_faults()
         self.on_change()
@@ -404,6 +415,13 @@ class Book:
             if await copy(self.kv, user, read):
                 await self.refresh_now()
 
+    async def note_departed(self, rule: Thing) -> None:
+        """Remember whose a private rule was: its alerts stay, and stay that user's."""
+        owner = rule.get("user_id")
+        if owner and not rule.get("shared"):
+            value = json.dumps({"user_id": owner}).encode()
+            await self.kv.put(GONE + str(rule["id"]), value)
+
     def naming(self, user: str, name: str) -> list[str]:
         """The ids of a user's rules that name a watchlist."""
         rules = self.rules.things.items()
@@ -427,6 +445,13 @@ def _fill(shelf: Shelf, entries: Mapping[str, Entry]) -> None:
     cut = len(shelf.kind.prefix)
     shelf.things = {key[cut:]: _stored(key[cut:], entry.value) for key, entry in entries.items()}
     shelf.revisions = {key[cut:]: entry.revision for key, entry in entries.items()}
+
+
+def _owner(value: bytes) -> str:
+    try:
+        return str(json.loads(value)["user_id"])
+    except (ValueError, KeyError, TypeError):
+        return NOBODY
 
 
 def _stored(name: str, value: bytes) -> Thing:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runtime import telemetry
 from runtime.gateway import sight
-from runtime.gateway.access import Caller
+from runtime.gateway.access import ADMIN, Caller
 from runtime.gateway.alert_past import before_the_ring
 from runtime.gateway.auth import Unauthorized
 from runtime.gateway.client import Client
@@ -125,9 +125,11 @@ class Following:
         """Rules changed: whose alerts are hidden from whom is asked again."""
         rules = self._gateway.rules.things
         private = {name for name, rule in rules.items() if not sight.may_see(rule, "")}
-        everybody, owners = frozenset(private), {rules[name]["user_id"] for name in private}
+        everybody = sight.hidden(self._gateway, "")
+        owners = {rules[name]["user_id"] for name in private}
+        owners |= set(self._gateway.book.departed.values())
         for client in self.hub.clients:  # most own no such rule: they share one set
-            is_owner = client.user in owners or (client.caller and client.caller.is_anonymous)
+            is_owner = client.user in owners or self._sees_all(client)
             client.hidden = self._hidden(client) if is_owner else everybody
 
     def see(self, client: Client) -> None:
@@ -135,9 +137,10 @@ class Following:
         client.hidden = self._hidden(client)
 
     def _hidden(self, client: Client) -> Names:
-        if client.caller is None or client.caller.is_anonymous:
-            return frozenset()
-        return sight.hidden(self._gateway, client.user)
+        return sight.hidden(self._gateway, client.user, self._sees_all(client))
+
+    def _sees_all(self, client: Client) -> bool:
+        return client.caller is None or client.caller.is_anonymous or ADMIN in client.caller.roles
 
     async def resume(self, client: Client, after: int) -> None:
         """Send what came after alert `after`: from the database what the ring holds no more, then the ring."""

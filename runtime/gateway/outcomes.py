@@ -9,6 +9,7 @@ from quart import Quart, g
 from quart_schema import document_response, tag, validate_querystring
 
 from runtime.gateway import sight
+from runtime.gateway.access import is_admin
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.queries import Name, Page, Range, Symbol, moment
 from runtime.shapes import rfc3339
@@ -97,7 +98,7 @@ def add(app: Quart, gateway: Gateway) -> None:
 async def _page(gateway: Gateway, rule_id: str | None, symbol: str | None, asked: Page) -> Row:
     times = [getattr(asked, name) for name in ("from_ns", "to_ns")]
     moments = [None if one is None else moment(one) for one in times]
-    hidden = sorted(sight.hidden(gateway, g.user))
+    hidden = sorted(sight.hidden(gateway, g.user, is_admin()))
     values = (rule_id, symbol, *moments, hidden, asked.limit, asked.offset)
     rows = await gateway.database.fetch(LISTED, *values)
     found = [_shape(row) for row in rows]

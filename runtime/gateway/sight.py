@@ -24,7 +24,11 @@ def rule_seen(gateway: Gateway, rule_id: str, user: str) -> dict[str, Any]:
     return rule
 
 
-def hidden(gateway: Gateway, user: str) -> frozenset[str]:
-    """Ids of the rules whose alerts a user is not shown."""
-    rules = gateway.rules.things.items()
-    return frozenset(name for name, rule in rules if not may_see(rule, user))
+def hidden(gateway: Gateway, user: str, is_admin: bool = False) -> frozenset[str]:
+    """Ids of the rules whose alerts a user is not shown, also of those that were deleted."""
+    if is_admin:
+        return frozenset()
+    rules = gateway.rules.things
+    departed = gateway.book.departed.items()
+    gone = (name for name, owner in departed if owner != user and name not in rules)
+    return frozenset((*(name for name, rule in rules.items() if not may_see(rule, user)), *gone))

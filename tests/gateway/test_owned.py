@@ -13,7 +13,7 @@ import jwt
 import numpy as np
 import pytest
 
-from runtime.frames import Frame, decode, encode
+from runtime.frames import Frame, decode, encode, texts
 from runtime.gateway.channels import TESTS_MAX
 from tests.conftest import database_in
 from tests.gateway.deployment import Running, hosted, running
@@ -87,9 +87,9 @@ async def test_what_a_rule_was_is_kept_until_it_is_deleted(people: People) -> No
     ]
     assert found["versions"][0]["changed_by"] == "ann"
     await people.ann.delete("/rules/r1")
-    await people.bob.post("/rules", json={**RULE, "name": "Of Bob"})
-    after = (await people.bob.get("/rules/r1/versions")).json()["versions"]
-    assert [one["rule"]["name"] for one in after] == ["Of Bob"]
+    await people.ann.post("/rules", json={**RULE, "name": "Anew"})
+    after = (await people.ann.get("/rules/r1/versions")).json()["versions"]
+    assert [one["rule"]["name"] for one in after] == ["Anew"]
 
 
 async def test_a_shared_rule_is_seen_by_others_and_changed_by_its_owner_and_admins(
@@ -260,3 +260,28 @@ async def test_a_recorded_day_is_no_old_data_and_says_that_it_is_one(people: Peo
     status = (await people.ann.get("/status")).json()
     assert 0 <= status["data_age_ms"] < 60_000
     assert status["is_replay"] is True
+
+
+async def test_alerts_of_a_private_rule_stay_its_owners_when_it_is_deleted(people: People) -> None:
+    await people.ann.post("/rules", json=RULE)
+    await people.made.bus.put("alerts.filtered", _alert(people, "r1"))
+    async with asyncio.timeout(20):
+        while not (await people.root.get("/alerts")).json()["alerts"]:
+            await asyncio.sleep(0.02)
+    assert (await people.ann.delete("/rules/r1")).status_code == 200
+    heard = [(await one.get("/alerts")).json()["count"] for one in (people.ann, people.bob)]
+    assert heard == [1, 0]
+    assert (await people.bob.get("/alerts/id-1")).status_code == 404
+    assert (await people.root.get("/alerts/id-1")).status_code == 200
+    taken = await people.bob.post("/rules", json=RULE)
+    assert (taken.status_code, "was somebody's" in taken.json()["detail"]) == (409, True)
+    assert (await people.ann.post("/rules", json=RULE)).status_code == 201
+
+
+def _alert(people: People, rule: str) -> bytes:
+    columns: dict[str, Any] = {"ts_ns": np.array([10**18]), "price": np.ones(1)}
+    columns["number"] = np.array([1])
+    for name, text in (("id", "id-1"), ("rule_id", rule), ("rule_name", "Up"), ("values", "{}")):
+        columns[name] = texts([text])
+    frame = Frame(columns, ["AAPL"], np.zeros(1, dtype=int), "alerts")
+    return encode(frame, people.made.subjects.record_of("alerts.filtered"))
