@@ -27,7 +27,7 @@ DOORS = {
     "aiosmtplib": {"runtime/outbound.py"},
     "httpcore": {"runtime/targets.py"},
     "asyncpg": {"runtime/store.py"},
-    "redis": {"runtime/redis_mirror.py", "runtime/redis_limits.py"},
+    "redis": {"runtime/redis_mirror.py", "runtime/redis_limits.py", "runtime/redis_answers.py"},
     "argon2": {"runtime/gateway/passwords.py"},
     "click": {"runtime/cli.py", "runtime/dev.py"},
     "watchfiles": {"runtime/worker.py"},

@@ -25,6 +25,7 @@ from runtime.gateway.recent_bars import RecentBars
 from runtime.gateway.rule_versions import RuleVersions
 from runtime.gateway.setup import Setup
 from runtime.gateway.watched import Watched
+from runtime.redis_answers import Answers
 from runtime.redis_mirror import ConfigMirror
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
@@ -75,6 +76,7 @@ class Gateway:
         self.setup = Setup(settings, self.directory)
         self.directory.on_read = self.setup.look
         self.limits = Limits(settings.redis_url)
+        self.answers = Answers(settings.redis_url)
         self.passwords = Passwords()
         self.is_loaded = False
         self.is_draining = False
@@ -116,6 +118,7 @@ class Gateway:
             await self.audit.close()
             await self.rule_versions.close()
             await self.limits.close()
+            await self.answers.close()
             self.passwords.close()
             await self.mirror.close()
             if self.store is not None:
