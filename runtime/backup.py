@@ -24,7 +24,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: expected version {VERSION}, found {manifest.get('version')}; "
             "restore it with the Jetscan that made it"
         )
-    for part in manifest["parts"]:
+    for part in manifest.get("parts", ()):
+        if (
+            part.keys() != {one.name for one in fields(Part)}
+            or Path(part["file"]).name != part["file"]
+        ):
+            raise BackupError(f"{folder}: {MANIFEST} is not one of ours: {part!r:.100}")
         file = folder / part["file"]
         if not file.is_file() or _sha256(file) != part["sha256"]:
             raise BackupError(f"{file}: is not what was backed up (SHA-256); use another backup")
@@ -187,9 +192,9 @@ async def restore(
     """Bring back everything of a backup; workers must not run. Raises BackupError, before anything is changed
     where the backup is damaged or of other partitions, or the system holds something and not `overwrite`."""
     manifest = await asyncio.to_thread(read_manifest, folder)
-    if manifest["partitions"] != subjects.partitions:
+    if manifest.get("partitions") != subjects.partitions:
         raise BackupError(
-            f"{folder}: has {manifest['partitions']} partitions, subjects.yaml {subjects.partitions}"
+            f"{folder}: has {manifest.get('partitions')} partitions, subjects.yaml {subjects.partitions}"
         )
     parts = [Part(**part) for part in manifest["parts"]]
     has_database = any(part.name == "database" for part in parts)
@@ -197,6 +202,9 @@ async def restore(
         raise BackupError("the backup has a database; set JETSCAN_DATABASE_URL to where it belongs")
     if await bus.gather("runtime.status"):
         raise BackupError("workers are running; stop them all, then restore")
+    if has_database:  # before anything is removed
+        await asyncio.to_thread(_ran, "pg_restore", "--list", str(folder / DATABASE))
+        await asyncio.to_thread(_ran, "psql", f"--dbname={database}", "-c", "SELECT 1")
     if not overwrite:
         await _refuse_full(bus, subjects, database if has_database else "")
     for name in wanted_streams(subjects):

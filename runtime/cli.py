@@ -406,7 +406,7 @@ def _tried_backup(work: Coroutine[Any, Any, Any]) -> Any:
 
     try:
         return run(work)
-    except BackupError as error:
+    except (BackupError, OSError) as error:  # a full disk
         fail(str(error))
 
 

@@ -26,7 +26,7 @@ import httpx
 import msgpack
 
 from runtime import telemetry
-from runtime.bus import Bus, LostPlace, Message, Pull
+from runtime.bus import Bus, BusError, LostPlace, Message, Pull
 from runtime.contract import Drop, Retry
 from runtime.frames import BadFrame, Frame, concatenate, decode, encode_parts
 from runtime.loader import Hosted
@@ -125,6 +125,7 @@ class SinkHost:
                         await self._take_all(messages, http)
                         raise
                 await self._take_all(messages, http)
+                telemetry.SINK_PENDING.labels(self.hosted.name).set(pull.pending + pull.queued)
 
     async def _take_all(self, messages: list[Message], http: httpx.AsyncClient) -> None:
         """Several messages as few frames as possible; what fails so, one by one."""
@@ -233,16 +234,25 @@ class SinkHost:
             try:
                 return await binding.handler(**arguments)
             except Outage as error:
-                self._say_outage(str(error))
+                await self._say_outage(str(error), base)
             if self._stopping:
                 raise _Stopped
             await asyncio.sleep(OUTAGE_S[min(waited, len(OUTAGE_S) - 1)])
         raise AssertionError("unreachable")
 
-    def _say_outage(self, reason: str) -> None:
-        if time.monotonic() - self._outage_said_at > OUTAGE_SAID_S:
-            self._outage_said_at = time.monotonic()
-            log.warning("sink waits for what is away", sink=self.hosted.name, reason=reason)
+    async def _say_outage(self, reason: str, base: str) -> None:
+        """Now and then say why it waits, and how much waits with it: a stream that fills stops its writers."""
+        if time.monotonic() - self._outage_said_at <= OUTAGE_SAID_S:
+            return
+        self._outage_said_at = time.monotonic()
+        name, waiting = self.hosted.name, -1
+        with contextlib.suppress(BusError):
+            stream = self._subjects.subjects[base].stream or ""
+            state = await self._bus.consumer_state(stream, self.consumer)
+            if state is not None:
+                waiting = state.pending + state.unacknowledged
+                telemetry.SINK_PENDING.labels(name).set(waiting)
+        log.warning("sink waits for what is away", sink=name, reason=reason, messages=waiting)
 
     @contextlib.asynccontextmanager
     async def _kept_busy(self, messages: Sequence[Message]) -> Any:

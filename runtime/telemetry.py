@@ -33,6 +33,7 @@ SNAPSHOT_AGE_S = Gauge(
 DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
 EXPIRED = Counter("jetscan_input_expired_total", "Input messages that expired unread", ["chain"])
+SINK_PENDING = Gauge("jetscan_sink_pending", "Messages a sink has not taken", ["sink"])
 JOINED = Counter(
     "jetscan_joined_frames_total", "Frames run together with the one before them", ["chain"]
 )

@@ -178,6 +178,7 @@ async def test_a_damaged_backup_changes_nothing(
         ("gone", lambda folder: (folder / "ALERTS.stream").unlink(), "is not what was backed up"),
         ("newer", lambda folder: _change(folder, version=99), "expected version 1, found 99"),
         ("shared", lambda folder: _change(folder, partitions=3), "has 3 partitions"),
+        ("strange", lambda folder: _change(folder, parts=[{"file": "../x"}]), "not one of ours"),
         ("half", lambda folder: (folder / MANIFEST).unlink(), "no whole backup"),
     ):
         folder = tmp_path / name
@@ -216,6 +217,18 @@ async def test_a_system_that_holds_something_is_overwritten_only_where_that_is_s
     with pytest.raises(BackupError, match="restore into an empty system, or --overwrite"):
         await restore(filled.bus, SUBJECTS, folder, filled.database, say=mute)
     await restore(filled.bus, SUBJECTS, folder, filled.database, overwrite=True, say=mute)
+    assert await everything(filled.bus, filled.store) == before
+
+
+async def test_a_database_that_cannot_be_reached_costs_no_stream(
+    filled: System, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    await back_up(filled.bus, SUBJECTS, folder, filled.database, mute)
+    before = await everything(filled.bus, filled.store)
+    nowhere = "postgresql://postgres@127.0.0.1:1/none"
+    with pytest.raises(BackupError, match="psql"):
+        await restore(filled.bus, SUBJECTS, folder, nowhere, overwrite=True, say=mute)
     assert await everything(filled.bus, filled.store) == before
 
 
