@@ -24,8 +24,7 @@ from runtime.providers.messages import (
     SymbolTable,
     check_prices,
     check_sizes,
-    check_times,
-    columns_of,
+    checked,
     floats,
     times_of_stamps,
     times_of_texts,
@@ -241,7 +240,7 @@ class AlpacaParser:
         return self.table.places([one.S for one in messages])
 
     def _trades(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
-        events = columns_of(
+        events = checked(
             "trades",
             self._places_of(messages),
             {
@@ -250,10 +249,9 @@ class AlpacaParser:
                 "size": floats(one.s for one in messages),
                 "id": whole(one.i for one in messages),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "price")
-        check_sizes(events, parsed, "size")
         if any(one.c for one in messages):
             events.columns["upd"] = self._updates(
                 ["".join(one.c or ()) for one in messages],
@@ -270,7 +268,7 @@ class AlpacaParser:
 
     def _quotes(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         bits = [_quote_bits(one.c) for one in messages]
-        events = columns_of(
+        return checked(
             "quotes",
             self._places_of(messages),
             {
@@ -282,11 +280,9 @@ class AlpacaParser:
                 "condition": np.array(bits, dtype=np.uint8),
                 "lots": np.array([one.z in ("A", "B", "C") for one in messages], dtype=np.uint8),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "bid", "ask", is_none_allowed=True)
-        check_sizes(events, parsed, "bid_size", "ask_size")
-        return events
 
     # -- what comes seldom
 
@@ -310,7 +306,7 @@ class AlpacaParser:
 
     def _bars(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         tag = type(messages[0]).__struct_config__.tag
-        events = columns_of(
+        return checked(
             {"b": "bars", "u": "bars", "d": "days"}[tag],
             self._places_of(messages),
             {
@@ -326,14 +322,12 @@ class AlpacaParser:
                 "count": whole(one.n for one in messages),
                 "revision": np.full(len(messages), int(tag == "u"), dtype=np.int32),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "open", "high", "low", "close")
-        check_sizes(events, parsed, "volume")
-        return events
 
     def _statuses(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
-        events = columns_of(
+        return checked(
             "status",
             self._places_of(messages),
             {
@@ -344,12 +338,12 @@ class AlpacaParser:
                 "action": texts([one.sc for one in messages]),
                 "reason": texts([one.rc for one in messages]),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        return events
 
     def _bands(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
-        events = columns_of(
+        return checked(
             "status",
             self._places_of(messages),
             {
@@ -358,9 +352,9 @@ class AlpacaParser:
                 "limit_up": floats(one.u for one in messages),
                 "limit_down": floats(one.d for one in messages),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        return events
 
     def _corrections(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         times, tapes = self._times_of(messages), [one.z for one in messages]
@@ -368,7 +362,7 @@ class AlpacaParser:
             self._updates(["".join(getattr(one, name) or ()) for one in messages], tapes, times)
             for name in ("oc", "cc")
         )
-        events = columns_of(
+        events = checked(
             "corrections",
             self._places_of(messages),
             {
@@ -382,15 +376,16 @@ class AlpacaParser:
                 "new_upd": after,
                 "new_id": whole(one.ci for one in messages),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
         check_prices(events, parsed, "price", "new_price")
         check_sizes(events, parsed, "size", "new_size")
         return events
 
     def _cancels(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         nothing = np.zeros(len(messages))
-        events = columns_of(
+        events = checked(
             "corrections",
             self._places_of(messages),
             {
@@ -401,8 +396,9 @@ class AlpacaParser:
                 "new_price": nothing + np.nan,
                 "new_size": nothing,
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
         check_prices(events, parsed, "price")
         check_sizes(events, parsed, "size")
         return events
@@ -413,7 +409,7 @@ class AlpacaParser:
         if not told:
             return []
         times = self._times([when for _, when in told])
-        events = columns_of(
+        events = checked(
             "reference",
             self.table.places([symbol for symbol, _ in told]),
             {
@@ -421,8 +417,9 @@ class AlpacaParser:
                 "name": texts(["news_ns"] * len(told)),
                 "value": times.astype(np.float64),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
         batch = events.batch(self.table)
         return [] if batch is None else [batch]
 

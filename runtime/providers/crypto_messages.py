@@ -19,10 +19,7 @@ from runtime.providers.messages import (
     Parsed,
     Reader,
     SymbolTable,
-    check_prices,
-    check_sizes,
-    check_times,
-    columns_of,
+    checked,
     floats,
     times_of_numbers,
     times_of_texts,
@@ -163,11 +160,7 @@ class BinanceParser:
             "id": whole([number]),
             "count": count,
         }
-        events = columns_of("trades", self.table.places([one.s]), columns)
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "price")
-        check_sizes(events, parsed, "size")
-        return events
+        return checked("trades", self.table.places([one.s]), columns, parsed, received_ns)
 
     def _book(self, one: BinanceBook, parsed: Parsed, received_ns: int) -> Columns:
         ts_ns = times_of_numbers([one.T]) if one.T else np.array([received_ns])
@@ -178,11 +171,7 @@ class BinanceParser:
             "bid_size": floats([one.B]),
             "ask_size": floats([one.A]),
         }
-        events = columns_of("quotes", self.table.places([one.s]), columns)
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "bid", "ask", is_none_allowed=True)
-        check_sizes(events, parsed, "bid_size", "ask_size")
-        return events
+        return checked("quotes", self.table.places([one.s]), columns, parsed, received_ns)
 
 
 class _Coinbase(msgspec.Struct, tag_field="type", gc=False):
@@ -258,10 +247,9 @@ class CoinbaseParser:
             "size": floats([one.size]),
             "id": whole([one.trade_id]),
         }
-        events = columns_of("trades", self.table.places([one.product_id]), columns)
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "price")
-        check_sizes(events, parsed, "size")
+        events = checked(
+            "trades", self.table.places([one.product_id]), columns, parsed, received_ns
+        )
         return events.batch(self.table)
 
 

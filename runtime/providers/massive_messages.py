@@ -21,10 +21,7 @@ from runtime.providers.messages import (
     Parsed,
     Reader,
     SymbolTable,
-    check_prices,
-    check_sizes,
-    check_times,
-    columns_of,
+    checked,
     floats,
     times_of_numbers,
     whole,
@@ -191,7 +188,7 @@ class MassiveParser:
     def _trades(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         is_stock = _tag(type(messages[0])) == "T"
         sizes = [one.s if not is_stock or one.ds is None else one.ds for one in messages]
-        events = columns_of(
+        events = checked(
             "trades",
             self.table.places([one.sym if is_stock else one.pair for one in messages]),
             {
@@ -200,10 +197,9 @@ class MassiveParser:
                 "size": floats(sizes),
                 "id": whole(one.i for one in messages),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "price")
-        check_sizes(events, parsed, "size")
         if is_stock:
             events.columns["upd"] = self._updates(messages, events.columns["ts_ns"])
         return events
@@ -225,7 +221,7 @@ class MassiveParser:
 
     def _quotes(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         is_stock = _tag(type(messages[0])) == "Q"
-        events = columns_of(
+        return checked(
             "quotes",
             self.table.places([one.sym if is_stock else one.pair for one in messages]),
             {
@@ -237,16 +233,14 @@ class MassiveParser:
                 "condition": np.zeros(len(messages), dtype=np.uint8),
                 "lots": np.full(len(messages), int(is_stock), dtype=np.uint8),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "bid", "ask", is_none_allowed=True)
-        check_sizes(events, parsed, "bid_size", "ask_size")
-        return events
 
     def _bars(self, tag: str, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
         volumes = [one.v if one.dv is None else one.dv for one in messages]
         fields = {"open": "o", "high": "h", "low": "l", "close": "c", "vwap": "vw"}
-        events = columns_of(
+        return checked(
             "bars" if tag == "AM" else "seconds",
             self.table.places([one.sym for one in messages]),
             {
@@ -257,14 +251,12 @@ class MassiveParser:
                 },
                 "volume": floats(volumes),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        check_prices(events, parsed, "open", "high", "low", "close")
-        check_sizes(events, parsed, "volume")
-        return events
 
     def _bands(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
-        events = columns_of(
+        return checked(
             "status",
             self.table.places([one.T for one in messages]),
             {
@@ -274,9 +266,9 @@ class MassiveParser:
                 "limit_up": floats(one.h for one in messages),
                 "limit_down": floats(one.l for one in messages),
             },
+            parsed,
+            received_ns,
         )
-        check_times(events, parsed, received_ns)
-        return events
 
 
 def _tag(kind: type[Any]) -> str:

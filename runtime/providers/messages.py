@@ -223,6 +223,27 @@ class Columns:
         return Batch(self.kind, columns, table.symbols, self.places[keep])
 
 
+OHLC = ("open", "high", "low", "close")
+# Of every kind: columns that are prices, and that are sizes.
+CHECKED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "trades": (("price",), ("size",)),
+    "quotes": (("bid", "ask"), ("bid_size", "ask_size")),
+    **dict.fromkeys(("bars", "days", "seconds", "other_bars"), (OHLC, ("volume",))),
+}
+
+
+def checked(
+    kind: str, places: Array, columns: dict[str, Array], parsed: Parsed, received_ns: int
+) -> Columns:
+    """Events of one kind with what is impossible refused; 0 for `received_ns`: it is not known."""
+    events = columns_of(kind, places, columns)
+    check_times(events, parsed, received_ns)
+    prices, sizes = CHECKED.get(kind, ((), ()))
+    check_prices(events, parsed, *prices, is_none_allowed=kind == "quotes")
+    check_sizes(events, parsed, *sizes)
+    return events
+
+
 def columns_of(kind: str, places: Array, columns: dict[str, Array]) -> Columns:
     """Events that are all good so far."""
     return Columns(kind, columns, places, np.ones(len(places), dtype=bool))
