@@ -76,3 +76,22 @@ def test_an_address_that_is_none_is_refused_and_a_password_is_not_shown() -> Non
     assert "JETSCAN_DATABASE_URL: expected postgresql://USER:PASSWORD@HOST/NAME" in result.output
     shown = ran("settings", database_url="postgresql://jetscan:secret@db.example/jetscan").output
     assert "postgresql://jetscan:***@db.example/jetscan" in shown
+
+
+@pytest.fixture
+async def empty(postgres: str, template: str) -> str:
+    return await database_in(postgres, template)
+
+
+def test_reference_files_are_loaded_and_rows_left_out_are_told(empty: str, tmp_path: Path) -> None:
+    file = tmp_path / "splits.csv"
+    file.write_text("symbol,day,factor\nA,2026-01-05,0.5\nB,someday,1\n", encoding="utf-8")
+    result = ran("reference", "load", "splits", str(file), database_url=empty)
+    assert result.exit_code == 1
+    assert "row 2:" in result.output
+    assert "splits: 1 rows taken, 1 left out" in result.output
+    good = ran("reference", "load", "splits", str(file), "--json", database_url=empty)
+    assert json.loads(good.output.splitlines()[-1])["rows"] == 1
+    unknown = ran("reference", "load", "spliz", str(file), database_url=empty)
+    assert unknown.exit_code == 2
+    assert "splits" in unknown.output
