@@ -443,7 +443,7 @@ def reference_load(table: str, file: Path, as_json: bool) -> None:
         click.echo(json.dumps({"table": table, "rows": loaded.rows, "bad": bad}))
     else:
         for row in loaded.bad:
-            click.echo(f"{file}: row {row.place + 1}: {row.reason}", err=True)
+            click.echo(f"{file}: row {row.place}: {row.reason}", err=True)
         click.echo(f"{table}: {loaded.rows} rows taken, {len(bad)} left out")
     sys.exit(EXIT_FAILED if bad else 0)
 
