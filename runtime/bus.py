@@ -653,6 +653,8 @@ class Pull:
         """Wait until `next` would answer at once; safe to cancel, unlike a message half taken."""
         if not self._queue:
             self._arrived.clear()
+            if self._outstanding <= self._batch // 2:  # `take_while` may have taken all there was
+                await self._ask()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), timeout_s)
         return bool(self._queue)

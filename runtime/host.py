@@ -587,8 +587,9 @@ class PartitionHost:
         if self._suspect.is_careful:
             await self.save()
             return
+        taken = self._taken()
         await self._limits.saving.acquire()  # free, as was just seen: nothing runs in between
-        self._saving = asyncio.create_task(self._commit(self._taken()))
+        self._saving = asyncio.create_task(self._commit(taken))
         self._saving.add_done_callback(lambda _: self._limits.saving.release())
 
     async def save(self) -> None:

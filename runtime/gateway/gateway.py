@@ -35,6 +35,7 @@ log = telemetry.get_logger(__name__)
 
 TRACEPARENT = "traceparent"
 INPUT_TIME = "Jetscan-Input-Time"
+RECONNECTED_S = 1.0
 HISTORY_READ = 20_000  # alerts messages read back at start
 
 
@@ -105,6 +106,7 @@ class Gateway:
                 group.create_task(self._load_new_lists())
                 group.create_task(self._follow_alerts())
                 group.create_task(self._end_with_bus())
+                group.create_task(self._read_again())
                 group.create_task(self.mirror.keep())
                 group.create_task(self.recent.follow())
                 group.create_task(self.backtests.work())
@@ -126,6 +128,20 @@ class Gateway:
             for listener in listeners:
                 await listener.stop()
             await self.book.close()
+
+    async def _read_again(self) -> None:
+        """After a reconnection, what others changed meanwhile: nobody told us of it."""
+        known = self.bus.reconnects
+        while True:
+            await asyncio.sleep(RECONNECTED_S)
+            now = self.bus.reconnects
+            if now == known:
+                continue
+            try:
+                await self.book.refresh()
+                known = now
+            except BusError as error:
+                log.warning("rules and lists are read again soon", reason=str(error))
 
     async def _end_with_bus(self) -> None:
         await self.bus.closed.wait()

@@ -392,3 +392,13 @@ async def test_starter_rules_are_put_into_an_empty_bucket_only(
     await again.book.open(str(ROOT / "functions" / "rules" / "examples.json"))
     assert again.rules.all() == []
     await again.book.close()
+
+
+async def test_what_was_changed_while_nats_was_away_is_read_after_it(served: Served) -> None:
+    await served.gateway.book.close()  # no hint comes, as while the connection is cut
+    other = {**RULE, "id": "r9", "name": "Of another gateway"}
+    await served.nats.bus.kv("rules").put("r9", json.dumps(other).encode())
+    served.gateway.bus.reconnects += 1
+    async with asyncio.timeout(10):
+        while "r9" not in served.gateway.rules.things:
+            await asyncio.sleep(0.02)

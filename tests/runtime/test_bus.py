@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.bus import (
+    PULL_MESSAGES,
     ApiError,
     Bus,
     BusError,
@@ -73,6 +74,23 @@ async def test_a_consumer_taken_over_cuts_its_old_owner_off(nats: Nats) -> None:
             await asyncio.wait_for(old.next(), 5)
     await old.stop()
     await new.stop()
+
+
+async def test_a_pull_whose_queue_was_taken_at_once_goes_on_at_once(nats: Nats) -> None:
+    for number in range(PULL_MESSAGES):
+        await nats.bus.put("ticks.trades.1", b"%d" % number)
+    await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
+    pull = await nats.bus.take_consumer("MARKET", "c", 1)
+    async with asyncio.timeout(10):
+        while pull.queued < PULL_MESSAGES:
+            await asyncio.sleep(0.01)
+    assert [(await pull.next()).data] == [b"0"]
+    assert len(pull.take_while(lambda _: True)) == PULL_MESSAGES - 1
+    assert not await pull.ready(0.01)  # as its host looks around
+    await nats.bus.put("ticks.trades.1", b"more")
+    assert await pull.ready(0.5)
+    assert (await pull.next()).data == b"more"
+    await pull.stop()
 
 
 async def test_a_reader_gets_everything_once_in_order_across_a_restart(nats: Nats) -> None:
