@@ -2,7 +2,8 @@
 
 An alert opens its outcome. A bar whose minute is one of its horizons fills that in at once. When the
 alert's day is over, everything is judged anew from the stored bars, once more an hour later: so neither
-the order of arrival nor a late revision matters. An alert that was withdrawn has no outcome.
+the order of arrival nor a late revision matters. An alert that was withdrawn has no outcome; one that was
+amended has that of its new price.
 """
 
 from datetime import timedelta
@@ -44,7 +45,7 @@ def report_rules(bars, alerts, settings):
 
 
 def standing(alerts):
-    """The alerts as they fired, without those that were withdrawn."""
+    """The alerts that fired, at their newest prices, without those that were withdrawn."""
     if "kind" not in alerts:
         return alerts
     ids, kinds = np.asarray(alerts["id"]), np.asarray(alerts["kind"])
@@ -52,7 +53,12 @@ def standing(alerts):
     stays = np.array([one not in gone for one in ids.tolist()], dtype=bool)
     stays &= ~np.isin(kinds.astype(str), FOLLOWS)
     names = ("id", "rule_id", "rule_name", "symbol", "ts_ns", "price")
-    return {name: np.asarray(alerts[name])[stays] for name in names}
+    found = {name: np.asarray(alerts[name])[stays] for name in names}
+    amended = np.flatnonzero(kinds == "amended").tolist()
+    newest = {ids[place]: float(alerts["price"][place]) for place in amended}
+    prices = zip(found["id"].tolist(), found["price"].tolist(), strict=True)
+    found["price"] = np.array([newest.get(one, price) for one, price in prices])
+    return found
 
 
 opens_outcomes = function(
@@ -72,10 +78,12 @@ async def open_outcomes(filtered, store, settings):
     if gone:
         await store.fetch("SELECT withdraw_outcomes($1)", gone)
     fired = np.flatnonzero(~np.isin(kinds, FOLLOWS))
-    if not len(fired):
-        return
     setup = setup_of(settings["closures"], settings["markets"])
-    bad = await open_new(filtered[fired], store, setup)
+    bad = await open_new(filtered[fired], store, setup) if len(fired) else []
+    amended = kinds == "amended"
+    if amended.any():
+        told = (filtered[name][amended].tolist() for name in ("id", "price", "ts_ns"))
+        await store.fetch("SELECT amend_outcomes($1, $2, $3)", *told)
     if bad:
         raise Drop(f"outcomes: {bad[0].reason}", rows=[int(fired[one.place]) for one in bad])
 

@@ -228,16 +228,14 @@ def _changes(frames: list[Frame]) -> dict[str, Any]:
 
 
 def reported(plan: Plan | None, result: Result, subjects: Subjects) -> dict[str, Mapping[str, Any]]:
-    """What the functions of the plan say of all bars and all alerts that fired, by name."""
+    """What the functions of the plan say of all bars and all alerts, those about earlier ones among them, by name."""
     names = ("ts_ns", "price", "id", "rule_id", "rule_name")
-    alerts: dict[str, Any] = {name: [] for name in (*names, "symbol")}
+    alerts: dict[str, Any] = {name: [] for name in (*names, "symbol", "kind")}
     for frame in result.frames.get(ALERTS, []):
-        fired = (
-            np.flatnonzero(np.asarray(frame["kind"]) == FIRED) if "kind" in frame else slice(None)
-        )
         for name in names:
-            alerts[name] += frame[name][fired].tolist()
-        alerts["symbol"] += [str(one) for one in np.asarray(frame["symbol"], dtype=object)[fired]]
+            alerts[name] += frame[name].tolist()
+        alerts["symbol"] += [str(one) for one in frame["symbol"]]
+        alerts["kind"] += list(frame.get("kind", [FIRED] * len(frame)))
     functions = plan.functions if plan else ()
     reports = [(one, name) for one in functions for name in one.declaration.reports]
     if not reports:

@@ -258,10 +258,36 @@ async def test_a_withdrawn_alert_counts_in_no_statistics_in_any_order(
     assert (await told(store))["x"]["ts_ns"] == OPEN_NS
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_an_amended_alert_has_the_outcome_of_its_newest_price_whenever_that_comes(
+    store: Store, is_late: bool
+) -> None:
+    await open_outcomes(alert_frame([{**alert(0), "id": "x", "rule_id": "r"}]), store, SETTINGS)
+    later = [
+        {**alert(k), "id": "x", "rule_id": "r", "price": price}
+        for k, price in ((2, 80.0), (1, 50.0))
+    ]
+    amended = [alert_frame([one]) for one in later]  # the older one comes last
+    for frame in amended:
+        frame.columns["kind"] = texts(["amended"])
+    if is_late:
+        await feed(store, [bar(0, 101.0), bar(395, 102.0), bar(460, 102.0)])
+    for frame in amended:
+        await open_outcomes(frame, store, SETTINGS)
+    if not is_late:
+        await feed(store, [bar(0, 101.0), bar(395, 102.0), bar(460, 102.0)])
+    row = (await told(store))["x"]
+    assert (row["price"], row["ts_ns"]) == (80.0, OPEN_NS)
+    assert row["return_1m_pct"] == pytest.approx((101.0 / 80.0 - 1) * 100)
+    assert row["stage"] == 2
+
+
 def test_a_backtest_reports_the_alerts_that_stand() -> None:
     rows = [{**alert(k), "id": name, "rule_id": "r", "rule_name": "R", "kind": kind} for k, (name, kind) in enumerate(
-        [("x", "fired"), ("y", "fired"), ("y", "amended"), ("x", "withdrawn")])]  # fmt: skip
+        [("x", "fired"), ("y", "fired"), ("y", "amended"), ("y", "amended"), ("x", "withdrawn")])]  # fmt: skip
+    rows[2]["price"], rows[3]["price"] = 50.0, 80.0
     found = report_outcomes(columns([bar(0, 101.0)]), columns(rows), SETTINGS)
     assert found["id"].tolist() == ["y"]
     assert found["ts_ns"].tolist() == [OPEN_NS + 1]
+    assert found["price"].tolist() == [80.0]
     assert report_rules(columns([bar(0, 101.0)]), columns(rows), SETTINGS)["alerts"] == [1]
