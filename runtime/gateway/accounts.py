@@ -127,7 +127,12 @@ async def _keep_an_admin(connection: Connection, before: int) -> None:
 
 async def sign_in(connection: Connection, user: str, life_s: int) -> SignIn:
     """Begin a sign-in; what has ended goes."""
-    await connection.fetch("DELETE FROM sign_ins WHERE user_id = $1 AND expires_at < now()", user)
+    # One that was revoked is known as long as a token of it may last.
+    await connection.fetch(
+        "DELETE FROM sign_ins WHERE user_id = $1 AND expires_at < now() "
+        "AND (revoked_at IS NULL OR revoked_at < now() - interval '31 days')",
+        user,
+    )
     name, token = uuid.uuid4().hex, random_token()
     await connection.fetch(
         "INSERT INTO sign_ins (id, user_id, expires_at) VALUES ($1, $2, $3)",

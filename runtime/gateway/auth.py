@@ -24,7 +24,7 @@ def host_allowed(settings: Settings, host: str) -> bool:
     """
     if settings.mode != "local":
         return True
-    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    name = _host_in(f"//{host}").rstrip(".")
     if "." not in name or name.endswith((".localhost", ".local")):
         return True
     try:
@@ -39,12 +39,23 @@ def origin_allowed(settings: Settings, origin: str, host: str) -> bool:
     """Whether a page of `origin` may call: our own, a listed one, or in local mode a local one."""
     if not origin:
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # no address at all
+        return False
     if parts.netloc == host and host_allowed(settings, host):
         return True
     if origin in listed(settings.origins) or origin == settings.public_url.rstrip("/"):
         return True
     return settings.mode == "local" and parts.hostname in LOCAL_HOSTS
+
+
+def _host_in(address: str) -> str:
+    """The host of an address; empty where it is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 class Proxies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ log = telemetry.get_logger(__name__)
 
 READ_S = 1.0
 VERSION = "SELECT number FROM access_version"
-USERS = "SELECT id, roles, is_disabled, tokens_from FROM users"
+USERS = "SELECT id, roles, is_disabled, tokens_from, created_at FROM users"
 KEYS = "SELECT id, hash, user_id, roles, expires_at FROM api_keys"
 ENDED = "SELECT id FROM sign_ins WHERE revoked_at > now() - make_interval(secs => $1)"
 
@@ -32,6 +33,7 @@ class Account:
     roles: frozenset[str]
     is_disabled: bool
     tokens_from_s: float
+    created_s: float
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,15 @@ class Directory:
             return True
         if caller.expires_s < time.time() or caller.session in self._ended:
             return False
+        if account is not None and (account.is_disabled or not caller.roles <= account.roles):
+            return False
         if caller.key:
-            known = any(one.id == caller.key for one in self._keys.values())
-            return known and not (account and account.is_disabled)
+            return any(one.id == caller.key for one in self._keys.values())
         if account is None:
             return not caller.session
-        return not account.is_disabled and caller.issued_s >= account.tokens_from_s
+        if caller.session and caller.issued_s < math.floor(account.created_s):
+            return False  # of somebody who had the name before
+        return caller.issued_s >= account.tokens_from_s
 
     def _by_key(self, token: str) -> Caller:
         self._need_read()
@@ -173,7 +178,10 @@ def _issued_s(claims: dict[str, Any]) -> float:
 
 def _account(row: dict[str, Any]) -> Account:
     return Account(
-        frozenset(row["roles"]) & ROLES, row["is_disabled"], _seconds(row["tokens_from"])
+        frozenset(row["roles"]) & ROLES,
+        row["is_disabled"],
+        _seconds(row["tokens_from"]),
+        _seconds(row["created_at"]),
     )
 
 

@@ -81,7 +81,8 @@ def _begin(proxies: Proxies) -> None:
     told = request.headers.get("X-Request-Id", "")
     g.request_id = told if REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
     telemetry.bind(request_id=g.request_id)
-    forwarded = request.headers.get("X-Forwarded-For", "")
+    # A proxy may add a line of its own to the one that was sent.
+    forwarded = ",".join(request.headers.getlist("X-Forwarded-For"))
     g.remote = request.remote_addr or ""
     g.address = proxies.address(g.remote, forwarded)
     told_scheme = request.headers.get("X-Forwarded-Proto", "") if proxies.is_one(g.remote) else ""

@@ -9,7 +9,7 @@ from quart import Quart, abort, g
 from quart_schema import document_response, tag, validate_querystring, validate_request
 
 from runtime.gateway import accounts, passwords
-from runtime.gateway.access import need_admin
+from runtime.gateway.access import need_admin, need_person
 from runtime.gateway.accounts import shown
 from runtime.gateway.answers import Message
 from runtime.gateway.gateway import Gateway
@@ -109,8 +109,9 @@ def _add_changes(app: Quart, gateway: Gateway) -> None:
     @validate_request(NewPerson)
     @document_response(Person, 201)
     async def make_person(data: NewPerson) -> Any:
-        """Make an account (admins)."""
+        """Make an account (admins who signed in)."""
         need_admin()
+        need_person()
         kept = await _hashed(gateway, data.password, data.user_id, data.email)
         values = (data.user_id, data.name, data.email, data.roles, kept)
         row = await gateway.database.run(lambda c: accounts.make(c, *values))
@@ -126,6 +127,8 @@ def _add_changes(app: Quart, gateway: Gateway) -> None:
         """Change an account (admins); a new password or a disabled account ends its sign-ins."""
         need_admin()
         _named(user_id)
+        if data.password is not None:
+            need_person()
         told = data.model_dump(exclude_none=True)
         values = {k: v for k, v in told.items() if k in ("name", "email")}
         if data.roles is not None:

@@ -146,20 +146,22 @@ def _add_login(app: Quart, gateway: Gateway) -> None:
     @document_response(SignedIn, 200)
     async def log_in(data: Login) -> Any:
         """Sign in with a password."""
+        # What is no name is nobody's: it must not be counted beside the name that it resembles.
+        user = data.user_id if accounts.NAME.fullmatch(data.user_id) else ""
         for limit, key in (
             (BY_ADDRESS, g.address),
-            (BY_USER, f"{g.address}:{data.user_id}"),
-            (BY_NAME, data.user_id),
+            (BY_USER, f"{g.address}:{user}"),
+            (BY_NAME, user),
         ):
             verdict = await gateway.limits.take_shared(limit, key)
             if not verdict.is_let:
                 return too_many(verdict)
-        if not await _is_right(gateway, data.user_id, data.password):
-            await gateway.audit.note(data.user_id, "auth.refused", data.user_id)
+        if not await _is_right(gateway, user, data.password):
+            await gateway.audit.note(user, "auth.refused", user)
             raise Unauthorized("the user or the password is wrong")
         life_s = gateway.settings.refresh_s
-        begun = await gateway.database.run(lambda c: accounts.sign_in(c, data.user_id, life_s))
-        await gateway.audit.note(data.user_id, "auth.login", begun.id)
+        begun = await gateway.database.run(lambda c: accounts.sign_in(c, user, life_s))
+        await gateway.audit.note(user, "auth.login", begun.id)
         return await signed_in(gateway, begun, data.cookie)
 
 
@@ -279,13 +281,14 @@ async def _refresh_token() -> tuple[str, bool]:
 async def _is_right(gateway: Gateway, user: str, password: str) -> bool:
     """Whether a password is a user's; the same work is done for one that is not there."""
     statement = "SELECT password_hash, is_disabled FROM users WHERE id = $1"
-    found = await gateway.database.fetch(statement, user.replace("\0", ""))
+    found = await gateway.database.fetch(statement, user)
     kept = found[0]["password_hash"] if found else None
     is_right = await gateway.passwords.is_right(password, kept)
     if kept and is_right and gateway.passwords.is_outdated(kept):
         again = await gateway.passwords.hash(password)
         await gateway.database.execute(
-            "UPDATE users SET password_hash = $2 WHERE id = $1", user, again
+            "UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3",
+            *(user, again, kept),
         )
     return is_right and not found[0]["is_disabled"]
 

@@ -153,6 +153,17 @@ async def test_guessing_is_slowed_for_this_user_and_address_only(gate: Gate) -> 
     await gate.login("bob")
 
 
+async def test_a_name_that_only_resembles_one_is_nobody_and_gains_no_further_guess(
+    gate: Gate,
+) -> None:
+    for name in ("ann\0", "a\0nn", "ann\n"):
+        answer = await gate.http.post(
+            "/api/v1/auth/login", json={"user_id": name, "password": PASSWORD}
+        )
+        assert answer.status_code == 401, name
+    await gate.login("ann")
+
+
 async def test_only_a_hash_is_kept_of_passwords_tokens_and_keys(gate: Gate, store: Store) -> None:
     told = await gate.login("ann")
     made = await gate.http.post(
@@ -343,6 +354,50 @@ async def test_accounts_are_for_admins_and_the_last_admin_stays(gate: Gate) -> N
     assert (await gate.http.post("/api/v1/auth/login", json=body)).status_code == 401
     assert (await gate.http.delete(f"{path}/cat", headers=ann)).status_code == 200
     assert (await gate.http.get(f"{path}/cat", headers=ann)).status_code == 404
+
+
+async def test_a_token_of_a_removed_account_is_not_that_of_who_takes_the_name(
+    gate: Gate, store: Store
+) -> None:
+    old = (await gate.login("bob"))["access_token"]
+    await store.run(lambda c: accounts.remove(c, "bob"))
+    kept = await gate.gateway.passwords.hash(PASSWORD)
+    await store.run(lambda c: accounts.make(c, "bob", "", "", ["admin", "trader"], kept))
+    await store.execute(
+        "UPDATE users SET created_at = now() + interval '2 seconds' WHERE id = 'bob'"
+    )
+    await gate.gateway.directory.read()
+    assert await gate.ask(old) == 401
+
+
+async def test_an_admins_key_makes_no_accounts_and_no_passwords(gate: Gate) -> None:
+    ann = bearer((await gate.login("ann"))["access_token"])
+    key = (await gate.http.post("/api/v1/auth/keys", json={"name": "k"}, headers=ann)).json()["key"]
+    body = {"user_id": "eve", "password": "a long password", "roles": ["admin"]}
+    made = await gate.http.post("/api/v1/admin/users", json=body, headers=bearer(key))
+    assert made.status_code == 403
+    body = {"password": "a long password"}
+    changed = await gate.http.put("/api/v1/admin/users/bob", json=body, headers=bearer(key))
+    assert changed.status_code == 403
+    assert await gate.ask(key, "/api/v1/admin/users") == 200
+
+
+async def test_a_connection_with_a_role_that_was_taken_is_no_longer_valid(
+    gate: Gate, store: Store
+) -> None:
+    directory = gate.gateway.directory
+    caller = directory.caller(f"Bearer {(await gate.login('ann'))['access_token']}")
+    await store.run(lambda c: accounts.change(c, "bob", {"roles": ["admin"]}))
+    assert directory.is_valid(caller)
+    await store.run(lambda c: accounts.change(c, "ann", {"roles": ["trader"]}))
+    await directory.read()
+    assert not directory.is_valid(caller)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://[::1", "//"])
+async def test_an_origin_that_is_no_address_may_not_call(gate: Gate, origin: str) -> None:
+    answer = await gate.http.get("/api/v1/rules", headers={"Origin": origin})
+    assert answer.status_code == 403
 
 
 async def test_an_admin_ends_sign_ins_and_keys_of_an_account(gate: Gate) -> None:
