@@ -187,8 +187,16 @@ def add(app: Quart, gateway: Gateway) -> None:
         over = await _days_over(gateway, calendar, data.symbols)
         days = await newest_days(gateway.database, over, data.days)
         if not days:
-            abort(404, "no bars are stored of any of the last 30 days that are over")
+            return _nothing(gateway)
         return await previews.of(g.user, told["rules"][0]["rule"], days, data.symbols)
+
+
+def _nothing(gateway: Gateway) -> dict[str, Any]:
+    """What is said before a day is over: nothing was tried, and why."""
+    now_ns = gateway.hub.newest_ns or time.time_ns()
+    told: dict[str, Any] = {"count": 0, "symbols": 0, "days": {}, "examples": [], "cached": False}
+    told |= {"from": rfc3339(now_ns - LOOK_BACK_NS), "to": rfc3339(now_ns)}
+    return {**told, "notes": ["no bars are stored of any of the last 30 days that are over"]}
 
 
 async def _days_over(gateway: Gateway, calendar: TradingDays, symbols: list[str]) -> list[Day]:
