@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 from quart import Quart
 
 from runtime.bus import Bus
@@ -50,6 +51,20 @@ class Running:
         assert answer.status_code == status, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
         return str(answer.json()["detail"])
+
+
+SECRET = "s" * 32
+
+
+@contextlib.contextmanager
+def as_trader(made: Running) -> Iterator[None]:
+    """Within it requests are those of somebody who may see what is shared, and no more."""
+    token = jwt.encode({"sub": "zoe", "exp": 9_999_999_999}, SECRET, "HS256")
+    made.http.headers["Authorization"] = f"Bearer {token}"
+    try:
+        yield
+    finally:
+        del made.http.headers["Authorization"]
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from runtime.gateway import why_not
 from runtime.shapes import rfc3339
 from runtime.subjects import partition_of
 from tests.conftest import database_in
-from tests.gateway.deployment import Running, hosted, running
+from tests.gateway.deployment import SECRET, Running, as_trader, hosted, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +34,7 @@ async def made(
 ) -> AsyncIterator[Running]:
     """A gateway and a worker; AAPL printed 1 to 20 dollars, one a second."""
     url = await database_in(postgres, template)
-    async with running(tmp_path_factory.mktemp("why"), url) as made:
+    async with running(tmp_path_factory.mktemp("why"), url, jwt_secret=SECRET) as made:
         assert (await made.http.post("/api/v1/rules", json=OVER)).status_code == 201
         for number in range(20):
             await second(made, number, number + 1.0)
@@ -191,6 +191,7 @@ async def test_outcomes_and_their_statistics_leave_withdrawn_alerts_out(made: Ru
     rule = made.gateway.rules.things["over"]
     made.gateway.rules.things["over"] = {**rule, "user_id": "u2"}
     try:
-        assert (await made.get("outcomes"))["count"] == 0
+        with as_trader(made):
+            assert (await made.get("outcomes"))["count"] == 0
     finally:
         made.gateway.rules.things["over"] = rule
