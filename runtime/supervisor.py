@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from runtime import telemetry
+from runtime import launch, telemetry
 from runtime.bus import Bus, BusError
 
 log = telemetry.get_logger(__name__)
@@ -26,7 +25,6 @@ LOOK_S = 1.0
 LAG_MESSAGES_PER_WORKER = 200  # frames: more than a second of work for one process
 LOOKS_TO_ADD = 3
 LOOKS_TO_REMOVE = 60  # seconds without lag before a worker is given back
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -190,21 +188,13 @@ async def ask_lag(bus: Bus) -> Lag:
 
 async def _spawn(process: Process, output: IO[bytes]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "runtime.cli",
-        *process.arguments,
+        *launch.command(sys.executable, "-m", "runtime.cli", *process.arguments),
         env=dict(process.environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,
         start_new_session=True,  # Ctrl-C reaches the supervisor, which stops them in order
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _last_line(path: Path) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime import launch
 from runtime.config import PREFIX, SECRETS, Settings
 
 NICE = 15
 MEMORY_BYTES_MAX = 8 << 30  # of addresses: libraries reserve some they never use
 OUTPUT_BYTES_MAX = 4 << 20
 STOP_S = 5.0
-PR_SET_PDEATHSIG = 1
 UNSHARED = SECRETS | {"mode", "port", "host"}  # production asks for secrets
 
 
@@ -72,17 +70,18 @@ async def run_child(
 ) -> Ended:
     """Run `jetscan WORDS` to its end; raises TooLong. Cancelled, it ends the child."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "runtime.cli",
-        *words,
+        *launch.command(
+            *(sys.executable, "-m", "runtime.cli", *words),
+            ends_with=signal.SIGKILL,
+            nice=NICE,
+            memory_bytes=MEMORY_BYTES_MAX,
+        ),
         env=environment_of(settings),
         cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_restrained if sys.platform == "linux" else None,
     )
     try:
         async with asyncio.timeout(most_s):
@@ -112,11 +111,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             process.kill()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_S)
-
-
-def _restrained() -> None:
-    """In the child, before it runs: last in line for the processor, bounded, and gone with its parent."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(NICE)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from runtime import embedded_postgres
+from runtime import embedded_postgres, launch
 from runtime.embedded import EmbeddedError
 from runtime.embedded_postgres import EmbeddedPostgres
 from tests.conftest import POSTGRES
@@ -185,7 +185,7 @@ async def test_root_without_user_namespaces_runs_it_as_nobody(
     server = await EmbeddedPostgres.start(tmp_path)
     try:
         assert await answer(server.url, "SELECT 1") == 1
-        assert (tmp_path / "postgres" / "data").stat().st_uid == embedded_postgres.NOBODY
-        assert Path(f"/proc/{server.pid}").stat().st_uid == embedded_postgres.NOBODY
+        assert (tmp_path / "postgres" / "data").stat().st_uid == launch.NOBODY
+        assert Path(f"/proc/{server.pid}").stat().st_uid == launch.NOBODY
     finally:
         await server.stop()

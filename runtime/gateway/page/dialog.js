@@ -17,11 +17,10 @@ export function open(title, content, { wide = false, onclose } = {}) {
     ),
     body,
   );
-  const before = document.activeElement;
+  // The browser gives the focus back by itself, at once; this event comes later, when keys may have gone elsewhere.
   element.addEventListener("close", () => {
     element.remove();
     onclose?.();
-    if (before?.isConnected) before.focus();
   });
   element.addEventListener("pointerdown", (event) => {
     if (event.target === element) element.close();
