@@ -15,6 +15,7 @@ from bench.machinery import percentiles_ms
 from runtime.config import Settings
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.frames import Frame, concatenate
+from runtime.gateway.bar_history import SINGLE
 from runtime.migrate import load_migrations, migrate
 from runtime.store import Store
 from runtime.subjects import Subjects, partition_of
@@ -24,10 +25,7 @@ OPEN_NS = 1_767_623_400_000_000_000  # 2026-01-05, 09:30 in New York
 DAY_MINUTES = 390
 REVISED = 0.02  # of the bars of a minute, said again a minute later
 # What GET /api/v1/bars/{symbol} runs for single minutes of a range.
-ONE_DAY = """
-    SELECT timestamp AS begins, open, high, low, close, volume, vwap, count, revision FROM bars_1m
-    WHERE symbol = $1 AND timestamp >= $2 AND timestamp < $3 ORDER BY timestamp LIMIT $4
-"""
+ONE_DAY = SINGLE + " LIMIT $4"
 # Minute by minute, as they come: the minutes of a symbol lie in as many pages.
 FILL = """
     INSERT INTO bars_1m (symbol, timestamp, open, high, low, close, volume, vwap, count)

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field(
         "",
-        description="redis://HOST:PORT or unix:///SOCKET that toplists are mirrored to; empty: none",
+        description="redis://HOST:PORT or unix:///SOCKET for limits and answers that gateways share, and mirrored toplists; empty: none",
     )
     migrations_dir: str = Field("migrations", description="the folder of numbered SQL files")
     data_dir: str = Field(

@@ -127,7 +127,7 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
         "codec": _codec,
         "odd_lots": odd_lots_of,
         "host": host_of,
-        "rest": str,
+        "rest": _rest,
     }
     taken = take_parameters(given, known)
     if "symbols" not in taken:
@@ -151,6 +151,13 @@ def _channels(text: str) -> list[str]:
     if not found or not set(found) <= set(CHANNELS):
         raise ValueError(f"expected some of {', '.join(CHANNELS)}")
     return found
+
+
+def _rest(text: str) -> str:
+    """Where keys are sent to for what is asked again."""
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("expected http:// or https://")
+    return text.rstrip("/")
 
 
 def _codec(text: str) -> str:

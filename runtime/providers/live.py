@@ -29,6 +29,8 @@ QUIET_S = 1.0  # of silence: then event time follows the wall, as far as the fee
 LAG_NS = 2 * SECOND_NS  # by which it stays behind, so that what is on its way is not late
 PING_S = 20.0
 FRAME_BYTES_MAX = 16 << 20
+UNKNOWN_MAX = 100  # names of a vendor that are counted one by one
+_UNKNOWN: dict[str, set[str]] = {}
 # Errors of a request, which leave the connection and its subscriptions as they were.
 OF_REQUESTS = {"alpaca": {"400", "403", "405", "410"}, "massive": {"error"}, "binance": {"2", "3"}}
 PUBLISHED = frozenset(("trades", "quotes", "status", "corrections", "reference"))
@@ -152,11 +154,20 @@ class Live:
 def tell_refusals(vendor: str, parsed: Parsed) -> None:
     """Count what nobody knew and what was refused, and say why."""
     for what, times in parsed.unknown.items():
-        telemetry.FEED_UNKNOWN.labels(vendor, what).inc(times)
+        telemetry.FEED_UNKNOWN.labels(vendor, _bounded(vendor, what)).inc(times)
     if parsed.refusals:
         telemetry.FEED_REFUSED.labels(vendor).inc(parsed.refusals)
         reason = parsed.refused[0]
         log.warning("messages refused", source=vendor, count=parsed.refusals, reason=reason)
+
+
+def _bounded(vendor: str, what: str) -> str:
+    """A vendor's name of something, as long as it has few: each is a series of its own."""
+    known = _UNKNOWN.setdefault(vendor, set())
+    if what not in known and len(known) >= UNKNOWN_MAX:
+        return "other"
+    known.add(what)
+    return what
 
 
 def raise_if_final(vendor: str, control: Control) -> None:

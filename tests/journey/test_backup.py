@@ -93,11 +93,9 @@ async def everything(bus: Bus, store: Store) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in wanted_streams(SUBJECTS):
         state = await bus.stream_state(name)
-        messages = [await bus.at(name, one) for one in range(max(state.first, 1), state.last + 1)]
         found[name] = [
             (one.sequence, one.subject, one.data, one.ts_ns, dict(one.headers))
-            for one in messages
-            if one is not None
+            async for one in bus.read_to(name, [">"], 1, state.last)
         ]
     tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
     for table in [row["name"] for row in await store.fetch(tables)]:
