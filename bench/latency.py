@@ -26,6 +26,7 @@ LINGER_S = 0.01
 LEVEL = 1_000_000.0
 START_NS = 1_767_623_400_000_000_000
 WARM_S = 2.0
+SETTLE_S = 30.0
 
 
 def run(
@@ -58,7 +59,7 @@ async def _measure(
             load = asyncio.create_task(_load(running, subjects, ticks_per_s, symbols))
             await asyncio.sleep(WARM_S)
             await _probe(running, sent, seconds, probes_per_s)
-            await asyncio.sleep(1)
+            await _settled(sent, heard)
             load.cancel()
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -114,6 +115,13 @@ async def _probe(running: Stage, sent: dict[float, float], seconds: float, per_s
         await asyncio.sleep(0.5 / per_s)
         await running.bus.put("ticks.raw.PROBE", b'{"price": 1, "size": 100}')
         await asyncio.sleep(0.5 / per_s)
+
+
+async def _settled(sent: dict[float, float], heard: dict[float, float]) -> None:
+    """Wait for what is still on its way, as long as it may take where a machine has much to do."""
+    until = time.perf_counter() + SETTLE_S
+    while not sent.keys() <= heard.keys() and time.perf_counter() < until:
+        await asyncio.sleep(0.05)
 
 
 async def _load(running: Stage, subjects: Subjects, ticks_per_s: int, symbols: int) -> None:

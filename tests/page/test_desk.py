@@ -7,9 +7,9 @@ import re
 
 import httpx
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from tests.page.conftest import Served
+from tests.page.conftest import Served, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,6 +118,25 @@ async def test_nothing_is_lost_while_the_connection_is_cut(page: Page, served: S
     ]
     await expect(tape.locator(".row.late")).to_have_count(3)
     await expect(page.locator("#cut")).to_be_hidden()
+
+
+async def test_the_chart_comes_although_its_library_could_not_be_had_at_first(
+    browser: Browser, served: Served
+) -> None:
+    async with opened(browser, "about:blank") as page:
+        refused: list[str] = []
+
+        async def refuse(route: Route) -> None:
+            refused.append(route.request.url)
+            await (route.abort() if len(refused) == 1 else route.continue_())
+
+        await page.route("**/lightweight-charts.standalone.production.mjs*", refuse)
+        await page.goto(served.address)
+        await page.wait_for_selector('body[data-connection="open"]')
+        await served.toplist(["AAPL", "MSFT", "NVDA"])
+        await symbol(window(page, "list"), 1).click()
+        await expect(page.locator(".chart-canvas canvas").first).to_be_visible()
+        assert len(refused) == 2
 
 
 async def test_a_page_that_is_opened_later_has_what_was_said_before(

@@ -16,6 +16,8 @@ export const FRAMES = [
   ["4h", 240],
   ["1d", 1440],
 ];
+const LIBRARY = "./vendor/lightweight-charts/lightweight-charts.standalone.production.mjs";
+const RETRY_MS = 2_000;
 const SHOWN = 140; // candles at first
 
 let library = null;
@@ -54,10 +56,22 @@ class Shading {
   }
 }
 
+/** The library, asked for until it comes: a connection may be cut while the page is loading. */
+async function fetched() {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await import(`${LIBRARY}${tries ? `?try=${tries}` : ""}`); // a browser keeps a failure by its address
+    } catch (error) {
+      console.warn("charts could not be loaded; trying again", error);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
 export class Candles {
   /** A chart in an element; `onHover` is told the bar under the pointer, or nothing. */
   static async open(host, onHover) {
-    library ??= await import("./vendor/lightweight-charts/lightweight-charts.standalone.production.mjs");
+    library ??= await fetched();
     return new Candles(host, onHover);
   }
 
