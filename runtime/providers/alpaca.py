@@ -20,6 +20,7 @@ from runtime.providers.alpaca_rest import missed
 from runtime.providers.live import Live, Talk
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
+from runtime.providers.rest import rest_of
 from runtime.providers.trouble import Dropped
 
 log = telemetry.get_logger(__name__)
@@ -127,7 +128,7 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
         "codec": _codec,
         "odd_lots": odd_lots_of,
         "host": host_of,
-        "rest": _rest,
+        "rest": rest_of,
     }
     taken = take_parameters(given, known)
     if "symbols" not in taken:
@@ -151,13 +152,6 @@ def _channels(text: str) -> list[str]:
     if not found or not set(found) <= set(CHANNELS):
         raise ValueError(f"expected some of {', '.join(CHANNELS)}")
     return found
-
-
-def _rest(text: str) -> str:
-    """Where keys are sent to for what is asked again."""
-    if not text.startswith(("https://", "http://")):
-        raise ValueError("expected http:// or https://")
-    return text.rstrip("/")
 
 
 def _codec(text: str) -> str:

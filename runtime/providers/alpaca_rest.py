@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,16 +11,14 @@ import msgspec
 
 from runtime.providers import Batch, ProviderError
 from runtime.providers.alpaca_messages import AlpacaParser, Trade
+from runtime.providers.live import tell_refusals
 from runtime.providers.messages import Parsed
+from runtime.providers.rest import TIMEOUT_S, answer
 
 HOST = "https://data.alpaca.markets"
 PAGE_ROWS = 10_000
 PAGES_MAX = 10_000
 SYMBOLS_A_REQUEST = 200  # what an address may be long
-TIMEOUT_S = 30.0
-TRIES = 5
-WAIT_S = 1.0
-TOO_MANY = 429
 TAKEN_BACK = ("canceled", "incorrect")
 
 
@@ -56,33 +53,14 @@ def missed(
 
 def _pages(client: httpx.Client, asked: dict[str, str], parser: AlpacaParser) -> Iterator[Batch]:
     for _ in range(PAGES_MAX):
-        data = _answer(client, asked)
+        data = answer(client, "alpaca", "/v2/stocks/trades", asked)
         parsed, token = trades_of(data, parser)
+        tell_refusals("alpaca", parsed)
         yield from parsed.batches
         if not token:
             return
         asked = {**asked, "page_token": token}
     raise ProviderError(f"alpaca: more than {PAGES_MAX} pages of trades")
-
-
-def _answer(client: httpx.Client, asked: dict[str, str]) -> bytes:
-    """One page; waits where there were too many requests, or the vendor is in trouble."""
-    for tried in range(1, TRIES + 1):
-        try:
-            response = client.get("/v2/stocks/trades", params=asked)
-        except httpx.HTTPError as error:
-            if tried == TRIES:
-                raise ProviderError(f"alpaca: trades: {type(error).__name__}: {error}") from error
-        else:
-            status = response.status_code
-            if status == httpx.codes.OK:
-                return response.content
-            if tried == TRIES or (
-                status != TOO_MANY and status < httpx.codes.INTERNAL_SERVER_ERROR
-            ):
-                raise ProviderError(f"alpaca: trades: status {status}: {response.text[:200]}")
-        time.sleep(WAIT_S * 2 ** (tried - 1))
-    raise AssertionError("unreachable")
 
 
 def trades_of(data: bytes, parser: AlpacaParser) -> tuple[Parsed, str | None]:

@@ -7,12 +7,14 @@ Source: Binance, web socket streams; Coinbase Exchange, websocket overview.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
-from runtime.providers import ProviderError, take_parameters
+from runtime.providers import ProviderError, crypto_rest, take_parameters
 from runtime.providers.crypto_messages import BinanceParser, CoinbaseParser
 from runtime.providers.live import Live, Talk
 from runtime.providers.messages import Parsed
 from runtime.providers.parameters import host_of, symbols_of
+from runtime.providers.rest import rest_of
 
 BINANCE = "wss://data-stream.binance.vision"
 COINBASE = "wss://ws-feed.exchange.coinbase.com"
@@ -26,17 +28,22 @@ class Binance:
     name = "binance"
     is_numbered = True
 
-    def __init__(self, symbols: list[str], host: str, with_quotes: bool) -> None:
+    def __init__(self, symbols: list[str], host: str, rest: str, with_quotes: bool) -> None:
         kinds = ("trade", "bookTicker") if with_quotes else ("trade",)
         streams = [f"{symbol.lower()}@{kind}" for symbol in symbols for kind in kinds]
         if len(streams) > STREAMS_MAX:
             raise ProviderError(f"binance: at most {STREAMS_MAX} streams, found {len(streams)}")
         self.url = f"{host}/stream?streams={'/'.join(streams)}"
         self.headers: dict[str, str] = {}
+        self._rest = rest
         self._parser = BinanceParser()
 
     def hello(self, talk: Talk) -> None:
         """Nothing to say."""
+
+    def missed(self, symbol: str, after: int, until: int) -> Iterator[Parsed]:
+        """Trades by their numbers; see `runtime.providers.live.ByNumber`."""
+        return crypto_rest.binance_missed(symbol, after, until, self._rest)
 
     def parse(self, data: bytes, received_ns: int) -> Parsed:
         """What a frame holds."""
@@ -49,8 +56,8 @@ class Coinbase:
     name = "coinbase"
     is_numbered = True
 
-    def __init__(self, symbols: list[str], host: str) -> None:
-        self.url = host
+    def __init__(self, symbols: list[str], host: str, rest: str) -> None:
+        self.url, self._rest = host, rest
         self.headers: dict[str, str] = {}
         self._symbols = [symbol.upper() for symbol in symbols]
         self._parser = CoinbaseParser()
@@ -63,23 +70,27 @@ class Coinbase:
         )
         talk.wait_for("subscribed")
 
+    def missed(self, symbol: str, after: int, until: int) -> Iterator[Parsed]:
+        """Trades by their numbers; see `runtime.providers.live.ByNumber`."""
+        return crypto_rest.coinbase_missed(symbol, after, until, self._rest)
+
     def parse(self, data: bytes, received_ns: int) -> Parsed:
         """What a frame holds."""
         return self._parser.parse(data, received_ns)
 
 
 def open_binance(symbols: str, given: dict[str, str]) -> Live:
-    """binance://btcusdt,ethusdt?quotes=yes&host=wss://..."""
-    taken = take_parameters(given, {"quotes": _yes, "host": host_of})
-    return Live(
-        Binance(_named(symbols), taken.get("host", BINANCE), taken.get("quotes", False)), MUTE_S
-    )
+    """binance://btcusdt,ethusdt?quotes=yes&host=wss://...&rest=https://..."""
+    taken = take_parameters(given, {"quotes": _yes, "host": host_of, "rest": rest_of})
+    host, rest = taken.get("host", BINANCE), taken.get("rest", crypto_rest.BINANCE)
+    return Live(Binance(_named(symbols), host, rest, taken.get("quotes", False)), MUTE_S)
 
 
 def open_coinbase(symbols: str, given: dict[str, str]) -> Live:
-    """coinbase://BTC-USD,ETH-USD?host=wss://..."""
-    taken = take_parameters(given, {"host": host_of})
-    return Live(Coinbase(_named(symbols), taken.get("host", COINBASE)), MUTE_S)
+    """coinbase://BTC-USD,ETH-USD?host=wss://...&rest=https://..."""
+    taken = take_parameters(given, {"host": host_of, "rest": rest_of})
+    host, rest = taken.get("host", COINBASE), taken.get("rest", crypto_rest.COINBASE)
+    return Live(Coinbase(_named(symbols), host, rest), MUTE_S)
 
 
 def _named(symbols: str) -> list[str]:

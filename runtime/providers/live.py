@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from runtime import telemetry
-from runtime.providers import SECOND_NS, Batch, clocked
+from runtime.providers import SECOND_NS, Batch, ProviderError, clocked
 from runtime.providers.clocks import Watermark
+from runtime.providers.losses import TRADES, gap_batch
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.numbering import Numbered
 from runtime.providers.trouble import CLOSED, MUTE, Dropped
@@ -29,6 +30,7 @@ QUIET_S = 1.0  # of silence: then event time follows the wall, as far as the fee
 LAG_NS = 2 * SECOND_NS  # by which it stays behind, so that what is on its way is not late
 PING_S = 20.0
 FRAME_BYTES_MAX = 16 << 20
+NAMED_MAX = 10  # symbols in a reason
 UNKNOWN_MAX = 100  # names of a vendor that are counted one by one
 _UNKNOWN: dict[str, set[str]] = {}
 # Errors of a request, which leave the connection and its subscriptions as they were.
@@ -42,7 +44,9 @@ class Vendor(Protocol):
     name: str
     url: str
     headers: dict[str, str]
-    is_numbered: bool  # trades are numbered without holes, per symbol
+    is_numbered: (
+        bool  # trades are numbered without holes, per symbol; it then has `missed`, see ByNumber
+    )
 
     def hello(self, talk: Talk) -> None:
         """Authenticate and subscribe; raises Dropped where the vendor says no."""
@@ -50,6 +54,14 @@ class Vendor(Protocol):
 
     def parse(self, data: bytes, received_ns: int) -> Parsed:
         """What a frame holds."""
+        ...
+
+
+class ByNumber(Protocol):
+    """A vendor that sends trades again by their numbers."""
+
+    def missed(self, symbol: str, after: int, until: int) -> Iterator[Parsed]:
+        """Trades past a number, to another one or, where that is no later, to the newest; raises ProviderError."""
         ...
 
 
@@ -89,8 +101,11 @@ class Live:
     def __init__(self, vendor: Vendor, mute_s: float) -> None:
         self.vendor, self.name, self.mute_s = vendor, vendor.name, mute_s
         self._numbered = Numbered()
+        self._left: dict[
+            str, tuple[int, int]
+        ] = {}  # the newest of each symbol before this connection
         # Only a provider that can send again has this: see `runtime.connections`.
-        self.again = getattr(vendor, "again", None)
+        self.again = self._by_number if vendor.is_numbered else getattr(vendor, "again", None)
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every batch from now on; raises Dropped when the connection ends."""
@@ -99,6 +114,7 @@ class Live:
 
     def _heard(self) -> Iterator[Batch]:
         watermark = Watermark()
+        self._left = self._numbered.newest()
         with self._opened() as socket:
             talk = Talk(self.vendor, socket)
             try:
@@ -139,6 +155,33 @@ class Live:
             for control in parsed.controls:
                 raise_if_final(self.name, control)
             yield from self._taken(parsed, watermark)
+
+    def _by_number(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
+        """What each symbol's numbers show to be missing, however the times of a gap were told."""
+        del from_ns, to_ns
+        return self._missed(cast(ByNumber, self.vendor), self._left)
+
+    def _missed(self, vendor: ByNumber, left: dict[str, tuple[int, int]]) -> Iterator[Batch]:
+        """Trades of each symbol past what was had of it, then the news that nothing of it is missing."""
+        lacking = []
+        for symbol, (after, after_ns) in left.items():
+            until, _ = self._numbered.newest()[symbol]
+            for parsed in vendor.missed(symbol, after, until):
+                tell_refusals(self.name, parsed)
+                for batch in parsed.batches:
+                    yield from self._numbered.sift(batch)
+            if not self._numbered.is_whole(symbol, after):
+                lacking.append(symbol)
+                continue
+            _, newest_ns = self._numbered.newest()[symbol]
+            newest_ns = max(newest_ns, after_ns)
+            only = np.zeros(1, dtype=np.int64)
+            yield gap_batch(
+                [symbol], only, newest_ns, after_ns, newest_ns, TRADES, is_repaired=True
+            )
+        if lacking:
+            named = ", ".join(lacking[:NAMED_MAX])
+            raise ProviderError(f"{self.name}: trades of {named} were not sent again")
 
     def _taken(self, parsed: Parsed, watermark: Watermark) -> Iterator[Batch]:
         tell_refusals(self.name, parsed)

@@ -6,19 +6,22 @@ One connection a key: the older one is closed when a second comes. Source: Massi
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 
-from runtime.providers import ProviderError, take_parameters
+from runtime.providers import Batch, ProviderError, massive_rest, take_parameters
 from runtime.providers.live import Live, Talk
 from runtime.providers.massive_messages import MassiveParser
 from runtime.providers.messages import Parsed
 from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
+from runtime.providers.rest import rest_of
 
 HOSTS = {
     "stocks": "wss://socket.massive.com/stocks",
     "delayed": "wss://delayed.massive.com/stocks",
     "crypto": "wss://socket.massive.com/crypto",
 }
+SENT_AGAIN = ("stocks", "delayed")
 CHANNELS = {"stocks": ("T", "Q", "LULD"), "delayed": ("T", "Q", "LULD"), "crypto": ("XT", "XQ")}
 SYMBOLS_A_REQUEST = 500
 MUTE_S = 60.0
@@ -30,11 +33,28 @@ class Massive:
     name = "massive"
     is_numbered = False
 
-    def __init__(self, symbols: list[str], channels: list[str], url: str, odd_lots: str) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        symbols: list[str],
+        channels: list[str],
+        url: str,
+        odd_lots: str,
+        rest: str,
+    ) -> None:
         self.url = url
         self.headers: dict[str, str] = {}
         self._symbols, self._channels = symbols, channels
+        self._odd_lots, self._rest = odd_lots, rest
         self._parser = MassiveParser(odd_lots)
+        self.again = self._missed if cluster in SENT_AGAIN and "T" in channels else None
+
+    def _missed(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
+        """Trades of the symbols followed, between two times; read beside the session."""
+        symbols = [one for one in self._symbols if one != "*"] or list(self._parser.table.symbols)
+        parser = MassiveParser(self._odd_lots)
+        key = secret("MASSIVE_KEY")
+        return massive_rest.missed(parser, symbols, from_ns, to_ns, key, self._rest)
 
     def parse(self, data: bytes, received_ns: int) -> Parsed:
         """What a frame holds."""
@@ -54,7 +74,7 @@ class Massive:
 
 
 def open_massive(cluster: str, given: dict[str, str]) -> Live:
-    """massive://CLUSTER?symbols=A,B&channels=T,Q,LULD&odd_lots=volume&host=wss://..."""
+    """massive://CLUSTER?symbols=A,B&channels=T,Q,LULD&odd_lots=volume&host=wss://...&rest=https://..."""
     cluster = cluster.strip("/")
     if cluster not in HOSTS:
         raise ProviderError(f"massive: expected one of {', '.join(HOSTS)}, found {cluster!r}")
@@ -63,6 +83,7 @@ def open_massive(cluster: str, given: dict[str, str]) -> Live:
         "channels": symbols_of,
         "odd_lots": odd_lots_of,
         "host": host_of,
+        "rest": rest_of,
     }
     taken = take_parameters(given, known)
     if "symbols" not in taken:
@@ -71,5 +92,12 @@ def open_massive(cluster: str, given: dict[str, str]) -> Live:
     if not set(channels) <= set(CHANNELS[cluster]):
         raise ProviderError(f"massive: channels: expected some of {', '.join(CHANNELS[cluster])}")
     secret("MASSIVE_KEY")
-    url = taken.get("host", HOSTS[cluster])
-    return Live(Massive(taken["symbols"], channels, url, taken.get("odd_lots", "volume")), MUTE_S)
+    vendor = Massive(
+        cluster,
+        taken["symbols"],
+        channels,
+        taken.get("host", HOSTS[cluster]),
+        taken.get("odd_lots", "volume"),
+        taken.get("rest", massive_rest.HOST),
+    )
+    return Live(vendor, MUTE_S)

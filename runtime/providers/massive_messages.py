@@ -172,6 +172,11 @@ class MassiveParser:
                 self._keep(self._bars(tag, messages, parsed, received_ns), parsed)
         return parsed
 
+    def add_trades(self, trades: list[Trade], parsed: Parsed) -> None:
+        """Trades that came in another way, as a batch."""
+        if trades:
+            self._keep(self._trades(trades, parsed, 0), parsed)
+
     def _add_ticks(self, messages: list[Any], parsed: Parsed, received_ns: int) -> None:
         by_kind: dict[type[Any], list[Any]] = {}
         for one in messages:

@@ -1,12 +1,13 @@
-"""Feeds that number every trade of a symbol: what came before is left out, a hole is a gap. Pure.
+"""Feeds that number every trade of a symbol: what came before is left out, a hole is a gap.
 
 For Binance (`t`) and Coinbase (`trade_id`), whose numbers are contiguous per symbol, see
 `runtime.providers.sequences`. After a reconnection the feed goes on later: the hole says exactly what
-was missed, and what a backfill brings again is known by its number.
+was missed, and what is sent again is known by its number, be it before or after what goes on.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,16 +24,22 @@ class _Seen:
     newest: int = 0
     newest_ns: int = 0
     missing: dict[int, None] = field(default_factory=dict)
+    forgotten: int = 0  # numbers up to this one may be missing, and are not remembered
 
 
 @dataclass
 class Numbered:
-    """What was seen of each symbol of one table."""
+    """What was seen of each symbol, by a connection and by what is sent again beside it."""
 
-    _seen: dict[int, _Seen] = field(default_factory=dict)
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def sift(self, batch: Batch) -> Iterator[Batch]:
+    def sift(self, batch: Batch) -> list[Batch]:
         """The trades that are new, in order, each hole as a gap before the trade that shows it."""
+        with self._lock:
+            return list(self._sifted(batch))
+
+    def _sifted(self, batch: Batch) -> Iterator[Batch]:
         if batch.kind != "trades" or batch.index is None or "id" not in batch.columns:
             yield batch
             return
@@ -44,7 +51,7 @@ class Numbered:
             strict=True,
         )
         for place, (symbol, number, ts_ns) in enumerate(triples):
-            seen = self._seen.setdefault(symbol, _Seen())
+            seen = self._seen.setdefault(batch.symbols[symbol], _Seen())
             if number <= seen.newest:
                 keep[place] = number in seen.missing
                 seen.missing.pop(number, None)
@@ -59,13 +66,23 @@ class Numbered:
 
     def _miss(self, seen: _Seen, number: int) -> None:
         first = max(seen.newest + 1, number - REMEMBERED)
+        if first > seen.newest + 1:
+            seen.forgotten = first - 1
         seen.missing.update(dict.fromkeys(range(first, number)))
         while len(seen.missing) > REMEMBERED:
-            del seen.missing[next(iter(seen.missing))]
+            seen.forgotten = max(seen.forgotten, next(iter(seen.missing)))
+            del seen.missing[seen.forgotten]
 
-    def newest(self, symbol: int) -> int:
-        """The newest number of a symbol, 0 before its first trade."""
-        return self._seen[symbol].newest if symbol in self._seen else 0
+    def newest(self) -> dict[str, tuple[int, int]]:
+        """Of each symbol the newest number and its event time in ns."""
+        with self._lock:
+            return {symbol: (one.newest, one.newest_ns) for symbol, one in self._seen.items()}
+
+    def is_whole(self, symbol: str, after: int) -> bool:
+        """Whether every number past `after` has come, up to the newest."""
+        with self._lock:
+            seen = self._seen[symbol]
+            return seen.forgotten <= after and not any(one > after for one in seen.missing)
 
 
 def _picked(batch: Batch, begin: int, end: int, keep: np.ndarray) -> Iterator[Batch]:

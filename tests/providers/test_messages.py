@@ -335,6 +335,19 @@ def test_what_was_sent_before_is_left_out_and_a_hole_is_a_gap_before_the_trade_t
     ]
 
 
+def test_a_hole_longer_than_what_is_remembered_is_never_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.providers.numbering.REMEMBERED", 3)
+    numbers = Numbered()
+    numbers.sift(numbered(1))
+    numbers.sift(numbered(10))
+    assert not numbers.is_whole("B", 6)
+    numbers.sift(numbered(7, 8, 9))
+    assert numbers.is_whole("B", 6)
+    assert not numbers.is_whole("B", 1)
+
+
 def test_what_was_missing_is_news_when_it_comes_once() -> None:
     assert sifted(numbered(1, 4), numbered(2, 3, 3)) == [
         ("trades", [1]),
