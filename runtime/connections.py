@@ -3,6 +3,7 @@
     the connection ended          a gap of every symbol that was sent so far begins with the newest event
     it is open again              the gap ends with the first event that comes
     the provider can send again   what is missing, then the news that the gap is repaired
+    the market was closed         nothing is missing: the gap ends repaired
 
 Waits grow from half a second to 30 s, each drawn at random below that, and start small again after a
 minute of data. Nothing here decides for functions: they are told of gaps in event time.
@@ -22,7 +23,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 
 from runtime import telemetry
-from runtime.providers import Batch, Provider, ProviderError
+from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
 from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
@@ -32,6 +33,7 @@ log = telemetry.get_logger(__name__)
 GOOD_S = 60.0  # of data: then waits start small again
 FILL_S = 60.0  # that a part of a gap may take to come again
 AHEAD_BATCHES = 8  # that a reader may be ahead
+OPENING_NS = 60 * SECOND_NS  # that opening a connection may take
 
 
 class Wake:
@@ -92,8 +94,9 @@ class Reader:
 class Connection:
     """The batches of a provider across its connections, gaps among them.
 
-    A provider may have two more attributes: `mute_s`, seconds of silence that mean it is gone (it is
-    then read in a thread), and `again(from_ns, to_ns)`, which gives the batches of a past time.
+    A provider may have more attributes: `mute_s`, seconds of silence that mean it is gone (it is then
+    read in a thread), `open_between(from_ns, to_ns)`, whether it could say anything between two wall
+    times, and `again(from_ns, to_ns)`, which gives the batches of a past time.
     """
 
     def __init__(
@@ -107,9 +110,11 @@ class Connection:
         self._symbols: list[str] = []
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._newest_ns = 0
-        self._gap_ns = 0  # since when a gap lasts
+        self._gap_ns = 0  # since when a gap lasts, in event time
+        self._dropped_ns = 0  # and by the wall
         self._tries = 0
         self._opened_s = 0.0
+        self._opened_ns = 0
         self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
         self._reader: Reader | None = None
         self._filling: set[asyncio.Task[None]] = set()
@@ -139,7 +144,7 @@ class Connection:
 
     async def _once(self, after_ns: int) -> AsyncGenerator[Batch | Wake]:
         batches = self._provider.batches(after_ns)
-        self._opened_s = time.monotonic()
+        self._opened_s, self._opened_ns = time.monotonic(), time.time_ns()
         mute_s = getattr(self._provider, "mute_s", 0.0)
         if not mute_s:
             for batch in batches:
@@ -147,12 +152,24 @@ class Connection:
             return
         reader = self._reader = Reader(batches)
         try:
-            while (one := await reader.next(mute_s)) is not None:
+            while (one := await self._said(reader, mute_s)) is not None:
                 yield one
-        except TimeoutError as error:
-            raise Dropped(self._provider.name, MUTE) from error
         finally:
             reader.leave()
+
+    async def _said(self, reader: Reader, mute_s: float) -> Batch | Wake | None:
+        """What comes next; silence ends the connection, but for one that has nothing to say now."""
+        while True:
+            try:
+                return await reader.next(mute_s)
+            except TimeoutError as error:
+                now_ns = time.time_ns()
+                if self._could_speak(now_ns, now_ns):
+                    raise Dropped(self._provider.name, MUTE) from error
+
+    def _could_speak(self, from_ns: int, to_ns: int) -> bool:
+        open_between = getattr(self._provider, "open_between", None)
+        return open_between is None or bool(open_between(from_ns, to_ns))
 
     def _with_news(self, batch: Batch) -> Iterator[Batch]:
         """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
@@ -162,9 +179,12 @@ class Connection:
             return
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
-        yield self._gap(max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns))
+        is_whole = not self._could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
+        yield self._gap(max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
         self._learn(batch)
         yield batch
+        if is_whole:
+            return
         again = getattr(self._provider, "again", None)
         if again is not None and getattr(self._provider, "mute_s", None):
             filling = asyncio.create_task(self._fill(again(from_ns, to_ns), from_ns, to_ns))
@@ -195,7 +215,7 @@ class Connection:
 
     def _begun(self) -> Iterator[Batch]:
         if not self._gap_ns and self._symbols:
-            self._gap_ns = self._newest_ns
+            self._gap_ns, self._dropped_ns = self._newest_ns, time.time_ns()
             yield self._gap(self._newest_ns, self._gap_ns)
 
     def _gap(self, ts_ns: int, from_ns: int, to_ns: int = 0, is_repaired: bool = False) -> Batch:

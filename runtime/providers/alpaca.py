@@ -37,6 +37,7 @@ PATHS = {
 }
 CHANNELS = ("trades", "quotes", "statuses", "lulds")
 SENT_AGAIN = ("sip", "iex")
+KEEP_HOURS = ("sip", "iex", "delayed_sip")
 OF_CRYPTO = ("trades", "quotes")
 SYMBOLS_A_REQUEST = 1000
 MUTE_S = 60.0  # the tape of a few symbols may say nothing for long; pings find a dead socket
@@ -60,6 +61,7 @@ class Alpaca:
     ) -> None:
         self.url = f"{host}/{PATHS[feed]}"
         self.headers = {"Content-Type": "application/msgpack"} if codec == "msgpack" else {}
+        self.keeps_hours = feed in KEEP_HOURS
         self._symbols, self._channels, self._codec = symbols, channels, codec
         self._feed, self._rest, self._odd_lots = feed, rest, odd_lots
         self._parser = AlpacaParser(codec, odd_lots)

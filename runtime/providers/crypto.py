@@ -26,6 +26,7 @@ class Binance:
     """A session whose streams stand in its address."""
 
     name = "binance"
+    keeps_hours = False
     is_numbered = True
 
     def __init__(self, symbols: list[str], host: str, rest: str, with_quotes: bool) -> None:
@@ -54,6 +55,7 @@ class Coinbase:
     """A session with matches and heartbeats."""
 
     name = "coinbase"
+    keeps_hours = False
     is_numbered = True
 
     def __init__(self, symbols: list[str], host: str, rest: str) -> None:

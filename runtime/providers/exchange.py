@@ -1,4 +1,4 @@
-"""The trading days of the New York exchange, as far as a made-up market has to know them."""
+"""The trading days of the New York exchange, as far as feeds and a made-up market have to know them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 SECOND_NS = 1_000_000_000
 HOUR_NS = 3600 * SECOND_NS
 DAY_NS = 24 * HOUR_NS
+LATE_NS = 20 * 60 * SECOND_NS  # by which a delayed feed goes on after the market
 EPOCH = date(1970, 1, 1)
 
 
@@ -64,6 +65,17 @@ def _year(year: int) -> dict[date, TradingDay]:
 def trading_day(day: date) -> TradingDay | None:
     """The trading day of a date; None on weekends and holidays."""
     return _year(day.year).get(day)
+
+
+def open_between(from_ns: int, to_ns: int) -> bool:
+    """Whether anybody could trade between two times, from premarket until what is late after the evening has come."""
+    day, last = (datetime.fromtimestamp(ns / 1e9, NEW_YORK).date() for ns in (from_ns, to_ns))
+    while day <= last:
+        one = trading_day(day)
+        if one is not None and one.start_ns <= to_ns and from_ns <= one.end_ns + LATE_NS:
+            return True
+        day += timedelta(days=1)
+    return False
 
 
 def trading_days_before(day: date, count: int) -> list[TradingDay]:

@@ -169,7 +169,11 @@ class Informed:
         self, feed: Provider, known: list[tuple[int, Batch]], minutes: Sequence[Path] = ()
     ) -> None:
         self.name, self.speed, self.warm_ns = feed.name, feed.speed, feed.warm_ns
-        for name in ("mute_s", "again"):  # what a connection asks a feed for, where it has them
+        for name in (
+            "mute_s",
+            "again",
+            "open_between",
+        ):  # what a connection asks a feed for, where it has them
             if hasattr(feed, name):
                 setattr(self, name, getattr(feed, name))
         self._feed = feed

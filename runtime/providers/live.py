@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from runtime import telemetry
 from runtime.providers import SECOND_NS, Batch, ProviderError, clocked
 from runtime.providers.clocks import Watermark
+from runtime.providers.exchange import open_between
 from runtime.providers.losses import TRADES, gap_batch
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.numbering import Numbered
@@ -44,9 +45,8 @@ class Vendor(Protocol):
     name: str
     url: str
     headers: dict[str, str]
-    is_numbered: (
-        bool  # trades are numbered without holes, per symbol; it then has `missed`, see ByNumber
-    )
+    keeps_hours: bool  # it says nothing while New York's exchanges are closed
+    is_numbered: bool  # trades are numbered without holes, per symbol: it is a `ByNumber` too
 
     def hello(self, talk: Talk) -> None:
         """Authenticate and subscribe; raises Dropped where the vendor says no."""
@@ -100,6 +100,8 @@ class Live:
 
     def __init__(self, vendor: Vendor, mute_s: float) -> None:
         self.vendor, self.name, self.mute_s = vendor, vendor.name, mute_s
+        # Whether something could have been said between two wall times, for who does not always speak.
+        self.open_between = open_between if vendor.keeps_hours else None
         self._numbered = Numbered()
         self._left: dict[
             str, tuple[int, int]
@@ -115,6 +117,10 @@ class Live:
     def _heard(self) -> Iterator[Batch]:
         watermark = Watermark()
         self._left = self._numbered.newest()
+        if self.open_between is not None:
+            self.open_between(
+                time.time_ns(), time.time_ns()
+            )  # reads the calendar, where nobody waits
         with self._opened() as socket:
             talk = Talk(self.vendor, socket)
             try:
@@ -146,6 +152,11 @@ class Live:
             try:
                 data = socket.recv(timeout=QUIET_S)
             except TimeoutError:
+                now_ns = time.time_ns()
+                if self.open_between is not None and not self.open_between(now_ns, now_ns):
+                    heard_s = (
+                        time.monotonic()
+                    )  # pings find a dead socket; silence means nothing now
                 if time.monotonic() - heard_s > self.mute_s:
                     raise Dropped(self.name, MUTE) from None
                 yield from hints(watermark, time.time_ns())

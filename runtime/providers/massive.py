@@ -21,7 +21,7 @@ HOSTS = {
     "delayed": "wss://delayed.massive.com/stocks",
     "crypto": "wss://socket.massive.com/crypto",
 }
-SENT_AGAIN = ("stocks", "delayed")
+STOCKS = ("stocks", "delayed")
 CHANNELS = {"stocks": ("T", "Q", "LULD"), "delayed": ("T", "Q", "LULD"), "crypto": ("XT", "XQ")}
 SYMBOLS_A_REQUEST = 500
 MUTE_S = 60.0
@@ -47,7 +47,8 @@ class Massive:
         self._symbols, self._channels = symbols, channels
         self._odd_lots, self._rest = odd_lots, rest
         self._parser = MassiveParser(odd_lots)
-        self.again = self._missed if cluster in SENT_AGAIN and "T" in channels else None
+        self.keeps_hours = cluster in STOCKS
+        self.again = self._missed if cluster in STOCKS and "T" in channels else None
 
     def _missed(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
         """Trades of the symbols followed, between two times; read beside the session."""

@@ -14,6 +14,7 @@ import pytest
 
 from runtime.connections import Connection
 from runtime.providers import Batch, open_provider
+from runtime.providers.exchange import open_between
 from runtime.providers.live import Live
 from runtime.providers.trouble import Dropped
 from tests.feeds.servers import (
@@ -120,6 +121,49 @@ async def test_silence_longer_than_a_feed_may_be_silent_is_a_loss() -> None:
         async with reading(provider) as batches:
             assert (await until_trades(batches, 2))[0] == [1, 2]
     assert server.connections == 2
+
+
+async def test_silence_while_the_market_is_closed_is_none_and_a_drop_then_loses_nothing() -> None:
+    script = [*alpaca_hello("A"), Say([trade(1)]), Pause(2.5), Close()]
+    async with scripted(script, [*alpaca_hello("A"), Say([trade(2)])]) as server:
+        provider = alpaca(server)
+        provider.mute_s = 1.0
+        asked: list[tuple[int, int]] = []
+        provider.open_between = lambda *span: bool(asked.append(span))
+        repaired: list[list[int]] = []
+        ids: list[int] = []
+        async with reading(provider) as batches, asyncio.timeout(20):
+            async for batch in batches:
+                if batch.kind == "gaps":
+                    repaired.append(batch.columns["repaired"].tolist())
+                elif batch.kind == "trades":
+                    ids += batch.columns["id"].tolist()
+                if 2 in ids:
+                    break
+    assert server.connections == 2
+    assert repaired == [[0], [1]]
+    assert all(begin <= end <= time.time_ns() + 60 * 10**9 for begin, end in asked)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        ("2026-11-25T08:59:59", "2026-11-25T08:59:59", False),  # 03:59:59 in New York
+        ("2026-11-25T09:00:00", "2026-11-25T09:00:00", True),
+        ("2026-11-26T01:19:00", "2026-11-26T01:19:00", True),  # what is late comes until 20:20
+        ("2026-11-26T01:21:00", "2026-11-27T08:59:00", False),  # Thanksgiving is between
+        ("2026-11-26T01:21:00", "2026-11-27T09:01:00", True),
+        ("2026-11-27T22:19:00", "2026-11-27T22:19:00", True),  # a half day ends at 17:00
+        ("2026-11-27T22:21:00", "2026-11-30T08:59:00", False),  # and the weekend follows
+        ("2026-03-09T07:59:00", "2026-03-09T07:59:00", False),  # clocks went forward the day before
+        ("2026-03-09T08:00:00", "2026-03-09T08:00:00", True),
+        ("2026-12-31T12:00:00", "2027-01-04T08:00:00", True),
+        ("2027-01-01T01:30:00", "2027-01-04T08:00:00", False),
+    ],
+)
+def test_when_stocks_could_trade(begin: str, end: str, expected: bool) -> None:
+    span = (int(datetime.fromisoformat(f"{one}+00:00").timestamp()) * 10**9 for one in (begin, end))
+    assert open_between(*span) is expected
 
 
 @pytest.mark.parametrize("code", [402, 409])
