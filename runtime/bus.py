@@ -369,6 +369,10 @@ class Bus:
         """The last message on a subject, read from the stream's leader."""
         return await self._stored_message(stream, {"last_by_subj": subject})
 
+    async def first(self, stream: str, subject: str, start: int) -> Message | None:
+        """The first message on a subject (wildcards allowed) at or after a sequence."""
+        return await self._stored_message(stream, {"seq": start, "next_by_subj": subject})
+
     async def at(self, stream: str, sequence: int) -> Message | None:
         """The message at a sequence, None if there is none."""
         return await self._stored_message(stream, {"seq": sequence})
@@ -522,7 +526,7 @@ class Bus:
                     log.warning("reader waits", stream=stream, reason=str(error))
                 attempt += 1
                 await asyncio.sleep(0.25)
-        pull = Pull(self, stream, made["name"], pinned=False)
+        pull = Pull(self, stream, made["name"], in_order=True)
         await pull.start()
         return pull
 
@@ -560,18 +564,25 @@ class Bus:
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
 
-    async def take_consumer(self, stream: str, name: str, following: int) -> Pull:
-        """Cut off whoever is pinned and deliver to us from sequence `following`."""
+    async def take_consumer(
+        self, stream: str, name: str, subjects: list[str], following: int
+    ) -> Pull:
+        """Cut off whoever is pinned and deliver to us from sequence `following`.
+
+        A request that still waits from the one cut off is served before ours, and another may move
+        the consumer before our first message comes: that one is compared with the stream.
+        """
         with contextlib.suppress(ApiError):  # nobody is pinned
             await self.api(f"CONSUMER.UNPIN.{stream}.{name}", {"group": GROUP})
         await self.api(f"CONSUMER.RESET.{stream}.{name}", {"seq": max(following, 1)})
-        pull = Pull(self, stream, name, pinned=True, following=following)
+        start = Start(subjects, max(following, 1))
+        pull = Pull(self, stream, name, in_order=True, start=start)
         await pull.start()
         return pull
 
     async def share_consumer(self, stream: str, name: str, batch: int) -> Pull:
         """Pull from a durable that several processes share; every message is acknowledged itself."""
-        pull = Pull(self, stream, name, pinned=False, batch=batch)
+        pull = Pull(self, stream, name, in_order=False, batch=batch)
         await pull.start()
         return pull
 
@@ -594,8 +605,20 @@ class Bus:
         return Kv(self, bucket)
 
 
+@dataclass
+class Start:
+    """Where a pinned consumer begins: the first message on any of the subjects from a sequence on."""
+
+    subjects: list[str]
+    following: int
+
+
 class Pull:
-    """A continuous pull: bounded in messages and bytes, in order, noticing every gap and silence."""
+    """A continuous pull: bounded in messages and bytes, in order, noticing every gap and silence.
+
+    in_order  nobody else pulls from the consumer: its deliveries come without a gap
+    start     of a consumer that is pinned to one client at a time
+    """
 
     def __init__(
         self,
@@ -603,16 +626,17 @@ class Pull:
         stream: str,
         consumer: str,
         *,
-        pinned: bool,
-        following: int = 0,
+        in_order: bool,
+        start: Start | None = None,
         batch: int = PULL_MESSAGES,
     ) -> None:
         self._bus = bus
         self._stream = stream
         self._consumer = consumer
-        self._pinned = pinned
-        self._following = following
+        self._in_order = in_order
+        self._start = start
         self._batch = batch
+        self._reconnects = bus.reconnects
         self._queue: deque[Message | LostPlace] = deque()  # at most `batch` messages are asked for
         self._arrived = asyncio.Event()
         self._listener: Listener | None = None
@@ -704,7 +728,7 @@ class Pull:
             "expires": int(PULL_EXPIRES_S * 1e9),
             "idle_heartbeat": int(HEARTBEAT_S * 1e9),
         }
-        if self._pinned:
+        if self._start is not None:
             request["group"] = GROUP
             if self._pin:
                 request["id"] = self._pin
@@ -721,7 +745,7 @@ class Pull:
         headers = raw.headers or {}
         status, why = headers.get("Status"), headers.get("Description", "")
         if status is None:
-            self._take(_delivered_message(raw))
+            await self._take(_delivered_message(raw))
         elif status == "100":
             return  # heartbeat
         elif status in ("404", "408") or "MaxBytes" in why or "Batch Completed" in why:
@@ -730,24 +754,45 @@ class Pull:
         else:
             self._lose(f"{status} {why}")
 
-    def _take(self, message: Message) -> None:
-        if self._lost:
+    async def _take(self, message: Message) -> None:
+        if self._lost or self._was_cut():
             return
-        if self._pinned or self._consumer_sequence:
-            expected = self._consumer_sequence + 1
-            if self._consumer_sequence and message.consumer_sequence != expected and self._pinned:
-                self._lose(f"delivery {message.consumer_sequence} came, {expected} was due")
+        expected = self._consumer_sequence + 1
+        if self._in_order and message.consumer_sequence != expected:
+            self._lose(f"delivery {message.consumer_sequence} came, {expected} was due")
+            return
+        if self._start is not None:
+            if expected == 1 and not await self._is_first(message, self._start):
                 return
+            self._pin = message.headers.get("Nats-Pin-Id", self._pin)
         self._consumer_sequence = message.consumer_sequence
         self._outstanding = max(0, self._outstanding - 1)
         self.pending = message.pending
-        if self._pinned:
-            self._pin = message.headers.get("Nats-Pin-Id", self._pin)
-            if message.sequence < self._following:
-                return  # delivered before
-            self._following = message.sequence + 1
         self._queue.append(message)
         self._arrived.set()
+
+    def _was_cut(self) -> bool:
+        """Whether the connection is another than at the start; what was under way then is gone."""
+        if self._in_order and self._bus.reconnects != self._reconnects:
+            self._lose("the connection was made again")
+        return self._lost
+
+    async def _is_first(self, message: Message, start: Start) -> bool:
+        """Whether the stream has nothing between where we asked to begin and what came first."""
+        if message.sequence == start.following:
+            return True
+        try:
+            found = await asyncio.gather(
+                *(self._bus.first(self._stream, one, start.following) for one in start.subjects)
+            )
+        except BusError as error:
+            self._lose(f"it is not known whether {message.sequence} is the first: {error}")
+            return False
+        first = min((one.sequence for one in found if one is not None), default=message.sequence)
+        if message.sequence < start.following or first < message.sequence:
+            due = max(first, start.following)
+            self._lose(f"message {message.sequence} came first, {due} was due")
+        return not self._lost
 
     def _lose(self, reason: str) -> None:
         if not self._lost:
@@ -762,6 +807,8 @@ class Pull:
             await asyncio.sleep(HEARTBEAT_S)
             if self._bus._connection.is_closed:
                 self._lose("connection closed")
+            elif self._was_cut():
+                return
             elif time.monotonic() - self._heard_at < 2.5 * HEARTBEAT_S or not self._bus.connected:
                 missed = 0
             else:

@@ -343,7 +343,7 @@ class PartitionHost:
         wanted = self.plan.wire_inputs(self._subjects, self.unit[1])
         await self._bus.ensure_consumer(self.plan.stream, self.consumer, wanted, pinned=True)
         return await self._bus.take_consumer(
-            self.plan.stream, self.consumer, self.progress.position + 1
+            self.plan.stream, self.consumer, wanted, self.progress.position + 1
         )
 
     async def _confirm_ownership(self) -> None:

@@ -268,7 +268,9 @@ class Double:
     async def ensure_consumer(self, *_: Any, **__: Any) -> None:
         await self._operate(lambda: None)
 
-    async def take_consumer(self, stream: str, _: str, following: int) -> PullDouble:
+    async def take_consumer(
+        self, stream: str, _: str, subjects: list[str], following: int
+    ) -> PullDouble:
         joins = self._event is None or self._event.joins
         return PullDouble(self, self._world.streams.get(stream, []), following, joins)
 

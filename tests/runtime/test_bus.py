@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.bus import (
+    GROUP,
     PULL_MESSAGES,
     ApiError,
     Bus,
@@ -20,8 +21,10 @@ from runtime.bus import (
     LostPlace,
     Message,
     NobodyThere,
+    Pull,
     Refused,
     Silence,
+    Start,
 )
 from runtime.embedded import EmbeddedError, EmbeddedNats
 from runtime.provision import provision
@@ -63,9 +66,9 @@ async def test_a_consumer_taken_over_cuts_its_old_owner_off(nats: Nats) -> None:
     for number in range(30):
         await nats.bus.put("ticks.trades.1", b"%d" % number)
     await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
-    old = await nats.bus.take_consumer("MARKET", "c", 1)
+    old = await nats.bus.take_consumer("MARKET", "c", ["ticks.trades.1"], 1)
     assert (await old.next()).data == b"0"
-    new = await nats.bus.take_consumer("MARKET", "c", 10)
+    new = await nats.bus.take_consumer("MARKET", "c", ["ticks.trades.1"], 10)
     assert [(await new.next()).data for _ in range(21)] == [b"%d" % n for n in range(9, 30)]
     await nats.bus.put("ticks.trades.1", b"more")
     assert (await new.next()).data == b"more"
@@ -76,11 +79,68 @@ async def test_a_consumer_taken_over_cuts_its_old_owner_off(nats: Nats) -> None:
     await new.stop()
 
 
+@pytest.mark.parametrize("moved_to", [1, 9], ids=["back", "on"])
+async def test_a_consumer_that_another_moved_before_our_first_message_is_opened_again(
+    nats: Nats, moved_to: int
+) -> None:
+    for number in range(30):
+        await nats.bus.put(f"ticks.trades.{number % 3}", b"%d" % number)
+    wanted = ["ticks.trades.1", "ticks.trades.2"]
+    await nats.bus.ensure_consumer("MARKET", "c", wanted, pinned=True)
+    await nats.bus.api("CONSUMER.RESET.MARKET.c", {"seq": moved_to})
+    pull = Pull(nats.bus, "MARKET", "c", in_order=True, start=Start(wanted, 5))
+    await pull.start()
+    with pytest.raises(LostPlace, match="5 was due"):
+        await asyncio.wait_for(pull.next(), 5)
+    await pull.stop()
+    pull = await nats.bus.take_consumer("MARKET", "c", wanted, 5)
+    wanted_data = [b"%d" % n for n in range(4, 30) if n % 3]
+    assert [(await pull.next()).data for _ in wanted_data] == wanted_data
+    await pull.stop()
+
+
+async def test_what_a_dead_owners_request_took_is_not_skipped(nats: Nats) -> None:
+    dead = await Bus.connect(nats.url, "dead")
+    wanted = ["ticks.trades.1"]
+    await nats.bus.ensure_consumer("MARKET", "c", wanted, pinned=True)
+    await dead.take_consumer("MARKET", "c", wanted, 1)
+    pull = await nats.bus.take_consumer("MARKET", "c", wanted, 1)
+    for number in range(PULL_MESSAGES + 9):  # the request that waited longer gets the first of them
+        await nats.bus.put("ticks.trades.1", b"%d" % number)
+    await dead.close()
+    await nats.bus.api("CONSUMER.UNPIN.MARKET.c", {"group": GROUP})  # as the server does in time
+    await nats.bus.put("ticks.trades.1", b"more")
+    with pytest.raises(LostPlace, match="1 was due"):
+        await asyncio.wait_for(pull.next(), 15)
+    await pull.stop()
+
+
+async def test_what_is_gone_before_the_first_message_is_not_missed(nats: Nats) -> None:
+    for number in range(10):
+        await nats.bus.put("ticks.trades.1", b"%d" % number)
+    await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
+    await nats.bus.api("STREAM.PURGE.MARKET", {"seq": 6})
+    pull = await nats.bus.take_consumer("MARKET", "c", ["ticks.trades.1"], 2)
+    assert (await asyncio.wait_for(pull.next(), 5)).data == b"5"
+    await pull.stop()
+
+
+async def test_a_reader_whose_connection_was_made_again_opens_again(nats: Nats) -> None:
+    await nats.bus.put("ticks.trades.1", b"0")
+    await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
+    pull = await nats.bus.take_consumer("MARKET", "c", ["ticks.trades.1"], 1)
+    assert (await pull.next()).data == b"0"
+    nats.bus.reconnects += 1
+    with pytest.raises(LostPlace, match="made again"):
+        await asyncio.wait_for(pull.next(), 5)
+    await pull.stop()
+
+
 async def test_a_pull_whose_queue_was_taken_at_once_goes_on_at_once(nats: Nats) -> None:
     for number in range(PULL_MESSAGES):
         await nats.bus.put("ticks.trades.1", b"%d" % number)
     await nats.bus.ensure_consumer("MARKET", "c", ["ticks.trades.1"], pinned=True)
-    pull = await nats.bus.take_consumer("MARKET", "c", 1)
+    pull = await nats.bus.take_consumer("MARKET", "c", ["ticks.trades.1"], 1)
     async with asyncio.timeout(10):
         while pull.queued < PULL_MESSAGES:
             await asyncio.sleep(0.01)
