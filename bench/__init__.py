@@ -22,6 +22,7 @@ _MEANINGS = {
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",
     "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
+    "ingest": "50,000 trades a second over a vendor's websocket -> stored in JetStream; an opening burst of 20 times the average",
     "feeds": "frames of vendors to columns, trades a second on one core, beside the official SDK where it is installed",
 }
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,13 @@ class Stage:
     directory: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
-        """Run `jetscan ARGUMENTS` against the server."""
+    def start(
+        self, *arguments: str, keys: Mapping[str, str] | None = None, **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """Run `jetscan ARGUMENTS` against the server; `keys` are variables as they are."""
         environment = {**os.environ, "JETSCAN_NATS_URL": self.url, "JETSCAN_LOG_LEVEL": "warning"}
         environment |= {f"JETSCAN_{name.upper()}": value for name, value in settings.items()}
+        environment |= keys or {}
         with (self.directory / "processes.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "runtime.cli", *arguments],
