@@ -35,8 +35,11 @@ def run(
     warm_s: float = 3.0,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     sizes = {
-        **{"trades_per_s": trades_per_s, "seconds": seconds},
-        **{"average_per_s": average_per_s, "burst_s": burst_s, "warm_s": warm_s},
+        "trades_per_s": trades_per_s,
+        "seconds": seconds,
+        "average_per_s": average_per_s,
+        "burst_s": burst_s,
+        "warm_s": warm_s,
     }
     warm = (trades_per_s, warm_s)
     steady = asyncio.run(_measure(subjects, [warm, (trades_per_s, seconds)]))
@@ -71,9 +74,7 @@ async def _measure(subjects: Subjects, plan: list[tuple[int, float]]) -> dict[st
     wanted = sum(round(per_s * seconds) for per_s, seconds in plan)
     async with stage(subjects) as running:
         arguments = [sys.executable, "-m", "bench.tape", json.dumps(plan)]
-        feed = await asyncio.create_subprocess_exec(
-            *arguments, cwd=ROOT, stdout=subprocess.PIPE
-        )
+        feed = await asyncio.create_subprocess_exec(*arguments, cwd=ROOT, stdout=subprocess.PIPE)
         try:
             assert feed.stdout is not None
             port = int(await feed.stdout.readline())

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import CancelledError
 
 import numpy as np
 
@@ -48,7 +47,9 @@ class Reader:
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches, self._loop = batches, asyncio.get_running_loop()
-        self._queue = asyncio.Queue[Batch | Exception | Wake | None](AHEAD_BATCHES)
+        self._queue: deque[Batch | Exception | Wake | None] = deque()
+        self._room = threading.Semaphore(AHEAD_BATCHES)
+        self._arrived = asyncio.Event()
         self._is_left = False
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
@@ -62,24 +63,31 @@ class Reader:
             self._put(error)
 
     def _put(self, one: Batch | Exception | None) -> bool:
+        """Hand over from the thread, once there is room; False when nobody reads any more."""
+        self._room.acquire()
         if self._is_left:
             return False
-        putting = self._queue.put(one)
+        self._queue.append(one)
         try:
-            asyncio.run_coroutine_threadsafe(putting, self._loop).result()
-        except (RuntimeError, CancelledError):  # the loop has ended, and with it whoever would read
-            putting.close()
+            self._loop.call_soon_threadsafe(self._arrived.set)
+        except RuntimeError:  # the loop has ended, and with it whoever would read
             return False
-        return not self._is_left
+        return True
 
     def wake(self) -> None:
-        """Have `next` answer at once; if much waits it will anyway."""
-        with contextlib.suppress(asyncio.QueueFull):
-            self._queue.put_nowait(WAKE)
+        """Have `next` answer at once; if something waits it will anyway."""
+        if not self._queue:
+            self._queue.append(WAKE)
+            self._arrived.set()
 
     async def next(self, within_s: float | None) -> Batch | Wake | None:
         """The next batch, None at the end, WAKE if woken; raises TimeoutError, and what the provider raised."""
-        one = await asyncio.wait_for(self._queue.get(), within_s)
+        while not self._queue:
+            self._arrived.clear()
+            await asyncio.wait_for(self._arrived.wait(), within_s)
+        one = self._queue.popleft()
+        if not isinstance(one, Wake):
+            self._room.release()
         if isinstance(one, Exception):
             raise one
         return one
@@ -87,8 +95,7 @@ class Reader:
     def leave(self) -> None:
         """Read no more; whoever waits to hand over goes on and ends."""
         self._is_left = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
+        self._room.release()
 
 
 class Connection:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from runtime.tables import TableError
 log = telemetry.get_logger(__name__)
 
 QUEUE_FRAMES = 64  # per partition: a second of a busy market; then the provider waits
-LINGER_S = 0.01  # a frame that is not full waits no longer
+LINGER_S = 0.003  # a frame that is not full waits no longer, unless one before it is being written
 REPORT_S = 10.0
 CLOCK_ROWS_MAX = 4096
 STOP_S = 5.0
@@ -67,6 +67,7 @@ class Splitter:
     source: str
     _partitions: dict[int, tuple[list[str], Array]] = field(default_factory=dict)  # by table
     _open: dict[int, list[tuple[str, Frame]]] = field(default_factory=dict)
+    _joined: list[Batch] = field(default_factory=list)  # alike, not cut yet
     after_ns: dict[int, int] = field(
         default_factory=dict
     )  # partitions that were ahead at a restart
@@ -76,6 +77,7 @@ class Splitter:
         """The full frames a batch completes; the rest waits for `flush`."""
         if batch.index is None:
             self.clock_ns = batch.newest_ns
+            yield from self._split_joined()
             for partition in range(self.subjects.partitions):
                 frame = Frame(dict(batch.columns), source=self.source)
                 if partition in self.after_ns:
@@ -83,6 +85,20 @@ class Splitter:
                 if len(frame):
                     yield from self._add(partition, batch.base, frame)
             return
+        if self._joined and not _are_alike(self._joined[-1], batch):
+            yield from self._split_joined()
+        self._joined.append(batch)
+        if _is_full(batch.base, sum(map(len, self._joined))):
+            yield from self._split_joined()
+
+    def _split_joined(self) -> Iterator[Outgoing]:
+        """Cut the batches that wait as one: that costs hardly more than the first of them."""
+        if self._joined:
+            batch = _as_one(self._joined)
+            self._joined = []
+            yield from self._split_by_symbol(batch)
+
+    def _split_by_symbol(self, batch: Batch) -> Iterator[Outgoing]:
         wanted = self._partitions_of(batch.symbols)[batch.index]
         is_due = batch.kind in KNOWN_KINDS  # told again at every start, whoever was ahead
         order = np.argsort(wanted, kind="stable")
@@ -103,7 +119,7 @@ class Splitter:
 
     def _add(self, partition: int, base: str, frame: Frame) -> Iterator[Outgoing]:
         waiting = self._open.setdefault(partition, [])
-        if waiting and waiting[-1][0] != base:
+        if waiting and not _are_of_a_kind(waiting[-1], (base, frame)):
             yield from self._emit(partition)
         waiting = self._open.setdefault(partition, [])
         waiting.append((base, frame))
@@ -120,10 +136,44 @@ class Splitter:
         for first in range(0, len(whole), rows):
             yield Outgoing(partition, base, whole[first : first + rows])
 
-    def flush(self) -> Iterator[Outgoing]:
-        """Everything that waits."""
-        for partition in list(self._open):
+    def flush(self, held: Collection[int] = ()) -> Iterator[Outgoing]:
+        """Everything that waits, but for the partitions `held`."""
+        yield from self._split_joined()
+        for partition in [one for one in self._open if one not in held]:
             yield from self._emit(partition)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits."""
+        return not (self._joined or self._open)
+
+
+def _are_alike(one: Batch, other: Batch) -> bool:
+    """Whether two batches can be cut as one."""
+    return (
+        one.kind == other.kind
+        and one.symbols is other.symbols
+        and one.at_ns is None
+        and other.at_ns is None
+        and one.columns.keys() == other.columns.keys()
+    )
+
+
+def _as_one(batches: list[Batch]) -> Batch:
+    """Batches that are alike, in order, as one."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    columns = {
+        name: np.concatenate([one.columns[name] for one in batches]) for name in first.columns
+    }
+    index = np.concatenate([one.index for one in batches if one.index is not None])
+    return Batch(first.kind, columns, first.symbols, index)
+
+
+def _are_of_a_kind(one: tuple[str, Frame], other: tuple[str, Frame]) -> bool:
+    """Whether frames can become one: a column that one of them lacks would be lost to both."""
+    return one[0] == other[0] and one[1].columns.keys() == other[1].columns.keys()
 
 
 def _goes_by_content(base: str) -> bool:
@@ -159,6 +209,8 @@ class Ingest:
         self._epoch_ns = 0
         self._told_ns = 0  # event time that ALERTS knows
         self._ticked = asyncio.Event()
+        self._cutting = asyncio.Lock()  # frames leave in the order in which they were cut
+        self._opened = asyncio.Event()  # rows wait for a frame to be full
         self.published = 0
 
     def stop(self) -> None:
@@ -185,11 +237,12 @@ class Ingest:
             senders = [group.create_task(self._send(queue)) for queue in self._queues]
             reporting = group.create_task(self._report())
             telling = group.create_task(self._keep_alerts_told())
+            flushing = group.create_task(self._keep_flushed())
             await self._feed(after_ns)
             with contextlib.suppress(TimeoutError):
                 limit_s = STOP_S if self._stopping.is_set() else None
                 await asyncio.wait_for(self._drained(), limit_s)
-            for task in (*senders, reporting, telling):
+            for task in (*senders, reporting, telling, flushing):
                 task.cancel()
 
     async def _feed(self, after_ns: int) -> None:
@@ -203,7 +256,7 @@ class Ingest:
         await self._flush()
 
     async def _publish(self, batches: AsyncIterator[Batch], pace: Pace) -> None:
-        flushed_at = time.monotonic()
+        turned_s = time.monotonic()
         async for batch in batches:
             is_known = batch.kind in KNOWN_KINDS  # dated in the past, due now
             wait_s = 0.0 if is_known else pace.wait_s(batch.newest_ns)
@@ -212,8 +265,7 @@ class Ingest:
                 await self._flush()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_s)
-            for outgoing in self._splitter.split(batch):
-                await self._put(outgoing)
+            await self._cut(batch)
             if batch.kind == "clock":
                 self._ticked.set()
             telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
@@ -221,14 +273,36 @@ class Ingest:
             if self._stopping.is_set() and batch.kind == "clock":
                 break  # a clock event in every partition is where the next run goes on
             is_urgent = batch.kind == "gaps"  # before a pause, perhaps: rules should know at once
-            if is_urgent or time.monotonic() - flushed_at > LINGER_S:
+            if is_urgent:
                 await self._flush()
-                flushed_at = time.monotonic()
-                await asyncio.sleep(0)
+            if time.monotonic() - turned_s > LINGER_S:
+                turned_s = time.monotonic()
+                await asyncio.sleep(0)  # a provider that never waits lets senders and flushes run
 
-    async def _flush(self) -> None:
-        for outgoing in self._splitter.flush():
-            await self._put(outgoing)
+    async def _cut(self, batch: Batch) -> None:
+        async with self._cutting:
+            for outgoing in self._splitter.split(batch):
+                await self._put(outgoing)
+        if not self._splitter.is_empty:
+            self._opened.set()
+
+    async def _keep_flushed(self) -> None:
+        """Have no row wait longer than the linger, also when nothing comes after it."""
+        while True:
+            await self._opened.wait()
+            self._opened.clear()
+            await asyncio.sleep(LINGER_S)
+            await self._flush(is_whole=False)
+            if not self._splitter.is_empty:
+                self._opened.set()
+
+    async def _flush(self, is_whole: bool = True) -> None:
+        """Put what waits; unless the whole is wanted, what would only queue waits and grows."""
+        queues = enumerate(self._queues)
+        held = [] if is_whole else [one for one, queue in queues if not queue.empty()]
+        async with self._cutting:
+            for outgoing in self._splitter.flush(held):
+                await self._put(outgoing)
         for partition, queue in enumerate(self._queues):
             if queue.qsize() < QUEUED_MAX:
                 await self._tell_shed(partition)
@@ -366,6 +440,7 @@ async def run_ingest(
         provider = _joined(first, others, [open_provider(one) for one in standby])
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
+
     bus = await Bus.connect(url, "ingest")
     try:
         clocks_ns = await last_clocks_ns(bus, subjects)

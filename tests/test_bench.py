@@ -57,7 +57,13 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
     "page": ({"visits": 1}, {"first_content_p50_ms", "windows_p50_ms"}),
     "labels": ({"dirts": ("usual",), "prints_max": 2_000}, {"usual"}),
     "ingest": (
-        {"trades_per_s": 2_000, "seconds": 0.5, "average_per_s": 500, "burst_s": 0.2, "warm_s": 0.2},
+        {
+            "trades_per_s": 2_000,
+            "seconds": 0.5,
+            "average_per_s": 500,
+            "burst_s": 0.2,
+            "warm_s": 0.2,
+        },
         {"p50_ms", "p99_ms", "lost", "duplicated", "burst_caught_up_s"},
     ),
     "feeds": ({"trades": 200}, {"alpaca_msgpack_per_s", "binance_json_per_s"}),

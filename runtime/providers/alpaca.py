@@ -82,6 +82,10 @@ class Alpaca:
         """What a frame holds."""
         return self._parser.parse(data, received_ns)
 
+    def parse_joined(self, frames: list[bytes], received_ns: int) -> Parsed:
+        """What frames hold that came one after the other."""
+        return self._parser.parse_joined(frames, received_ns)
+
     def hello(self, talk: Talk) -> None:
         """Authenticate, subscribe in parts, and compare what is answered with the wish."""
         talk.wait_for("connected")

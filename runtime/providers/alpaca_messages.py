@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -36,6 +37,7 @@ IGNORED = ("i", "o")
 BANDS_ONLY = 2
 QUOTE_BITS = {"N": 1, "L": 2, "M": 4, "1": 8, "2": 8, "3": 8}
 TRADES, QUOTES = "t", "q"
+TRADE_FIELDS = attrgetter("S", "t", "p", "s", "i", "c", "z")
 
 
 class _Message(msgspec.Struct, tag_field="T", gc=False):
@@ -203,30 +205,45 @@ class AlpacaParser:
 
         Within a stretch of trades and quotes, quotes come first: a trade meets the newest of its frame.
         """
+        return self.parse_joined((data,), received_ns)
+
+    def parse_joined(self, frames: Sequence[bytes], received_ns: int = 0) -> Parsed:
+        """What several frames hold that came one after the other; those of nothing but trades cost as one."""
         parsed = Parsed()
-        records = self._reader.read(data, parsed)
+        trades: list[Any] = []
+        for data in frames:
+            records = self._reader.read(data, parsed)
+            if all(issubclass(kind, Trade) for kind in set(map(type, records))):
+                trades += records
+                continue
+            self._add_trades(trades, parsed, received_ns)
+            trades = []
+            self._add_mixed(records, parsed, received_ns)
+        self._add_trades(trades, parsed, received_ns)
+        return parsed
+
+    def _add_mixed(self, records: list[Any], parsed: Parsed, received_ns: int) -> None:
         for rank, run in groupby(records, _rank):
             messages = list(run)
             if rank is None:
                 self._add_ticks(messages, parsed, received_ns)
             else:
                 self._add_rare(messages, parsed, received_ns)
-        return parsed
 
     def add_trades(self, trades: list[Trade], parsed: Parsed) -> None:
         """Trades that came in another way, as a batch."""
+        self._add_trades(trades, parsed, 0)
+
+    def _add_trades(self, trades: list[Any], parsed: Parsed, received_ns: int) -> None:
         if trades:
-            self._keep(self._trades(trades, parsed, 0), parsed)
+            self._keep(self._trades(trades, parsed, received_ns), parsed)
 
     def _add_ticks(self, messages: list[Any], parsed: Parsed, received_ns: int) -> None:
         trades = [one for one in messages if type(one).__struct_config__.tag == TRADES]
-        if len(trades) == len(messages):
-            self._keep(self._trades(trades, parsed, received_ns), parsed)
-            return
         quotes = [one for one in messages if type(one).__struct_config__.tag == QUOTES]
-        self._keep(self._quotes(quotes, parsed, received_ns), parsed)
-        if trades:
-            self._keep(self._trades(trades, parsed, received_ns), parsed)
+        if quotes:
+            self._keep(self._quotes(quotes, parsed, received_ns), parsed)
+        self._add_trades(trades, parsed, received_ns)
 
     def _keep(self, events: Columns, parsed: Parsed) -> None:
         batch = events.batch(self.table)
@@ -240,24 +257,24 @@ class AlpacaParser:
         return self.table.places([one.S for one in messages])
 
     def _trades(self, messages: list[Any], parsed: Parsed, received_ns: int) -> Columns:
+        symbols, times, prices, sizes, ids, conditions, tapes = zip(
+            *map(TRADE_FIELDS, messages), strict=True
+        )
         events = checked(
             "trades",
-            self._places_of(messages),
+            self.table.places(symbols),
             {
-                "ts_ns": self._times_of(messages),
-                "price": floats(one.p for one in messages),
-                "size": floats(one.s for one in messages),
-                "id": whole(one.i for one in messages),
+                "ts_ns": self._times(times),
+                "price": floats(prices),
+                "size": floats(sizes),
+                "id": whole(ids),
             },
             parsed,
             received_ns,
         )
-        if any(one.c for one in messages):
-            events.columns["upd"] = self._updates(
-                ["".join(one.c or ()) for one in messages],
-                [one.z for one in messages],
-                events.columns["ts_ns"],
-            )
+        if any(conditions):
+            told = ["".join(one) if one else "" for one in conditions]
+            events.columns["upd"] = self._updates(told, list(tapes), events.columns["ts_ns"])
         return events
 
     def _updates(self, conditions: list[str], tapes: list[str], ts_ns: Array) -> Array:

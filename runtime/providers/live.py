@@ -6,6 +6,7 @@ frames mean. It is read in a thread of its own (`mute_s`), so everything here ma
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Protocol, cast
@@ -34,6 +35,7 @@ FRAME_BYTES_MAX = 16 << 20
 NAMED_MAX = 10  # symbols in a reason
 UNKNOWN_MAX = 100  # names of a vendor that are counted one by one
 _UNKNOWN: dict[str, set[str]] = {}
+JOINED_FRAMES = 64  # that wait are parsed at once
 # Errors of a request, which leave the connection and its subscriptions as they were.
 OF_REQUESTS = {"alpaca": {"400", "403", "405", "410"}, "massive": {"error"}, "binance": {"2", "3"}}
 PUBLISHED = frozenset(("trades", "quotes", "status", "corrections", "reference"))
@@ -162,7 +164,7 @@ class Live:
                 yield from hints(watermark, time.time_ns())
                 continue
             heard_s = time.monotonic()
-            parsed = self.vendor.parse(_bytes(data), time.time_ns())
+            parsed = self._parsed(socket, _bytes(data))
             for control in parsed.controls:
                 raise_if_final(self.name, control)
             yield from self._taken(parsed, watermark)
@@ -194,6 +196,14 @@ class Live:
             named = ", ".join(lacking[:NAMED_MAX])
             raise ProviderError(f"{self.name}: trades of {named} were not sent again")
 
+    def _parsed(self, socket: ClientConnection, data: bytes) -> Parsed:
+        """What a frame holds, with those that wait behind it where the vendor's parser takes several."""
+        parse_joined = getattr(self.vendor, "parse_joined", None)
+        if parse_joined is None:
+            return self.vendor.parse(data, time.time_ns())
+        parsed: Parsed = parse_joined([data, *waiting(socket)], time.time_ns())
+        return parsed
+
     def _taken(self, parsed: Parsed, watermark: Watermark) -> Iterator[Batch]:
         tell_refusals(self.name, parsed)
         for batch in parsed.batches:
@@ -203,6 +213,13 @@ class Live:
             if received is not None:
                 watermark.advance(batch.columns["ts_ns"], received)
             yield from self._numbered.sift(batch) if self.vendor.is_numbered else (batch,)
+
+
+def waiting(socket: ClientConnection) -> Iterator[bytes]:
+    """Frames that came already; an end of the connection is left to the next wait."""
+    with contextlib.suppress(TimeoutError, ConnectionClosed):
+        for _ in range(JOINED_FRAMES - 1):
+            yield _bytes(socket.recv(timeout=0))
 
 
 def tell_refusals(vendor: str, parsed: Parsed) -> None:

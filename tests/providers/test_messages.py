@@ -460,3 +460,38 @@ def test_the_fast_way_says_what_the_slow_way_says(made: Callable[[], Any], sampl
     one, other = only(fast.parse(data)), only(slow.parse(with_news))
     for name, column in one.columns.items():
         assert column.tolist() == other.columns[name][:3].tolist()
+
+
+@pytest.mark.parametrize("frames", [[1, 3, 2], [2, -1, 2], [-1, 1, -2, 1]])
+def test_frames_parsed_as_one_say_what_each_says_alone(frames: list[int]) -> None:
+    """A positive number is a frame of so many trades, a negative one has a quote and a status as well."""
+    rare = [
+        {"T": "q", "S": "B", "bp": 1.0, "ap": 2.0, "t": "2026-01-05T14:30:00.5Z"},
+        {"T": "s", "S": "B", "sc": "2", "t": "2026-01-05T14:30:00.6Z"},
+    ]
+    told, number = [], 0
+    for count in frames:
+        some = []
+        for _ in range(abs(count)):
+            number += 1
+            at = f"2026-01-05T14:30:{number:02}Z"
+            some.append({"T": "t", "S": f"S{number % 2}", "i": number, "p": 1.5, "s": 3, "t": at})
+            some[-1] |= {"c": ["I"], "z": "A"} if number % 2 else {"c": ["@"], "z": "C"}
+        told.append(json.dumps(some + (rare if count < 0 else [])).encode())
+    alone = AlpacaParser()
+    expected = [batch for data in told for batch in alone.parse(data).batches]
+    joined = AlpacaParser().parse_joined(told).batches
+    assert len(joined) <= len(expected)
+    for kind in ("trades", "quotes", "status"):
+        assert _rows(joined, kind) == _rows(expected, kind)
+
+
+def _rows(batches: list[Batch], kind: str) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    for one in batches:
+        if one.kind == kind:
+            assert one.index is not None
+            symbols = [one.symbols[place] for place in one.index]
+            columns = [one.columns[name].tolist() for name in sorted(one.columns)]
+            found += zip(symbols, *columns, strict=True)
+    return found
