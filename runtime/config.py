@@ -96,6 +96,12 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field(
         "json", description="json for machines, console for people"
     )
+    linger_ms: float = Field(
+        3.0,
+        ge=0,
+        le=1000,
+        description="what a feed sent waits this long for more before it is published",
+    )
     snapshot_interval_s: float = Field(
         2.0,
         gt=0,

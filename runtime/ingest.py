@@ -42,7 +42,7 @@ from runtime.tables import TableError
 log = telemetry.get_logger(__name__)
 
 QUEUE_FRAMES = 64  # per partition: a second of a busy market; then the provider waits
-LINGER_S = 0.003  # a frame that is not full waits no longer, unless one before it is being written
+LINGER_MS = 3.0  # a frame that is not full waits no longer, unless one before it is being written
 REPORT_S = 10.0
 CLOCK_ROWS_MAX = 4096
 STOP_S = 5.0
@@ -76,8 +76,8 @@ class Splitter:
     def split(self, batch: Batch) -> Iterator[Outgoing]:
         """The full frames a batch completes; the rest waits for `flush`."""
         if batch.index is None:
+            yield from self._split_joined()  # what came before the clock is judged by the one before
             self.clock_ns = batch.newest_ns
-            yield from self._split_joined()
             for partition in range(self.subjects.partitions):
                 frame = Frame(dict(batch.columns), source=self.source)
                 if partition in self.after_ns:
@@ -196,8 +196,10 @@ class Ingest:
         provider: Provider | Sources | Failover,
         clocks_ns: Mapping[int, int] | None = None,
         late_s: float = LATE_S,
+        linger_ms: float = LINGER_MS,
     ) -> None:
         self._bus = bus
+        self._linger_s = linger_ms / 1000
         self._subjects = subjects
         self._provider = provider
         self._splitter = Splitter(subjects, provider.name, after_ns=dict(clocks_ns or {}))
@@ -261,7 +263,7 @@ class Ingest:
             is_known = batch.kind in KNOWN_KINDS  # dated in the past, due now
             wait_s = 0.0 if is_known else pace.wait_s(batch.newest_ns)
             self._late_s = -wait_s
-            if wait_s > LINGER_S / 2 and not self._stopping.is_set():
+            if wait_s > self._linger_s / 2 and not self._stopping.is_set():
                 await self._flush()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_s)
@@ -275,7 +277,7 @@ class Ingest:
             is_urgent = batch.kind == "gaps"  # before a pause, perhaps: rules should know at once
             if is_urgent:
                 await self._flush()
-            if time.monotonic() - turned_s > LINGER_S:
+            if time.monotonic() - turned_s > self._linger_s:
                 turned_s = time.monotonic()
                 await asyncio.sleep(0)  # a provider that never waits lets senders and flushes run
 
@@ -291,7 +293,7 @@ class Ingest:
         while True:
             await self._opened.wait()
             self._opened.clear()
-            await asyncio.sleep(LINGER_S)
+            await asyncio.sleep(self._linger_s)
             await self._flush(is_whole=False)
             if not self._splitter.is_empty:
                 self._opened.set()
@@ -433,14 +435,12 @@ async def run_ingest(
     The simulator goes on where the stream's clock stands. A file is refused when the stream's clock
     is past its beginning, since all its trades would be late: --resume publishes what comes after.
     """
-    del settings
     try:
         first, *others = [open_provider(one) for one in urls]
         first = informed(first, list(daily), list(reference), minutes)
         provider = _joined(first, others, [open_provider(one) for one in standby])
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
-
     bus = await Bus.connect(url, "ingest")
     try:
         clocks_ns = await last_clocks_ns(bus, subjects)
@@ -450,7 +450,7 @@ async def run_ingest(
             for one in (first, *others):
                 await _refuse_past(one, after_ns)
             after_ns, clocks_ns = 0, {}
-        ingest = Ingest(bus, subjects, provider, clocks_ns)
+        ingest = Ingest(bus, subjects, provider, clocks_ns, linger_ms=settings.linger_ms)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ingest.stop)
