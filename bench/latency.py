@@ -20,9 +20,10 @@ import websockets
 from bench.machinery import Stage, percentiles_ms, stage
 from runtime.config import Settings
 from runtime.frames import Frame, encode
+from runtime.ingest import LINGER_MS
 from runtime.subjects import Subjects, partition_of
 
-LINGER_S = 0.01
+LINGER_S = LINGER_MS / 1000
 LEVEL = 1_000_000.0
 START_NS = 1_767_623_400_000_000_000
 WARM_S = 2.0
