@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import time
@@ -13,6 +14,7 @@ import msgpack
 from runtime.config import Settings
 from runtime.providers.alpaca_messages import AlpacaParser
 from runtime.providers.crypto_messages import BinanceParser
+from runtime.providers.live import JOINED_FRAMES
 from runtime.providers.massive_messages import MassiveParser
 from runtime.subjects import Subjects
 
@@ -46,11 +48,17 @@ def run(
         found[f"{name}_per_s"] = round(
             trades / _best(lambda p=parser, d=data: _parsed(p, d, trades))
         )
+    waiting = [packed[k : k + JOINED_FRAMES] for k in range(0, frames, JOINED_FRAMES)]
+    parser = AlpacaParser("msgpack")
+    found["alpaca_msgpack_waiting_per_s"] = round(
+        trades / _best(lambda: _parsed_joined(parser, waiting, trades))
+    )
     if importlib.util.find_spec("alpaca") is not None:
         sdk = round(trades / _best(lambda: _as_the_sdk(packed)))
         found |= {
             "sdk_alpaca_msgpack_per_s": sdk,
             "ratio": round(found["alpaca_msgpack_per_s"] / sdk, 1),
+            "ratio_waiting": round(found["alpaca_msgpack_waiting_per_s"] / sdk, 1),
         }
     return {"trades": trades, "per_frame": per_frame}, found
 
@@ -74,14 +82,46 @@ def _parsed(parser: Any, frames: list[bytes], trades: int) -> None:
     assert got == trades
 
 
-def _as_the_sdk(frames: list[bytes]) -> None:
-    """What alpaca-py does with each frame up to the handler of a user."""
-    from alpaca.data.models import Trade
+def _parsed_joined(parser: AlpacaParser, frames: list[list[bytes]], trades: int) -> None:
+    """As a session does that is behind: what waits is parsed as one."""
+    got = 0
+    for some in frames:
+        parsed = parser.parse_joined(some, AT_NS)
+        assert not parsed.refused, parsed.refused
+        got += sum(len(batch) for batch in parsed.batches)
+    assert got == trades
 
-    for data in frames:
-        for one in msgpack.unpackb(data, timestamp=3):
-            if one["T"] == "t":
-                Trade(one["S"], one)
+
+class _Socket:
+    """A connection to the SDK's eyes: frames that wait, then the word to stop."""
+
+    def __init__(self, frames: list[bytes], stop: Callable[[], None]) -> None:
+        self._left, self._stop = iter(frames), stop
+
+    async def recv(self) -> bytes:
+        for data in self._left:
+            return data
+        self._stop()
+        return bytes(msgpack.packb([]))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _as_the_sdk(frames: list[bytes]) -> None:
+    """What alpaca-py's own loop does with each frame, to the call of a handler that does nothing."""
+    from alpaca.data.live import StockDataStream
+
+    async def handled(_: Any) -> None:
+        nonlocal got
+        got += 1
+
+    got = 0
+    stream = StockDataStream("key", "secret")
+    stream.subscribe_trades(handled, "*")
+    stream._ws = _Socket(frames, lambda: stream._stop_stream_queue.put_nowait({}))
+    asyncio.run(stream._consume())
+    assert got
 
 
 def _alpaca(number: int) -> dict[str, Any]:

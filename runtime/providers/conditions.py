@@ -28,6 +28,7 @@ UTP_TAPE = "C"
 REGULAR = " @"
 MINUTE_NS = 60_000_000_000
 DAY_MINUTES = 1440
+DAY_NS = DAY_MINUTES * MINUTE_NS
 OPEN_MINUTE, CLOSE_MINUTE, EARLY_CLOSE_MINUTE = 9 * 60 + 30, 16 * 60, 13 * 60
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -109,27 +110,39 @@ def flags_of(
 
     Commas and blanks only separate; every other letter is a condition.
     """
-    extended = is_extended(ts_ns).tolist()
-    known: dict[tuple[str, str, bool], tuple[int, list[str]]] = {}
-    flags = np.empty(len(conditions), dtype=np.uint8)
+    prints = list(zip(conditions, tapes, is_extended(ts_ns).tolist(), strict=True))
+    known = {one: _flags(*one, odd_lots) for one in set(prints)}
     unknown: Counter[str] = Counter()
-    for place, key in enumerate(zip(conditions, tapes, extended, strict=True)):
-        if key not in known:
-            known[key] = update_flags(key[0].replace(",", " "), key[1], key[2], odd_lots)
-        flags[place], more = known[key]
-        if more:
-            unknown.update(more)
-    return flags, unknown
+    for one, (_, more) in known.items():
+        for condition in more:
+            unknown[condition] += prints.count(one)
+    return np.array([known[one][0] for one in prints], dtype=np.uint8), unknown
+
+
+@lru_cache(maxsize=4096)
+def _flags(text: str, tape: str, extended: bool, odd_lots: str) -> tuple[int, list[str]]:
+    return update_flags(text.replace(",", " "), tape, extended, odd_lots)
 
 
 def is_extended(ts_ns: Array) -> Array:
     """Whether times lie outside 09:30 to 16:00 in New York, 13:00 on days that close early."""
+    if len(ts_ns):
+        first_ns, end_ns = _regular_ns(int(ts_ns[0]) // DAY_NS)
+        if ((ts_ns >= first_ns) & (ts_ns < end_ns)).all():
+            return np.zeros(len(ts_ns), dtype=bool)
     minute = ts_ns // MINUTE_NS
     days, place = np.unique(minute // DAY_MINUTES, return_inverse=True)
     offset = np.array([_offset_minutes(day) for day in days.tolist()])[place]
     close = np.array([_close_minute(day) for day in days.tolist()])[place]
     local = (minute + offset) % DAY_MINUTES
     return np.asarray((local < OPEN_MINUTE) | (local >= close))
+
+
+@lru_cache(maxsize=1024)
+def _regular_ns(utc_day: int) -> tuple[int, int]:
+    """When regular hours begin and end on a UTC day, which they never leave."""
+    midnight = utc_day * DAY_MINUTES - _offset_minutes(utc_day)
+    return (midnight + OPEN_MINUTE) * MINUTE_NS, (midnight + _close_minute(utc_day)) * MINUTE_NS
 
 
 @lru_cache(maxsize=1024)

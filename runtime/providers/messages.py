@@ -26,7 +26,9 @@ AUDIT_FRAMES = (
     64  # once fields nobody knows are common, they are looked for in one frame of so many
 )
 FRAME_BYTES_MAX = 16 << 20
-STAMP = msgspec.msgpack.Ext | str
+FIXEXT8 = np.dtype([("head", ">u2"), ("value", ">u8")])  # msgpack's timestamp of 64 bits
+FIXEXT8_STAMP = 0xD7FF
+NANOS_AT, SECONDS, SECOND = np.uint64(34), np.uint64((1 << 34) - 1), np.uint64(10**9)
 TIMES = ("t", "created_at")  # fields that are msgpack timestamps in that codec
 EPOCH = "1970-01-01T00:00:00"
 RFC3339_LEAST = len(EPOCH) + 1
@@ -106,7 +108,9 @@ class Reader:
     ) -> None:
         module = msgspec.json if codec == "json" else msgspec.msgpack
         if codec == "msgpack":  # a datetime would lose the nanoseconds
-            kinds = [_derived(kind, [(name, STAMP) for name in _times_in(kind)]) for kind in kinds]
+            kinds = [
+                _derived(kind, [(name, msgspec.Raw) for name in _times_in(kind)]) for kind in kinds
+            ]
         strict = [_derived(kind, forbid_unknown_fields=True) for kind in kinds]
         self._tag, self._ignored = tag, frozenset(ignored)
         self._fields = {
@@ -200,10 +204,14 @@ class Columns:
     kind: str
     columns: dict[str, Array]
     places: Array
-    is_good: Array
+    is_good: Array | None = None  # None: all are
 
     def check(self, parsed: Parsed, is_good: Array, expected: str, found: Array) -> None:
         """Refuse events; the reason says what was expected of the first and how many there are."""
+        if is_good.all():
+            return
+        if self.is_good is None:
+            self.is_good = np.ones(len(self.places), dtype=bool)
         bad = self.is_good & ~is_good
         if bad.any():
             first = int(np.argmax(bad))
@@ -214,11 +222,13 @@ class Columns:
 
     def batch(self, table: SymbolTable) -> Batch | None:
         """What is left, None without."""
-        keep = self.is_good & (self.places >= 0)
+        keep = self.places >= 0
+        if self.is_good is not None:
+            keep &= self.is_good
+        if keep.all():
+            return Batch(self.kind, self.columns, table.symbols, self.places) if len(keep) else None
         if not keep.any():
             return None
-        if keep.all():
-            return Batch(self.kind, self.columns, table.symbols, self.places)
         columns = {name: values[keep] for name, values in self.columns.items()}
         return Batch(self.kind, columns, table.symbols, self.places[keep])
 
@@ -246,7 +256,7 @@ def checked(
 
 def columns_of(kind: str, places: Array, columns: dict[str, Array]) -> Columns:
     """Events that are all good so far."""
-    return Columns(kind, columns, places, np.ones(len(places), dtype=bool))
+    return Columns(kind, columns, places)
 
 
 def check_prices(
@@ -328,33 +338,37 @@ def _time(text: Any) -> int:
         return 0
 
 
-def times_of_stamps(stamps: Sequence[Any]) -> Array:
-    """msgpack timestamps (extension -1) as ns since 1970; 0 where one is none."""
-    try:
-        if all(one.code == -1 for one in stamps):
-            joined = b"".join([one.data for one in stamps])
-            if len(joined) == 8 * len(stamps) and all(len(one.data) == 8 for one in stamps):
-                value = np.frombuffer(joined, ">u8")
-                seconds, nanos = value & np.uint64((1 << 34) - 1), value >> np.uint64(34)
-                return (seconds * np.uint64(10**9) + nanos).astype(np.int64)
-    except AttributeError:
-        pass  # one of them is none: found below
+def times_of_stamps(stamps: Sequence[msgspec.Raw]) -> Array:
+    """msgpack timestamps as they were sent (extension -1, or a text) as ns since 1970; 0 where one is none."""
+    joined = b"".join(stamps)
+    if len(joined) == FIXEXT8.itemsize * len(stamps):
+        told = np.frombuffer(joined, FIXEXT8)
+        if (
+            told["head"] == FIXEXT8_STAMP
+        ).all():  # each is whole, so that the next begins behind it
+            value = told["value"].astype(np.uint64)
+            return ((value & SECONDS) * SECOND + (value >> NANOS_AT)).view(np.int64)
     return np.array([_stamp(one) for one in stamps], dtype=np.int64)
 
 
-def _stamp(stamp: Any) -> int:
-    data = bytes(getattr(stamp, "data", b""))
-    if getattr(stamp, "code", 0) != -1:
+def _stamp(raw: msgspec.Raw) -> int:
+    try:
+        stamp = msgspec.msgpack.decode(raw, type=msgspec.msgpack.Ext | str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+    if isinstance(stamp, str):
         return _time(stamp)
+    data = bytes(stamp.data)
+    if stamp.code != -1:
+        return 0
     if len(data) == 8:
         value = int.from_bytes(data, "big")
         return (value & ((1 << 34) - 1)) * 10**9 + (value >> 34)
     if len(data) == 4:
         return int.from_bytes(data, "big") * 10**9
     if len(data) == 12:
-        return int.from_bytes(data[4:], "big", signed=True) * 10**9 + int.from_bytes(
-            data[:4], "big"
-        )
+        seconds = int.from_bytes(data[4:], "big", signed=True)
+        return seconds * 10**9 + int.from_bytes(data[:4], "big")
     return 0
 
 
