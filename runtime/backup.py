@@ -121,7 +121,8 @@ async def _receive(bus: Bus, name: str, chunks: asyncio.Queue[Message], file: Pa
     with file.open("wb") as output:
         while True:
             try:
-                chunk = await asyncio.wait_for(chunks.get(), SILENCE_S)
+                async with asyncio.timeout(SILENCE_S):
+                    chunk = await chunks.get()
             except TimeoutError as error:
                 raise BackupError(f"{name}: no chunk within {SILENCE_S:g} s; try again") from error
             if not chunk.data:

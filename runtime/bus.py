@@ -256,7 +256,7 @@ class Bus:
     ) -> Message:
         """Ask; raises NobodyThere, Silence or Closed."""
         self._refuse_oversize(subject, data, headers)
-        asked = time.monotonic()
+        asked, cancelled = time.monotonic(), _times_cancelled()
         try:
             answer = await self._connection.request(
                 subject, data, timeout=timeout_s, headers=dict(headers) if headers else None
@@ -271,6 +271,8 @@ class Bus:
             raise Silence(
                 f"no answer on {subject} within {timeout_s:g} s{whose if late_s > BUSY_S else ''}"
             ) from error
+        if _times_cancelled() > cancelled:  # lost where it came together with the answer
+            raise asyncio.CancelledError
         return _message(answer)
 
     def _refuse_oversize(
@@ -411,7 +413,8 @@ class Bus:
         try:
             query = json.dumps({"multi_last": subjects, "batch": 1024}).encode()
             await self._connection.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
-            await asyncio.wait_for(done, REQUEST_S)
+            async with asyncio.timeout(REQUEST_S):
+                await done
         except (nats.errors.Error, TimeoutError) as error:
             raise Silence(f"no answer from stream {stream}") from error
         finally:
@@ -680,7 +683,8 @@ class Pull:
             if self._outstanding <= self._batch // 2:  # `take_while` may have taken all there was
                 await self._ask()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
         return bool(self._queue)
 
     async def next(self) -> Message:
@@ -912,6 +916,12 @@ async def _answers(url: str) -> bool:
         return False
     writer.close()
     return True
+
+
+def _times_cancelled() -> int:
+    """How often our own task was cancelled: `asyncio.wait_for` of Python 3.11, in nats-py, may lose one."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _message(raw: Msg) -> Message:

@@ -120,7 +120,8 @@ class Failover:
     async def _followed(self, queue: Waiting) -> AsyncGenerator[Batch]:
         while not all(one.is_over for one in self._sources):
             try:
-                place, one = await asyncio.wait_for(queue.get(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    place, one = await queue.get()
             except TimeoutError:
                 place, one = -1, None
             if isinstance(one, Batch):

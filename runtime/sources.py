@@ -138,7 +138,8 @@ class Sources:
     async def _next(self, queue: Waiting) -> tuple[int, Batch | None]:
         """What a source said, None at its end; NOBODY when all are silent. Raises what a source raised."""
         try:
-            place, one = await asyncio.wait_for(queue.get(), self._idle_s)
+            async with asyncio.timeout(self._idle_s):
+                place, one = await queue.get()
         except TimeoutError:
             return NOBODY, None
         if isinstance(one, Exception):

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -301,3 +302,30 @@ async def test_a_silence_says_whether_this_process_was_busy_itself(
         await nats.bus.request("mute", b"", 0.3)
     assert ("busy itself" in str(silence.value)) == is_ours
     await listener.stop()
+
+
+async def test_a_task_that_is_cancelled_as_an_answer_comes_ends(
+    nats: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = nats.bus._connection.request
+
+    async def losing(*args: Any, **more: Any) -> Any:  # as `asyncio.wait_for` of Python 3.11 may
+        answer = await ask(*args, **more)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return answer
+
+    async def ask_for_ever() -> None:
+        while True:
+            await nats.bus.stream_state("MARKET")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nats.bus._connection, "request", losing)
+        asking = asyncio.create_task(ask_for_ever())
+        done, _ = await asyncio.wait([asking], timeout=5)
+    asking.cancel()
+    assert done
+    assert asking.cancelled()
