@@ -762,6 +762,111 @@ def ingest(
     run(run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby))
 
 
+@main.group("universe")
+def universe_group() -> None:
+    """The symbols that running feeds follow: look, add, remove."""
+
+
+source_option = click.option(
+    "--source",
+    default="",
+    help="One feed, such as alpaca://sip; all that can carry them if left out.",
+)
+
+
+@universe_group.command("show")
+@click.option("--source", default="", help="Only this feed.")
+@json_option
+def universe_show(source: str, as_json: bool) -> None:
+    """Every symbol of every feed, whether the vendor acknowledged it, and why not."""
+    from runtime.universe import feeds_of
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await feeds_of(bus)
+
+    feeds = [one for one in run(work()) if source in ("", one["source"])]
+    if not feeds:
+        fail(f"no feed {source} runs" if source else "no feed runs")
+    rows = [row for one in feeds for row in _universe_rows(one)]
+    show(rows, ["source", "symbol", "state", "reason"], as_json)
+
+
+def _universe_rows(feed: dict[str, Any]) -> list[dict[str, Any]]:
+    states = [("acknowledged", feed["acknowledged"], ""), ("unanswered", feed["unanswered"], "")]
+    states += [("refused", one["symbols"], one["reason"]) for one in feed["refused"]]
+    rows = [
+        {"source": feed["source"], "symbol": symbol, "state": state, "reason": reason}
+        for state, symbols, reason in states
+        for symbol in symbols
+    ]
+    none = {"source": feed["source"], "symbol": "", "state": "none", "reason": feed["changes"]}
+    return rows or [none]
+
+
+@universe_group.command("add")
+@click.argument("symbols", nargs=-1, required=True)
+@source_option
+@json_option
+def universe_add(symbols: tuple[str, ...], source: str, as_json: bool) -> None:
+    """Have feeds follow symbols, without a restart and after one."""
+    _change_universe(symbols, (), source, as_json)
+
+
+@universe_group.command("remove")
+@click.argument("symbols", nargs=-1, required=True)
+@source_option
+@json_option
+def universe_remove(symbols: tuple[str, ...], source: str, as_json: bool) -> None:
+    """Have feeds leave symbols, without a restart and after one."""
+    _change_universe((), symbols, source, as_json)
+
+
+@universe_group.command("reset")
+def universe_reset() -> None:
+    """Have every feed follow what its URL says, and no more."""
+    from runtime.universe import reset
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            await reset(bus)
+
+    run(work())
+    click.echo("feeds follow their URLs")
+
+
+def _change_universe(
+    add: tuple[str, ...], remove: tuple[str, ...], source: str, as_json: bool
+) -> None:
+    from runtime import universe
+
+    found, _ = settings_and_subjects()
+    try:
+        added, removed = universe.spelled(add), universe.spelled(remove)
+        source = universe.checked_source(source)
+
+        async def work() -> list[str]:
+            async with connected(found) as bus:
+                taking = universe.check(await universe.feeds_of(bus), added, source)
+                await universe.change(bus, added, removed, source)
+                return taking
+
+        taking = run(work())
+    except universe.UniverseError as error:
+        fail(str(error), EXIT_USAGE)
+    if as_json:
+        told = {"add": added, "remove": removed, "source": source, "feeds": taking}
+        click.echo(json.dumps(told))
+        return
+    verb, symbols = ("follow", added) if added else ("leave", removed)
+    who = ", ".join(taking) or "no feed runs; the next that start"
+    click.echo(f"{who}: {verb} {', '.join(symbols)}")
+
+
 @main.command()
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**31))

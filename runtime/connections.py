@@ -1,6 +1,6 @@
 """A provider kept connected: when it drops or goes mute a gap is told, it is opened again, and the gap is filled.
 
-    the connection ended          a gap of every symbol that was sent so far begins with the newest event
+    the connection ended          a gap of every symbol that was sent so far, and is followed, begins with the newest event
     it is open again              the gap ends with the first event that comes
     the provider can send again   what is missing, then the news that the gap is repaired
     the market was closed         nothing is missing: the gap ends repaired
@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 import numpy as np
 
 from runtime import telemetry
+from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
@@ -84,7 +85,8 @@ class Reader:
         """The next batch, None at the end, WAKE if woken; raises TimeoutError, and what the provider raised."""
         while not self._queue:
             self._arrived.clear()
-            await asyncio.wait_for(self._arrived.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._arrived.wait()
         one = self._queue.popleft()
         if not isinstance(one, Wake):
             self._room.release()
@@ -103,7 +105,7 @@ class Connection:
 
     A provider may have more attributes: `mute_s`, seconds of silence that mean it is gone (it is then
     read in a thread), `open_between(from_ns, to_ns)`, whether it could say anything between two wall
-    times, and `again(from_ns, to_ns)`, which gives the batches of a past time.
+    times, `again(from_ns, to_ns)`, which gives the batches of a past time, and `universe`, what it follows.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Connection:
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._newest_ns = 0
         self._gap_ns = 0  # since when a gap lasts, in event time
+        self._lost = np.zeros(0, dtype=np.int64)  # places of the symbols that it is of
         self._dropped_ns = 0  # and by the wall
         self._tries = 0
         self._opened_s = 0.0
@@ -186,29 +189,30 @@ class Connection:
             return
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
+        lost = self._lost
         is_whole = not self._could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
-        yield self._gap(max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
+        yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
         self._learn(batch)
         yield batch
         if is_whole:
             return
         again = getattr(self._provider, "again", None)
         if again is not None and getattr(self._provider, "mute_s", None):
-            filling = asyncio.create_task(self._fill(again(from_ns, to_ns), from_ns, to_ns))
+            filling = asyncio.create_task(self._fill(again(from_ns, to_ns), lost, from_ns, to_ns))
             self._filling.add(filling)
             filling.add_done_callback(self._filling.discard)
         elif again is not None:
             yield from again(from_ns, to_ns)
-            yield self._gap(self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+            yield self._gap(lost, self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
 
-    async def _fill(self, missing: Iterator[Batch], from_ns: int, to_ns: int) -> None:
+    async def _fill(self, missing: Iterator[Batch], lost: Array, from_ns: int, to_ns: int) -> None:
         """Have sent again what was missing, beside what goes on; where that fails the gap stays one."""
         reader = Reader(missing)
         try:
             while isinstance(one := await reader.next(FILL_S), Batch):
                 self._hand_on(one)
-            repaired = self._gap(self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
-            self._hand_on(repaired)
+            until_ns = max(to_ns, from_ns)
+            self._hand_on(self._gap(lost, self._newest_ns, from_ns, until_ns, is_repaired=True))
         except (ProviderError, OSError, TimeoutError) as error:
             telemetry.UNFILLED.labels(self._provider.name).inc()
             log.error("gap not filled", source=self._provider.name, reason=str(error) or "too slow")
@@ -221,14 +225,23 @@ class Connection:
             self._reader.wake()
 
     def _begun(self) -> Iterator[Batch]:
-        if not self._gap_ns and self._symbols:
+        """The gap that a drop begins: of every symbol that was sent and is followed."""
+        if self._gap_ns:
+            return
+        lost = np.flatnonzero([self._follows(one) for one in self._symbols])
+        if len(lost):
+            self._lost = lost
             self._gap_ns, self._dropped_ns = self._newest_ns, time.time_ns()
-            yield self._gap(self._newest_ns, self._gap_ns)
+            yield self._gap(lost, self._newest_ns, self._gap_ns)
 
-    def _gap(self, ts_ns: int, from_ns: int, to_ns: int = 0, is_repaired: bool = False) -> Batch:
-        everyone = np.arange(len(self._symbols))
-        what = TRADES | QUOTES
-        return gap_batch(self._symbols, everyone, ts_ns, from_ns, to_ns, what, is_repaired)
+    def _follows(self, symbol: str) -> bool:
+        universe = getattr(self._provider, "universe", None)
+        return universe is None or universe.follows(symbol)
+
+    def _gap(
+        self, lost: Array, ts_ns: int, from_ns: int, to_ns: int = 0, is_repaired: bool = False
+    ) -> Batch:
+        return gap_batch(self._symbols, lost, ts_ns, from_ns, to_ns, TRADES | QUOTES, is_repaired)
 
     def _learn(self, batch: Batch) -> None:
         if batch.kind in BESIDE:
@@ -255,4 +268,5 @@ class Connection:
         tell = log.error if action == BACK_OFF else log.warning
         tell("connection ended", source=error.vendor, code=error.code, then=action, wait_s=wait_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()

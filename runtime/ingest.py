@@ -38,6 +38,7 @@ from runtime.shedding import LATE_S, QUEUED_MAX, Shedder
 from runtime.sources import Sources
 from runtime.subjects import Subjects, partition_of
 from runtime.tables import TableError
+from runtime.universe import Follower
 
 log = telemetry.get_logger(__name__)
 
@@ -197,11 +198,13 @@ class Ingest:
         clocks_ns: Mapping[int, int] | None = None,
         late_s: float = LATE_S,
         linger_ms: float = LINGER_MS,
+        follower: Follower | None = None,
     ) -> None:
         self._bus = bus
         self._linger_s = linger_ms / 1000
         self._subjects = subjects
         self._provider = provider
+        self._follower = follower
         self._splitter = Splitter(subjects, provider.name, after_ns=dict(clocks_ns or {}))
         self._queues = [asyncio.Queue[Outgoing](QUEUE_FRAMES) for _ in range(subjects.partitions)]
         self._shedders = [Shedder(late_s) for _ in range(subjects.partitions)]
@@ -240,11 +243,13 @@ class Ingest:
             reporting = group.create_task(self._report())
             telling = group.create_task(self._keep_alerts_told())
             flushing = group.create_task(self._keep_flushed())
+            following = [group.create_task(one.keep()) for one in (self._follower,) if one]
             await self._feed(after_ns)
             with contextlib.suppress(TimeoutError):
                 limit_s = STOP_S if self._stopping.is_set() else None
-                await asyncio.wait_for(self._drained(), limit_s)
-            for task in (*senders, reporting, telling, flushing):
+                async with asyncio.timeout(limit_s):
+                    await self._drained()
+            for task in (*senders, *following, reporting, telling, flushing):
                 task.cancel()
 
     async def _feed(self, after_ns: int) -> None:
@@ -266,7 +271,8 @@ class Ingest:
             if wait_s > self._linger_s / 2 and not self._stopping.is_set():
                 await self._flush()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._stopping.wait()
             await self._cut(batch)
             if batch.kind == "clock":
                 self._ticked.set()
@@ -438,7 +444,8 @@ async def run_ingest(
     try:
         first, *others = [open_provider(one) for one in urls]
         first = informed(first, list(daily), list(reference), minutes)
-        provider = _joined(first, others, [open_provider(one) for one in standby])
+        standing_by = [open_provider(one) for one in standby]
+        provider = _joined(first, others, standing_by)
     except (ProviderError, TableError) as error:
         raise BusError(str(error)) from error
     bus = await Bus.connect(url, "ingest")
@@ -450,7 +457,11 @@ async def run_ingest(
             for one in (first, *others):
                 await _refuse_past(one, after_ns)
             after_ns, clocks_ns = 0, {}
-        ingest = Ingest(bus, subjects, provider, clocks_ns, linger_ms=settings.linger_ms)
+        follower = Follower(bus, [first, *others, *standing_by])
+        await follower.read()  # the first connection asks for what was asked of the last
+        ingest = Ingest(
+            bus, subjects, provider, clocks_ns, linger_ms=settings.linger_ms, follower=follower
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ingest.stop)

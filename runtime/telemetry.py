@@ -52,6 +52,9 @@ FEED_UNKNOWN = Counter(
 )
 TAKEN_OVER = Counter("jetscan_feed_takeovers_total", "Times a source took over", ["source"])
 UNFILLED = Counter("jetscan_gaps_unfilled_total", "Gaps that could not be filled", ["source"])
+FEED_SYMBOLS = Gauge(
+    "jetscan_feed_symbols", "Symbols of a feed: wanted, acknowledged, refused", ["source", "state"]
+)
 FEED_REFUSED = Counter(
     "jetscan_feed_refused_total", "Messages of a vendor that were refused", ["source"]
 )

@@ -32,6 +32,7 @@ from runtime.gateway import (
     subscriptions,
     symbols,
     toplists,
+    universe,
     verdicts,
     watchlists,
     why_not,
@@ -72,6 +73,7 @@ def create_app(gateway: Gateway) -> Quart:
     channels.add(app, gateway)
     preferences.add(app, gateway)
     functions.add(app, gateway)
+    universe.add(app, gateway)
     dead.add(app, gateway)
     status.add(app, gateway)
     static.add(app)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import msgpack
@@ -17,11 +16,12 @@ from runtime.providers import Batch, ProviderError, take_parameters
 from runtime.providers.alpaca_messages import AlpacaParser
 from runtime.providers.alpaca_rest import HOST as HOST_AGAIN
 from runtime.providers.alpaca_rest import missed
+from runtime.providers.asking import in_every
 from runtime.providers.live import Live, Talk
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
 from runtime.providers.rest import rest_of
-from runtime.providers.trouble import Dropped
+from runtime.providers.universe import SHARES, Universe
 
 log = telemetry.get_logger(__name__)
 
@@ -39,7 +39,7 @@ CHANNELS = ("trades", "quotes", "statuses", "lulds")
 SENT_AGAIN = ("sip", "iex")
 KEEP_HOURS = ("sip", "iex", "delayed_sip")
 OF_CRYPTO = ("trades", "quotes")
-SYMBOLS_A_REQUEST = 1000
+PATTERNS = {"crypto": r"[A-Z0-9]{1,10}/[A-Z0-9]{1,10}", "test": rf"FAKEPACA|{SHARES}"}
 MUTE_S = 60.0  # the tape of a few symbols may say nothing for long; pings find a dead socket
 
 
@@ -48,11 +48,14 @@ class Alpaca:
 
     name = "alpaca"
     is_numbered = False
+    symbols_a_request = 1000
+    spacing_s = 0.0
+    answers = True
 
     def __init__(
         self,
         feed: str,
-        symbols: list[str],
+        universe: Universe,
         channels: list[str],
         host: str,
         odd_lots: str,
@@ -62,15 +65,16 @@ class Alpaca:
         self.url = f"{host}/{PATHS[feed]}"
         self.headers = {"Content-Type": "application/msgpack"} if codec == "msgpack" else {}
         self.keeps_hours = feed in KEEP_HOURS
-        self._symbols, self._channels, self._codec = symbols, channels, codec
+        self.universe, self._channels, self._codec = universe, channels, codec
         self._feed, self._rest, self._odd_lots = feed, rest, odd_lots
         self._parser = AlpacaParser(codec, odd_lots)
+        self._lacking: list[str] = []
         # Stocks can be had again; the test feed and crypto cannot, here.
         self.again = self._missed if feed in SENT_AGAIN else None
 
     def _missed(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
         """Trades of the symbols followed, between two times; read beside the session."""
-        symbols = [one for one in self._symbols if one != "*"] or list(self._parser.table.symbols)
+        symbols = self.universe.listed(self._parser.table.symbols)
         keys = {
             "APCA-API-KEY-ID": secret("ALPACA_KEY_ID"),
             "APCA-API-SECRET-KEY": secret("ALPACA_SECRET_KEY"),
@@ -87,35 +91,28 @@ class Alpaca:
         return self._parser.parse_joined(frames, received_ns)
 
     def hello(self, talk: Talk) -> None:
-        """Authenticate, subscribe in parts, and compare what is answered with the wish."""
+        """Authenticate."""
         talk.wait_for("connected")
         key, key_secret = secret("ALPACA_KEY_ID"), secret("ALPACA_SECRET_KEY")
-        self._say(talk, {"action": "auth", "key": key, "secret": key_secret})
+        talk.say(self._said({"action": "auth", "key": key, "secret": key_secret}))
         talk.wait_for("authenticated")
-        left = iter(self._symbols)
-        while part := list(islice(left, SYMBOLS_A_REQUEST)):
-            self._say(talk, {"action": "subscribe", **dict.fromkeys(self._channels, part)})
-            told = talk.wait_for("subscribed")
-        self._compare(told)
 
-    def _say(self, talk: Talk, message: dict[str, object]) -> None:
-        talk.say(msgpack.packb(message) if self._codec == "msgpack" else json.dumps(message))
+    def request(self, is_adding: bool, spelled: list[str]) -> bytes | str:
+        """Every channel of some symbols."""
+        action = "subscribe" if is_adding else "unsubscribe"
+        return self._said({"action": action, **dict.fromkeys(self._channels, spelled)})
 
-    def _compare(self, told: Control) -> None:
-        """Less than was asked for is said aloud: rules on the symbols left out would wait for ever."""
-        for channel in self._channels:
-            missing = set(self._symbols) - set(told.channels.get(channel, ()))
-            if missing:
-                some = ", ".join(sorted(missing)[:5])
-                log.error(
-                    "not subscribed",
-                    source=self.name,
-                    channel=channel,
-                    count=len(missing),
-                    some=some,
-                )
-        if not any(told.channels.get(one) for one in self._channels):
-            raise Dropped(self.name, "405")
+    def acknowledged(self, control: Control) -> set[str]:
+        """An answer tells all that is subscribed, by channel."""
+        told = {channel: control.channels.get(channel, []) for channel in self._channels}
+        lacking = [channel for channel, symbols in told.items() if not symbols]
+        if 0 < len(lacking) < len(told) and lacking != self._lacking:
+            self._lacking = lacking
+            log.error("channels not subscribed", source=self.name, channels=lacking)
+        return in_every(told.values())
+
+    def _said(self, message: dict[str, object]) -> bytes | str:
+        return bytes(msgpack.packb(message)) if self._codec == "msgpack" else json.dumps(message)
 
 
 def open_alpaca(feed: str, given: dict[str, str]) -> Live:
@@ -143,7 +140,7 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
     channels = taken.get("channels") or list(OF_CRYPTO if feed == "crypto" else CHANNELS)
     vendor = Alpaca(
         feed,
-        taken["symbols"],
+        Universe(f"alpaca://{feed}", taken["symbols"], _pattern(feed)),
         channels,
         taken.get("host", HOST),
         taken.get("odd_lots", "volume"),
@@ -151,6 +148,10 @@ def open_alpaca(feed: str, given: dict[str, str]) -> Live:
         taken.get("rest", HOST_AGAIN),
     )
     return Live(vendor, MUTE_S)
+
+
+def _pattern(feed: str) -> str:
+    return rf"\*|{PATTERNS.get(feed, SHARES)}"
 
 
 def _channels(text: str) -> list[str]:

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 
 from runtime import telemetry
 from runtime.providers import Batch, ProviderError, clocked, take_parameters
+from runtime.providers.asking import Asking
 from runtime.providers.clocks import Watermark
 from runtime.providers.databento_messages import DatabentoParser
 from runtime.providers.live import PUBLISHED, QUIET_S, hints, raise_if_final, tell_refusals
+from runtime.providers.messages import Control
 from runtime.providers.parameters import secret, symbols_of
 from runtime.providers.trouble import CLOSED, MUTE, Dropped
+from runtime.providers.universe import ALL, Universe
 
 log = telemetry.get_logger(__name__)
 
@@ -33,21 +36,30 @@ READ_BYTES = 1 << 16
 LINE_BYTES_MAX = 4096
 SCHEMAS = ("trades", "tbbo", "mbp-1", "status", "bbo-1s")
 SEPARATORS = "|=\n\r"
+EVERYTHING = "ALL_SYMBOLS"
+PATTERN = r"\*|[A-Z0-9][A-Z0-9. ]{0,31}"
 
 
 class Databento:
-    """A provider: the batches of one session, with clock events."""
+    """A provider: the batches of one session, with clock events.
+
+    A session that began takes more symbols and gives none back: what is removed is left out here, and not
+    asked for by the next session. A symbol is acknowledged when its instrument is named.
+    """
 
     name = "databento"
     speed = 0.0
     warm_ns = 0
     mute_s = MUTE_S
+    symbols_a_request = SYMBOLS_A_REQUEST
+    spacing_s = 0.0
+    answers = False
 
     def __init__(
         self, dataset: str, symbols: list[str], schemas: list[str], address: tuple[str, int]
     ) -> None:
-        self._dataset, self._symbols, self._schemas = dataset, symbols, schemas
-        self._address = address
+        self._dataset, self._schemas, self._address = dataset, schemas, address
+        self.universe = Universe(f"databento://{dataset}", symbols, PATTERN, removes=False)
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every batch after an event time that the vendor still has; raises Dropped when the session ends."""
@@ -60,9 +72,9 @@ class Databento:
             with socket.create_connection(self._address, OPEN_S) as connection:
                 connection.settimeout(OPEN_S)
                 self._authenticate(connection)
-                self._subscribe(connection, after_ns)
+                asking = self._subscribe(connection, after_ns)
                 connection.settimeout(QUIET_S)
-                yield from self._followed(connection, watermark, after_ns)
+                yield from self._followed(connection, watermark, after_ns, asking)
         except TimeoutError as error:
             raise Dropped(self.name, MUTE) from error
         except OSError as error:
@@ -91,24 +103,43 @@ class Databento:
             log.error("not signed in", source=self.name, reason=answer.get("error", ""))
             raise Dropped(self.name, "1")
 
-    def _subscribe(self, connection: socket.socket, after_ns: int) -> None:
+    def _subscribe(self, connection: socket.socket, after_ns: int) -> Asking:
         begin = {}
         if after_ns and time.time_ns() - after_ns < REPLAY_NS:
             begin = {"start": str(after_ns)}
+        target = self.universe.target()
+        spelled = [self.universe.vendors(one) for one in target]
+        connection.sendall(self._subscription(spelled, begin) + b"start_session=0\n")
+        return Asking(self, self.universe, time.monotonic(), target)
+
+    def _subscription(self, spelled: list[str], begin: dict[str, str]) -> bytes:
+        lines = b""
         for schema in self._schemas:
-            parts = _parts(self._symbols)
+            parts = _parts([EVERYTHING if one == ALL else one for one in spelled])
             for number, part in enumerate(parts):
                 told = {"schema": schema, "stype_in": "raw_symbol", "symbols": ",".join(part)}
                 told |= {"snapshot": "0", "is_last": str(int(number == len(parts) - 1))}
-                connection.sendall(_said({**told, **begin}))
-        connection.sendall(b"start_session=0\n")
+                lines += _said({**told, **begin})
+        return lines
+
+    def request(self, is_adding: bool, spelled: list[str]) -> bytes | str:
+        """Every schema of some symbols, from now on; never fewer."""
+        del is_adding
+        return self._subscription(spelled, {})
+
+    def acknowledged(self, control: Control) -> list[str]:
+        """The symbol of an instrument; of everything the first one says that it comes."""
+        return [ALL, *control.channels["mapped"]]
 
     def _followed(
-        self, connection: socket.socket, watermark: Watermark, after_ns: int
+        self, connection: socket.socket, watermark: Watermark, after_ns: int, asking: Asking
     ) -> Iterator[Batch]:
         parser = DatabentoParser()
         heard_s = time.monotonic()
         while True:
+            request = asking.next(time.monotonic())
+            if request is not None:
+                connection.sendall(request if isinstance(request, bytes) else request.encode())
             try:
                 data = connection.recv(READ_BYTES)
             except TimeoutError:
@@ -122,10 +153,12 @@ class Databento:
             # What is sent again is a day old at most: a time is held against no receipt.
             parsed = parser.parse(data)
             for control in parsed.controls:
-                raise_if_final(self.name, control)
+                if not asking.hear(control):
+                    raise_if_final(self.name, control)
             tell_refusals(self.name, parsed)
-            for batch in parsed.batches:
-                if batch.kind in PUBLISHED:
+            for heard in parsed.batches:
+                batch = self.universe.sift(heard)
+                if batch is not None and batch.kind in PUBLISHED:
                     yield from _after(batch, after_ns)
 
 
@@ -175,7 +208,7 @@ def open_databento(dataset: str, given: dict[str, str]) -> Databento:
         raise ProviderError("databento: symbols: expected none of | and =")
     secret("DATABENTO_KEY")
     gateway = f"{dataset.lower().replace('.', '-')}.lsg.databento.com", PORT
-    symbols = ["ALL_SYMBOLS" if one == "*" else one for one in taken["symbols"]]
+    symbols = [ALL if one == EVERYTHING else one for one in taken["symbols"]]
     schemas = taken.get("schemas", ["trades", "status"])
     return Databento(dataset, symbols, schemas, taken.get("host", gateway))
 

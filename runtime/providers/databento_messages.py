@@ -107,6 +107,9 @@ class DatabentoParser:
                 self._learn_metadata(one)
             elif isinstance(one, dbn.SymbolMappingMsg | dbn.SymbolMappingMsgV1):
                 self._learn_mapping(one)
+                parsed.controls.append(
+                    Control("subscribed", channels={"mapped": [one.stype_in_symbol]})
+                )
             elif isinstance(one, dbn.ErrorMsg | dbn.ErrorMsgV1):
                 code = getattr(one, "code", "")
                 parsed.controls.append(Control("error", str(_value(code)), one.err))

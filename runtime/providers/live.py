@@ -17,12 +17,14 @@ from websockets.sync.client import ClientConnection, connect
 
 from runtime import telemetry
 from runtime.providers import SECOND_NS, Batch, ProviderError, clocked
+from runtime.providers.asking import Asking, Subscriber
 from runtime.providers.clocks import Watermark
 from runtime.providers.exchange import open_between
 from runtime.providers.losses import TRADES, gap_batch
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.numbering import Numbered
-from runtime.providers.trouble import CLOSED, MUTE, Dropped
+from runtime.providers.trouble import CLOSED, MUTE, Dropped, request_fault
+from runtime.providers.universe import Universe
 
 log = telemetry.get_logger(__name__)
 
@@ -36,22 +38,20 @@ NAMED_MAX = 10  # symbols in a reason
 UNKNOWN_MAX = 100  # names of a vendor that are counted one by one
 _UNKNOWN: dict[str, set[str]] = {}
 JOINED_FRAMES = 32  # that wait are parsed at once: of 64 a trade costs a tenth more
-# Errors of a request, which leave the connection and its subscriptions as they were.
-OF_REQUESTS = {"alpaca": {"400", "403", "405", "410"}, "massive": {"error"}, "binance": {"2", "3"}}
 PUBLISHED = frozenset(("trades", "quotes", "status", "corrections", "reference"))
 
 
-class Vendor(Protocol):
+class Vendor(Subscriber, Protocol):
     """One vendor's side of a session."""
 
-    name: str
     url: str
     headers: dict[str, str]
     keeps_hours: bool  # it says nothing while New York's exchanges are closed
     is_numbered: bool  # trades are numbered without holes, per symbol: it is a `ByNumber` too
+    universe: Universe
 
     def hello(self, talk: Talk) -> None:
-        """Authenticate and subscribe; raises Dropped where the vendor says no."""
+        """Authenticate; raises Dropped where the vendor says no."""
         ...
 
     def parse(self, data: bytes, received_ns: int) -> Parsed:
@@ -102,14 +102,18 @@ class Live:
 
     def __init__(self, vendor: Vendor, mute_s: float) -> None:
         self.vendor, self.name, self.mute_s = vendor, vendor.name, mute_s
-        # Whether something could have been said between two wall times, for who does not always speak.
-        self.open_between = open_between if vendor.keeps_hours else None
+        self.universe = vendor.universe
         self._numbered = Numbered()
         self._left: dict[
             str, tuple[int, int]
         ] = {}  # the newest of each symbol before this connection
         # Only a provider that can send again has this: see `runtime.connections`.
         self.again = self._by_number if vendor.is_numbered else getattr(vendor, "again", None)
+
+    def open_between(self, from_ns: int, to_ns: int) -> bool:
+        """Whether something could have been said between two wall times: nobody always speaks."""
+        is_open = not self.vendor.keeps_hours or open_between(from_ns, to_ns)
+        return is_open and self.universe.is_expecting
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every batch from now on; raises Dropped when the connection ends."""
@@ -118,11 +122,9 @@ class Live:
 
     def _heard(self) -> Iterator[Batch]:
         watermark = Watermark()
+        self._numbered.keep(self.universe.follows)
         self._left = self._numbered.newest()
-        if self.open_between is not None:
-            self.open_between(
-                time.time_ns(), time.time_ns()
-            )  # reads the calendar, where nobody waits
+        self.open_between(time.time_ns(), time.time_ns())  # reads the calendar, where nobody waits
         with self._opened() as socket:
             talk = Talk(self.vendor, socket)
             try:
@@ -150,15 +152,21 @@ class Live:
 
     def _followed(self, socket: ClientConnection, watermark: Watermark) -> Iterator[Batch]:
         heard_s = time.monotonic()
+        asking, revision = Asking(self.vendor, self.universe, heard_s), self.universe.revision
         while True:
+            if revision != self.universe.revision:
+                revision = self.universe.revision
+                self._numbered.keep(self.universe.follows)
+            request = asking.next(time.monotonic())
+            if request is not None:
+                socket.send(request)
             try:
                 data = socket.recv(timeout=QUIET_S)
             except TimeoutError:
                 now_ns = time.time_ns()
-                if self.open_between is not None and not self.open_between(now_ns, now_ns):
-                    heard_s = (
-                        time.monotonic()
-                    )  # pings find a dead socket; silence means nothing now
+                if not self.open_between(now_ns, now_ns):
+                    # Pings find a dead socket; silence means nothing now.
+                    heard_s = time.monotonic()
                 if time.monotonic() - heard_s > self.mute_s:
                     raise Dropped(self.name, MUTE) from None
                 yield from hints(watermark, time.time_ns())
@@ -166,7 +174,8 @@ class Live:
             heard_s = time.monotonic()
             parsed = self._parsed(socket, _bytes(data))
             for control in parsed.controls:
-                raise_if_final(self.name, control)
+                if not asking.hear(control):
+                    raise_if_final(self.name, control)
             yield from self._taken(parsed, watermark)
 
     def _by_number(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
@@ -178,15 +187,18 @@ class Live:
         """Trades of each symbol past what was had of it, then the news that nothing of it is missing."""
         lacking = []
         for symbol, (after, after_ns) in left.items():
-            until, _ = self._numbered.newest()[symbol]
+            if not self.universe.follows(symbol):
+                continue
+            until, _ = self._numbered.newest().get(symbol, (after, after_ns))
             for parsed in vendor.missed(symbol, after, until):
                 tell_refusals(self.name, parsed)
-                for batch in parsed.batches:
-                    yield from self._numbered.sift(batch)
+                for heard in parsed.batches:
+                    batch = self.universe.sift(heard)
+                    yield from () if batch is None else self._numbered.sift(batch)
             if not self._numbered.is_whole(symbol, after):
                 lacking.append(symbol)
                 continue
-            _, newest_ns = self._numbered.newest()[symbol]
+            _, newest_ns = self._numbered.newest().get(symbol, (after, after_ns))
             newest_ns = max(newest_ns, after_ns)
             only = np.zeros(1, dtype=np.int64)
             yield gap_batch(
@@ -206,8 +218,9 @@ class Live:
 
     def _taken(self, parsed: Parsed, watermark: Watermark) -> Iterator[Batch]:
         tell_refusals(self.name, parsed)
-        for batch in parsed.batches:
-            if batch.kind not in PUBLISHED:
+        for heard in parsed.batches:
+            batch = self.universe.sift(heard)
+            if batch is None or batch.kind not in PUBLISHED:
                 continue
             received = batch.columns.get("recv_ns")
             if received is not None:
@@ -245,7 +258,7 @@ def raise_if_final(vendor: str, control: Control) -> None:
     """Raises Dropped for what ends a connection; a request that was refused changes nothing."""
     if control.kind not in ("error", "closing"):
         return
-    if control.code in OF_REQUESTS.get(vendor, ()):
+    if request_fault(vendor, control.code):
         log.error("request refused", source=vendor, code=control.code, reason=control.text)
         return
     raise Dropped(vendor, control.code)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 
 from runtime.providers import Batch, ProviderError, massive_rest, take_parameters
+from runtime.providers.asking import in_every
 from runtime.providers.live import Live, Talk
 from runtime.providers.massive_messages import MassiveParser
-from runtime.providers.messages import Parsed
+from runtime.providers.messages import Control, Parsed
 from runtime.providers.parameters import host_of, odd_lots_of, secret, symbols_of
 from runtime.providers.rest import rest_of
+from runtime.providers.universe import SHARES, Universe
 
 HOSTS = {
     "stocks": "wss://socket.massive.com/stocks",
@@ -23,7 +24,7 @@ HOSTS = {
 }
 STOCKS = ("stocks", "delayed")
 CHANNELS = {"stocks": ("T", "Q", "LULD"), "delayed": ("T", "Q", "LULD"), "crypto": ("XT", "XQ")}
-SYMBOLS_A_REQUEST = 500
+PAIRS = r"[A-Z0-9]{1,10}-[A-Z0-9]{1,10}"
 MUTE_S = 60.0
 
 
@@ -32,11 +33,14 @@ class Massive:
 
     name = "massive"
     is_numbered = False
+    symbols_a_request = 150  # each in up to three channels
+    spacing_s = 0.0
+    answers = True
 
     def __init__(
         self,
         cluster: str,
-        symbols: list[str],
+        universe: Universe,
         channels: list[str],
         url: str,
         odd_lots: str,
@@ -44,7 +48,8 @@ class Massive:
     ) -> None:
         self.url = url
         self.headers: dict[str, str] = {}
-        self._symbols, self._channels = symbols, channels
+        self.universe, self._channels = universe, channels
+        self._subscribed: dict[str, set[str]] = {one: set() for one in channels}
         self._odd_lots, self._rest = odd_lots, rest
         self._parser = MassiveParser(odd_lots)
         self.keeps_hours = cluster in STOCKS
@@ -52,7 +57,7 @@ class Massive:
 
     def _missed(self, from_ns: int, to_ns: int) -> Iterator[Batch]:
         """Trades of the symbols followed, between two times; read beside the session."""
-        symbols = [one for one in self._symbols if one != "*"] or list(self._parser.table.symbols)
+        symbols = self.universe.listed(self._parser.table.symbols)
         parser = MassiveParser(self._odd_lots)
         key = secret("MASSIVE_KEY")
         return massive_rest.missed(parser, symbols, from_ns, to_ns, key, self._rest)
@@ -62,16 +67,28 @@ class Massive:
         return self._parser.parse(data, received_ns)
 
     def hello(self, talk: Talk) -> None:
-        """Authenticate and subscribe in parts; what is held already is not answered."""
+        """Authenticate."""
         talk.wait_for("connected")
         talk.say(json.dumps({"action": "auth", "params": secret("MASSIVE_KEY")}))
         talk.wait_for("authenticated")
-        left = iter(
-            [f"{channel}.{symbol}" for channel in self._channels for symbol in self._symbols]
-        )
-        while part := list(islice(left, SYMBOLS_A_REQUEST)):
-            talk.say(json.dumps({"action": "subscribe", "params": ",".join(part)}))
-            talk.wait_for("subscribed")
+        self._subscribed = {one: set() for one in self._channels}
+
+    def request(self, is_adding: bool, spelled: list[str]) -> bytes | str:
+        """Every channel of some symbols."""
+        action = "subscribe" if is_adding else "unsubscribe"
+        topics = [f"{channel}.{one}" for channel in self._channels for one in spelled]
+        return json.dumps({"action": action, "params": ",".join(topics)})
+
+    def acknowledged(self, control: Control) -> set[str]:
+        """An answer names some channels of some symbols; what is held already is not answered."""
+        verb, _, topics = control.text.partition(":")
+        for topic in topics.split(","):
+            channel, _, symbol = topic.strip().partition(".")
+            if channel not in self._subscribed:
+                continue
+            known = self._subscribed[channel]
+            known.discard(symbol) if verb.startswith("unsub") else known.add(symbol)
+        return in_every(self._subscribed.values())
 
 
 def open_massive(cluster: str, given: dict[str, str]) -> Live:
@@ -93,9 +110,10 @@ def open_massive(cluster: str, given: dict[str, str]) -> Live:
     if not set(channels) <= set(CHANNELS[cluster]):
         raise ProviderError(f"massive: channels: expected some of {', '.join(CHANNELS[cluster])}")
     secret("MASSIVE_KEY")
+    pattern = rf"\*|{SHARES if cluster in STOCKS else PAIRS}"
     vendor = Massive(
         cluster,
-        taken["symbols"],
+        Universe(f"massive://{cluster}", taken["symbols"], pattern),
         channels,
         taken.get("host", HOSTS[cluster]),
         taken.get("odd_lots", "volume"),

@@ -8,7 +8,7 @@ was missed, and what is sent again is known by its number, be it before or after
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,10 +78,15 @@ class Numbered:
         with self._lock:
             return {symbol: (one.newest, one.newest_ns) for symbol, one in self._seen.items()}
 
+    def keep(self, follows: Callable[[str], bool]) -> None:
+        """Forget symbols that are not followed: what is not asked for makes no hole."""
+        with self._lock:
+            self._seen = {symbol: one for symbol, one in self._seen.items() if follows(symbol)}
+
     def is_whole(self, symbol: str, after: int) -> bool:
         """Whether every number past `after` has come, up to the newest."""
         with self._lock:
-            seen = self._seen[symbol]
+            seen = self._seen.get(symbol, _Seen())  # followed no more: nothing of it is missing
             return seen.forgotten <= after and not any(one > after for one in seen.missing)
 
 

@@ -13,6 +13,16 @@ databento  1 2               the key is wrong, or off                          g
            7                 records were skipped, we read too slowly          again
 any        anything else     a close we did not ask for, silence, their error  again
 
+A request that is refused leaves the connection and its subscriptions as they were:
+
+alpaca     400                                 a symbol is wrong, perhaps        halve: see `runtime.providers.asking`
+           405                                 the symbol limit                  halve, and learn the limit
+           403 410                             not to be asked                   refused
+massive    error                               plan, or a wrong symbol           refused
+databento  4 5                                 a symbol is wrong, or the request refused
+binance    2 3                                 the request is wrong              refused
+coinbase   Failed to subscribe                 a product is wrong                halve
+
 In each case that does not give up, what was sent meanwhile is lost: a gap. Two of us that each open
 again at once would close one another for ever, so a twin waits as long as anybody does, and says so.
 
@@ -25,6 +35,7 @@ from __future__ import annotations
 from runtime.providers import ProviderError
 
 AGAIN, BACK_OFF, GIVE_UP = "again", "back off", "give up"
+REFUSE, HALVE, LIMIT = "refuse", "halve", "limit"
 MUTE, CLOSED = "mute", "closed"  # codes of our own
 WAIT_MAX_S = 30.0
 WAIT_FIRST_S = 0.5
@@ -39,6 +50,14 @@ _DECISIONS = {
     "databento": {"1": GIVE_UP, "2": GIVE_UP, "3": BACK_OFF},
 }
 
+_OF_REQUESTS = {
+    "alpaca": {"400": HALVE, "405": LIMIT, "403": REFUSE, "410": REFUSE},
+    "massive": {"error": REFUSE},
+    "databento": {"4": REFUSE, "5": REFUSE},
+    "binance": {"2": REFUSE, "3": REFUSE},
+    "coinbase": {"Failed to subscribe": HALVE},
+}
+
 
 class Dropped(ProviderError):
     """A connection that ended, though nobody here ended it; `code` is the vendor's, or one of ours."""
@@ -51,6 +70,11 @@ class Dropped(ProviderError):
 def decision(vendor: str, code: str) -> str:
     """What follows when a vendor ends a connection with a code."""
     return _DECISIONS.get(vendor, {}).get(code, AGAIN)
+
+
+def request_fault(vendor: str, code: str) -> str:
+    """What follows when a vendor refuses a request with a code; empty: it is no refusal of a request."""
+    return _OF_REQUESTS.get(vendor, {}).get(code, "")
 
 
 def longest_wait_s(action: str, tries: int) -> float:
