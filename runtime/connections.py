@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 import numpy as np
 
 from runtime import telemetry
+from runtime.feed_health import LOST, OK, Health, starting
 from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
@@ -115,6 +116,7 @@ class Connection:
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._provider, self._stopping, self._draw = provider, stopping, draw
+        self.health = starting(provider.name)
         self._places: dict[str, int] = {}
         self._symbols: list[str] = []
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
@@ -128,6 +130,10 @@ class Connection:
         self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
         self._reader: Reader | None = None
         self._filling: set[asyncio.Task[None]] = set()
+
+    def healths(self) -> list[Health]:
+        """How the feed is."""
+        return [self.health]
 
     async def batches(self, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time; raises ProviderError where opening again is no use."""
@@ -146,6 +152,7 @@ class Connection:
                 return
             except Dropped as error:
                 action = decision(error.vendor, error.code)
+                self.health = self.health.becomes(LOST, str(error))
                 if action == GIVE_UP:
                     raise
                 for one in self._begun():
@@ -174,15 +181,18 @@ class Connection:
                 return await reader.next(mute_s)
             except TimeoutError as error:
                 now_ns = time.time_ns()
-                if self._could_speak(now_ns, now_ns):
+                if self.could_speak(now_ns, now_ns):
                     raise Dropped(self._provider.name, MUTE) from error
 
-    def _could_speak(self, from_ns: int, to_ns: int) -> bool:
+    def could_speak(self, from_ns: int, to_ns: int) -> bool:
+        """Whether the provider could have said anything between two times of the wall's clock."""
         open_between = getattr(self._provider, "open_between", None)
         return open_between is None or bool(open_between(from_ns, to_ns))
 
     def _with_news(self, batch: Batch) -> Iterator[Batch]:
         """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
+        if batch.kind not in BESIDE and batch.index is not None:
+            self.health = self.health.becomes(OK)
         if batch.kind in BESIDE or batch.index is None or not self._gap_ns:
             self._learn(batch)
             yield batch
@@ -190,7 +200,7 @@ class Connection:
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
         lost = self._lost
-        is_whole = not self._could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
+        is_whole = not self.could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
         yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
         self._learn(batch)
         yield batch

@@ -18,12 +18,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from runtime import telemetry
 from runtime.connections import Connection
+from runtime.disagreement import Disagreement
+from runtime.feed_health import LOST, OK, STANDBY, STARTING, Health, starting
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
@@ -87,14 +89,34 @@ class Failover:
         self._newest_ns = 0  # of what was published
         self._clock_ns = 0
         self._symbols: dict[str, int] = {}
+        self._connections: list[Connection] = []
+        self._health = starting(self.name)
+        self._disagreement = Disagreement([one.name for one in providers])
+
+    def healths(self) -> list[Health]:
+        """How the feed is: one, of whoever is published."""
+        now_s, now_ns = self._now(), time.time_ns()
+        name = self.providers[self.active].name
+        if not any(one.heard_s for one in self._sources):
+            state, reason = STARTING, ""
+        elif self._sources[self.active].is_silent(now_s):
+            is_due = any(one.could_speak(now_ns, now_ns) for one in self._connections)
+            state, reason = (LOST, "no source has data") if is_due else (OK, "")
+        elif self.active:
+            state, reason = STANDBY, f"no data from {self.providers[0].name}"
+        else:
+            state, reason = OK, ""
+        self._health = replace(self._health, source=name).becomes(state, reason)
+        return [self._health]
 
     async def batches(self, stopping: asyncio.Event, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch of whoever is active, with seams; ends when all sources have."""
         self._newest_ns = after_ns
         queue = Waiting(WAITING_BATCHES)
+        self._connections = [Connection(one, stopping) for one in self.providers]
         tasks = [
-            asyncio.create_task(self._read(place, one, stopping, after_ns, queue))
-            for place, one in enumerate(self.providers)
+            asyncio.create_task(self._read(place, one, after_ns, queue))
+            for place, one in enumerate(self._connections)
         ]
         try:
             async for batch in self._followed(queue):
@@ -105,12 +127,10 @@ class Failover:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(
-        self, place: int, provider: Provider, stopping: asyncio.Event, after_ns: int, queue: Waiting
+        self, place: int, connection: Connection, after_ns: int, queue: Waiting
     ) -> None:
         try:
-            async with contextlib.aclosing(
-                Connection(provider, stopping).batches(after_ns)
-            ) as batches:
+            async with contextlib.aclosing(connection.batches(after_ns)) as batches:
                 async for batch in batches:
                     await queue.put((place, batch))
             await queue.put((place, None))
@@ -144,6 +164,8 @@ class Failover:
         is_data = batch.index is not None and batch.kind not in (*BESIDE, "gaps")
         if is_data:
             source.hear(batch, self._now())
+            self._disagreement.hear(place, batch)
+            self._disagreement.measure(self.active)
         if place == self.active:
             return self._published(batch)
         if is_data:

@@ -23,6 +23,7 @@ from runtime.bus import Bus, BusError
 from runtime.config import Settings
 from runtime.connections import Connection
 from runtime.failover import Failover
+from runtime.feed_health import keep_told
 from runtime.frames import FRAME_BYTES_TARGET, Array, Frame, concatenate, decode, encode
 from runtime.providers import (
     SECOND_NS,
@@ -211,6 +212,11 @@ class Ingest:
         self._late_s = 0.0  # by which publishing is behind event time
         self._numbers = [0] * subjects.partitions
         self._stopping = asyncio.Event()
+        self._feeds = (
+            provider
+            if isinstance(provider, Sources | Failover)
+            else Connection(provider, self._stopping)
+        )
         self._epoch_ns = 0
         self._told_ns = 0  # event time that ALERTS knows
         self._ticked = asyncio.Event()
@@ -243,21 +249,22 @@ class Ingest:
             reporting = group.create_task(self._report())
             telling = group.create_task(self._keep_alerts_told())
             flushing = group.create_task(self._keep_flushed())
+            saying = group.create_task(keep_told(self._bus, self._feeds.healths))
             following = [group.create_task(one.keep()) for one in (self._follower,) if one]
             await self._feed(after_ns)
             with contextlib.suppress(TimeoutError):
                 limit_s = STOP_S if self._stopping.is_set() else None
                 async with asyncio.timeout(limit_s):
                     await self._drained()
-            for task in (*senders, *following, reporting, telling, flushing):
+            for task in (*senders, *following, reporting, telling, flushing, saying):
                 task.cancel()
 
     async def _feed(self, after_ns: int) -> None:
         pace = Pace(self._provider.speed, self._provider.warm_ns)
-        if isinstance(self._provider, Sources | Failover):
-            found = self._provider.batches(self._stopping, after_ns)
+        if isinstance(self._feeds, Connection):
+            found = self._feeds.batches(after_ns)
         else:
-            found = Connection(self._provider, self._stopping).batches(after_ns)
+            found = self._feeds.batches(self._stopping, after_ns)
         async with contextlib.aclosing(found) as batches:
             await self._publish(batches, pace)
         await self._flush()

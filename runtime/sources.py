@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from runtime import telemetry
 from runtime.connections import Connection
+from runtime.feed_health import Health
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError, clock_batch, clocks_between
 
 log = telemetry.get_logger(__name__)
@@ -77,15 +78,22 @@ class Sources:
         self.warm_ns = max(one.warm_ns for one in providers)
         self._now, self._idle_s = now, idle_s
         self._moved = asyncio.Event()
+        self._connections: list[Connection] = []
+
+    def healths(self) -> list[Health]:
+        """How each source is."""
+        return [one.health for one in self._connections]
 
     async def batches(self, stopping: asyncio.Event, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time, with the clock events of all."""
         marks = Watermarks(self._idle_s, after_ns)
+        self._connections.clear()
         queue = Waiting(WAITING_BATCHES)
         tasks = []
         for place, provider in enumerate(self.providers):
             marks.hear(place, self._now(), after_ns)
             connection = Connection(provider, stopping)
+            self._connections.append(connection)
             tasks.append(asyncio.create_task(self._read(place, connection, after_ns, marks, queue)))
         try:
             async for batch in self._merged(marks, queue):

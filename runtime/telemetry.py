@@ -51,6 +51,16 @@ FEED_UNKNOWN = Counter(
     ["source", "what"],
 )
 TAKEN_OVER = Counter("jetscan_feed_takeovers_total", "Times a source took over", ["source"])
+FEED_PRICE_DISAGREEMENT = Gauge(
+    "jetscan_feed_price_disagreement",
+    "Share of symbols that two sources printed lately at prices more than 0.1 % apart",
+    ["source", "published"],
+)
+FEED_VOLUME_RATIO = Gauge(
+    "jetscan_feed_volume_ratio",
+    "Volume of a source in the last whole minute over that of the published one",
+    ["source", "published"],
+)
 UNFILLED = Counter("jetscan_gaps_unfilled_total", "Gaps that could not be filled", ["source"])
 FEED_SYMBOLS = Gauge(
     "jetscan_feed_symbols", "Symbols of a feed: wanted, acknowledged, refused", ["source", "state"]

@@ -12,7 +12,8 @@ from quart_schema import document_response, tag
 from werkzeug.exceptions import HTTPException
 
 from runtime import telemetry
-from runtime.bus import BusError
+from runtime.bus import BusError, Listener
+from runtime.feed_health import Health, Heard
 from runtime.gateway.engine import STREAM, EngineView, newest_ns
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.trading_days import Day, TradingDays
@@ -46,6 +47,15 @@ class Source(BaseModel):
     )
 
 
+class Feed(BaseModel):
+    """A feed that an ingest process reads."""
+
+    source: str = Field(description="whose events are published", examples=["massive"])
+    state: str = Field(description="ok, starting, standby or lost")
+    since: str = Field(description="when it came to be so, RFC 3339")
+    reason: str = Field(description="of standby and lost", examples=["no data from alpaca"])
+
+
 class Status(BaseModel):
     """How things are."""
 
@@ -59,6 +69,7 @@ class Status(BaseModel):
     )
     alerts: AlertLamp
     sources: list[Source]
+    feeds: list[Feed] = Field(description="what processes told within 5 s, the worst first")
 
 
 class Board:
@@ -72,6 +83,8 @@ class Board:
         self._told: dict[str, Any] = {}
         self._told_at = -STALE_S
         self._asking: asyncio.Task[None] | None = None
+        self._heard = Heard()
+        self._listener: Listener | None = None
 
     async def read(self) -> dict[str, Any]:
         """The status, at most FRESH_S older than asked for while anybody asks all the time."""
@@ -91,12 +104,14 @@ class Board:
             alerts = {"state": "down", "newest": self._gateway.hub.newest}
             unknown = dict.fromkeys(("clock", "data_age_ms", "engine_lag_ms"))
             told = {"session": "closed", **unknown, "is_replay": False}
-            self._told = {**told, "alerts": alerts, "sources": []}
+            self._told = {**told, "alerts": alerts, "sources": [], "feeds": []}
         finally:
             self._asking = None
 
     async def _looked(self) -> dict[str, Any]:
         bus, subjects = self._gateway.bus, self._gateway.subjects
+        if self._listener is None:
+            self._listener = await self._heard.listen(bus)
         view = await self._gateway.engine.ask()
         now_ns, sources, is_replay = time.time_ns(), [], False
         for name, base in SOURCES.items():
@@ -115,6 +130,7 @@ class Board:
             "engine_lag_ms": view.behind_ms(),
             "alerts": {"state": self._alerts_state(view), "newest": self._gateway.hub.newest},
             "sources": sources,
+            "feeds": [_feed(one) for one in self._heard.feeds()],
         }
 
     def _alerts_state(self, view: EngineView) -> str:
@@ -143,6 +159,11 @@ class Board:
                     return "premarket"
                 return "market" if at_ns < day.close_ns else "postmarket"
         return "closed"
+
+
+def _feed(one: Health) -> dict[str, Any]:
+    since = rfc3339(one.since_ns)
+    return {"source": one.source, "state": one.state, "since": since, "reason": one.reason}
 
 
 def add(app: Quart, gateway: Gateway) -> None:

@@ -359,6 +359,8 @@ class Burst:
 class SlowBus:
     """A bus that stores nothing before it is told to; what it stored, in order."""
 
+    connected = False
+
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.stored: list[tuple[str, bytes]] = []

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
+from runtime import telemetry
+from runtime.connections import Connection
+from runtime.disagreement import Disagreement
 from runtime.failover import HELD_NS, RETURN_S, TAKEOVER_S, Failover
 from runtime.providers import SECOND_NS, Batch, ProviderError
 from runtime.providers.trouble import Dropped
@@ -202,3 +206,117 @@ async def test_when_all_are_given_up_the_feed_ends_with_the_reason() -> None:
         async with contextlib.aclosing(failover.batches(asyncio.Event())) as batches:
             async for _ in batches:
                 pass
+
+
+# -- how it is
+
+
+def state(desk: Desk) -> tuple[str, str]:
+    (health,) = desk.failover.healths()
+    return health.source, health.state
+
+
+def test_whose_events_are_published_and_why_is_told() -> None:
+    desk = Desk()
+    assert state(desk) == ("s0", "starting")
+    desk.hear(0, trades(0))
+    desk.hear(1, trades(0))
+    assert state(desk) == ("s0", "ok")
+    desk.wait(TAKEOVER_S + 0.1)
+    desk.hear(1, trades(4))
+    desk.wait(0.1)
+    assert state(desk) == ("s1", "standby")
+    (told,) = desk.failover.healths()
+    assert told.reason == "no data from s0"
+    assert desk.failover.healths() == [told]  # since then
+    for second in range(5, 5 + int(RETURN_S) + 2):
+        desk.hear(0, trades(second))
+        desk.hear(1, trades(second))
+        desk.wait(1)
+    assert state(desk) == ("s0", "ok")
+
+
+@pytest.mark.parametrize(("is_open", "state_told"), [(True, "lost"), (False, "ok")])
+def test_silence_of_all_is_a_loss_only_while_somebody_could_speak(
+    is_open: bool, state_told: str
+) -> None:
+    desk = Desk()
+    for one in desk.failover.providers:
+        one.open_between = lambda *_: is_open  # type: ignore[attr-defined]
+    desk.failover._connections = [
+        Connection(one, asyncio.Event()) for one in desk.failover.providers
+    ]
+    desk.hear(0, trades(0))
+    desk.hear(1, trades(0))
+    desk.wait(TAKEOVER_S + 1)
+    assert state(desk) == ("s0", state_told)
+
+
+def test_a_connection_tells_its_drop_until_something_comes() -> None:
+    provider = Told("alpaca")
+    provider.batches = lambda _: iter(said.pop(0))  # type: ignore[method-assign]
+
+    def dropping() -> Iterator[Batch]:
+        yield trades(0)
+        raise Dropped("alpaca", "406")
+
+    said = [dropping(), iter([trades(5)])]
+    connection = Connection(provider, asyncio.Event(), draw=lambda *_: 0.0)
+    found = []
+
+    async def read() -> None:
+        async for batch in connection.batches():
+            found.append((batch.kind, connection.health.state))
+
+    asyncio.run(read())
+    assert found == [("trades", "ok"), ("gaps", "lost"), ("gaps", "ok"), ("trades", "ok")]
+
+
+# -- how far they disagree
+
+
+def gauge(metric: Any, *labels: str) -> float:
+    return float(metric.labels(*labels)._value.get())
+
+
+def priced(second: float, prices: dict[str, float], size: float = 1.0) -> Batch:
+    ts_ns = np.full(len(prices), T0 + int(second * SECOND_NS))
+    columns = {"ts_ns": ts_ns, "price": np.array(list(prices.values()))}
+    columns["size"] = np.full(len(prices), size)
+    return Batch("trades", columns, list(prices), np.arange(len(prices)))
+
+
+def test_the_share_of_symbols_whose_last_prices_differ() -> None:
+    found = Disagreement(["one", "two"])
+    found.hear(0, priced(1, {"A": 100.0, "B": 10.0, "C": 1.0, "OLD": 5.0}))
+    found.hear(0, priced(7, {"A": 100.0, "B": 10.0, "C": 1.0}))
+    found.hear(1, priced(1, {"OLD": 9.0}))
+    found.hear(1, priced(6, {"C": 1.0, "B": 10.02, "A": 100.09, "ALONE": 3.0}))
+    assert found.price_share(0, 1, T0 + 7 * SECOND_NS) == pytest.approx(1 / 3)  # B: 0.2 %
+    found.measure(0)
+    assert gauge(telemetry.FEED_PRICE_DISAGREEMENT, "two", "one") == pytest.approx(1 / 3)
+    assert found.price_share(0, 1, T0 + 60 * SECOND_NS) is None
+
+
+def test_the_volume_of_the_last_whole_minute_of_each() -> None:
+    found = Disagreement(["one", "two"])
+    start = -T0 % (60 * SECOND_NS) / SECOND_NS  # the next minute
+    for source, size in ((0, 4.0), (1, 1.0)):
+        found.hear(source, priced(start + 1, {"A": 1.0}, size))
+        found.hear(source, priced(start + 59, {"A": 1.0}, size))
+    assert found.volume_ratio(0, 1) is None
+    found.hear(0, priced(start + 61, {"A": 1.0}, 1000.0))
+    assert found.volume_ratio(0, 1) is None  # the other is not there yet
+    found.hear(1, priced(start + 62, {"A": 1.0}))
+    assert found.volume_ratio(0, 1) == 0.25
+    found.hear(1, priced(start + 190, {"A": 1.0}))
+    found.hear(0, priced(start + 190, {"A": 1.0}))
+    assert found.volume_ratio(0, 1) is None  # no volume in the minute before
+
+
+def test_two_sources_of_one_name_are_told_apart() -> None:
+    found = Disagreement(["alpaca", "alpaca"])
+    found.hear(0, priced(1, {"A": 1.0}))
+    found.hear(1, priced(1, {"A": 2.0}))
+    found.measure(0)
+    assert gauge(telemetry.FEED_PRICE_DISAGREEMENT, "alpaca#2", "alpaca") == 1.0

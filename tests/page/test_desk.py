@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
+from runtime.feed_health import Health
 from tests.page.conftest import Served, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -324,3 +327,32 @@ async def test_a_phone_shows_one_window_at_a_time(page: Page, served: Served) ->
     await expect(window(page, "tape")).to_be_visible()
     await expect(page.locator(".pane:visible")).to_have_count(1)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_the_data_lamp_says_that_a_standby_sends_and_that_nobody_does(
+    page: Page, served: Served
+) -> None:
+    lamp = page.locator("#lamp-data")
+
+    async def told(source: str, state: str, reason: str = "") -> None:
+        health = Health(source, state, time.time_ns(), reason)
+        data = json.dumps({"ingest": "test", "feeds": [health.told()]}).encode()
+        await served.bus.publish("runtime.feeds", data)
+
+    async def until_shown(condition: str, text: str, *feed: str) -> None:
+        async with asyncio.timeout(40):
+            while await lamp.get_attribute("data-state") != condition or text not in (
+                await lamp.inner_text()
+            ):
+                await told(*feed)
+                await asyncio.sleep(0.5)
+
+    await until_shown("slow", "standby massive", "massive", "standby", "no data from alpaca")
+    await lamp.click()
+    facts = page.locator("dialog[open]")
+    await expect(facts).to_contain_text("no data from alpaca")
+    await page.keyboard.press("Escape")
+    await until_shown("bad", "massive lost", "massive", "lost", "no source has data")
+    async with asyncio.timeout(40):
+        while "lost" in await lamp.inner_text():  # not told any more: not known
+            await asyncio.sleep(0.2)

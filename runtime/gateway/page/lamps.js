@@ -62,7 +62,10 @@ function show() {
   const session = clock.read().name;
   const age = Math.min(dataAge(), clock.age());
   const [amber, red] = AGES_MS[session] || [Infinity, Infinity];
+  const feed = state.status?.feeds?.[0]; // the worst
   if (!isOpen) set("data", "bad", "not connected");
+  else if (feed?.state === "lost") set("data", "bad", `${feed.source} lost`);
+  else if (feed?.state === "standby" && !(age > red)) set("data", "slow", `standby ${feed.source}`);
   else if (!Number.isFinite(age)) set("data", "off", "waiting");
   else if (session === "closed" && age > 60_000) set("data", "off", "market closed");
   else set("data", age > red ? "bad" : age > amber ? "slow" : "good", age < 1_000 ? (state.status?.is_replay ? "replay" : "live") : `${lasting(age)} old`);
@@ -79,8 +82,10 @@ function show() {
   else set("alerts", "good", "listening");
 }
 
+const ago = (since) => `for ${lasting(Math.max(0, Date.now() - Date.parse(since)))}`;
+
 const MEANINGS = {
-  data: "How long ago the newest market data came. Amber and red depend on the session: less trades outside regular hours.",
+  data: "How long ago the newest market data came, and whether a standby or nobody sends it. Amber and red depend on the session: less trades outside regular hours.",
   engine: "How long functions take from stored input to numbered alert.",
   alerts: "Whether this page hears alerts as they are said. What is missed while it does not is sent afterwards.",
 };
@@ -97,6 +102,8 @@ function explain(name) {
         `Source ${source.name || source.source || "?"}`,
         source.age_ms === undefined || source.age_ms === null ? source.state || "" : `${lasting(source.age_ms)} old`,
       );
+    for (const feed of state.status?.feeds || [])
+      add(`Feed ${feed.source}`, feed.reason ? `${feed.state}, ${feed.reason}, ${ago(feed.since)}` : `${feed.state}, ${ago(feed.since)}`);
   } else if (name === "engine") {
     if (state.status) add("Lag, as the server tells it", lasting(state.status.engine_lag_ms));
     if (state.lags.length) {
