@@ -19,6 +19,7 @@ import numpy as np
 from runtime import telemetry
 from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch
+from runtime.silences import Places
 
 RECENT_NS = 5 * SECOND_NS
 MINUTE_NS = 60 * SECOND_NS
@@ -57,20 +58,19 @@ class Prints:
 class Disagreement:
     """The sources of one feed, side by side."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], places: Places) -> None:
         self._names = [
             f"{name}#{names[:place].count(name) + 1}" if name in names[:place] else name
             for place, name in enumerate(names)
         ]
         self._prints = [Prints() for _ in names]
-        self._places: dict[str, int] = {}
-        self._tables: dict[int, tuple[list[str], Array]] = {}
+        self._places = places
         self._second = 0
 
     def hear(self, source: int, batch: Batch) -> None:
         """What a source sent; anything but trades says nothing."""
         if batch.kind == "trades" and batch.index is not None and len(batch):
-            self._prints[source].add(self._placed(batch.symbols)[batch.index], batch)
+            self._prints[source].add(self._places.of(batch.symbols)[batch.index], batch)
 
     def measure(self, active: int) -> None:
         """Set the metrics, once a second of the active source's event time."""
@@ -108,12 +108,3 @@ class Disagreement:
         if one.minute != two.minute or not one.volume_before:
             return None
         return two.volume_before / one.volume_before
-
-    def _placed(self, symbols: list[str]) -> Array:
-        """A place of each symbol of a table, the same for all sources; looked up once."""
-        _, known = self._tables.get(id(symbols), (symbols, np.zeros(0, dtype=np.int64)))
-        if len(symbols) > len(known):
-            new = [self._places.setdefault(one, len(self._places)) for one in symbols[len(known) :]]
-            known = np.concatenate([known, np.array(new, dtype=np.int64)])
-            self._tables[id(symbols)] = symbols, known  # holding it keeps its id its own
-        return known

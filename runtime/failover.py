@@ -5,6 +5,7 @@ the newest published event is published from there, so that nothing is lost and,
 
     the active source has no data for TAKEOVER_S, a later one has       the later one, at the newest event
     an earlier source has had data for RETURN_S without a break         it again, the same way
+    the active source has none of a symbol that a later one trades on   that symbol from the later one: see `silences`
     the new source's hold does not reach back to the newest event       a gap of every symbol, from it on
     else                                                                a gap that is repaired at once: the seam is marked
 
@@ -26,9 +27,11 @@ from runtime import telemetry
 from runtime.connections import Connection
 from runtime.disagreement import Disagreement
 from runtime.feed_health import LOST, OK, STANDBY, STARTING, Health, starting
+from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
+from runtime.silences import WHOEVER, Places, Silences
 
 log = telemetry.get_logger(__name__)
 
@@ -37,6 +40,7 @@ RETURN_S = 30.0
 LOOK_S = 0.25
 HELD_NS = 15 * SECOND_NS
 WAITING_BATCHES = 64
+NEVER_NS = np.iinfo(np.int64).max
 
 Waiting = asyncio.Queue[tuple[int, Batch | Exception | None]]
 
@@ -88,10 +92,14 @@ class Failover:
         self._sources = [Source() for _ in providers]
         self._newest_ns = 0  # of what was published
         self._clock_ns = 0
-        self._symbols: dict[str, int] = {}
+        self._symbols: dict[str, None] = {}  # that were published
+        self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._connections: list[Connection] = []
         self._health = starting(self.name)
-        self._disagreement = Disagreement([one.name for one in providers])
+        places = Places()
+        self._disagreement = Disagreement([one.name for one in providers], places)
+        self._places, self._silences = places, Silences(len(providers), places)
+        self._second = 0  # of event time, in which silences were looked for
 
     def healths(self) -> list[Health]:
         """How the feed is: one, of whoever is published."""
@@ -105,7 +113,7 @@ class Failover:
         elif self.active:
             state, reason = STANDBY, f"no data from {self.providers[0].name}"
         else:
-            state, reason = OK, ""
+            state, reason = OK, self._moved()
         self._health = replace(self._health, source=name).becomes(state, reason)
         return [self._health]
 
@@ -166,11 +174,14 @@ class Failover:
             source.hear(batch, self._now())
             self._disagreement.hear(place, batch)
             self._disagreement.measure(self.active)
-        if place == self.active:
-            return self._published(batch)
-        if is_data:
-            source.hold(batch)
-        return []
+            self._silences.hear(place, self.active, batch)
+            if place != self.active or self._silences.moved:
+                source.hold(batch)
+            rows = self._silences.rows_of(place, self.active, batch)
+            if rows is not None:
+                part = _of_rows(batch, rows)
+                return [] if part is None else self._published(part)
+        return self._published(batch) if place == self.active else []
 
     def _published(self, batch: Batch) -> list[Batch]:
         if batch.kind == "clock":
@@ -180,10 +191,16 @@ class Failover:
             self._clock_ns = batch.newest_ns
             return [Batch("clock", {"ts_ns": batch.columns["ts_ns"][keep]}, [], None)]
         if batch.kind not in BESIDE:
+            self._silences.publish(batch)
             self._newest_ns = max(self._newest_ns, batch.newest_ns)
-            for symbol in batch.symbols[len(self._symbols) :] or batch.symbols:
-                self._symbols.setdefault(symbol, len(self._symbols))
+            self._learn(batch.symbols)
         return [batch]
+
+    def _learn(self, symbols: list[str]) -> None:
+        _, known = self._tables.get(id(symbols), (symbols, 0))
+        if len(symbols) > known:
+            self._symbols |= dict.fromkeys(symbols[known:])
+            self._tables[id(symbols)] = symbols, len(symbols)  # holding it keeps its id its own
 
     # -- who is published
 
@@ -193,7 +210,7 @@ class Failover:
             if not source.is_silent(now_s) and now_s - source.healthy_since_s > RETURN_S:
                 return self._take_over(place, "healthy again")
         if not self._sources[self.active].is_silent(now_s):
-            return []
+            return self._choose_by_symbol()
         for place, source in enumerate(self._sources):
             if place != self.active and not source.is_silent(now_s):
                 return self._take_over(place, "no data")
@@ -201,6 +218,9 @@ class Failover:
 
     def _take_over(self, place: int, reason: str) -> list[Batch]:
         source, from_ns = self._sources[place], self._newest_ns
+        if self._silences.moved:  # what was published of those says nothing of the others
+            from_ns = self._sources[self.active].newest_ns
+        missed = self._held_after(source, self._silences.published_ns(from_ns))
         log.warning(
             "another source takes over",
             source=self.providers[place].name,
@@ -209,11 +229,60 @@ class Failover:
         )
         telemetry.TAKEN_OVER.labels(self.providers[place].name).inc()
         self.active = place
-        missed = [part for one in source.held if (part := _after(one, from_ns)) is not None]
+        self._silences.begin()
         source.held.clear()
         found = self._seam(from_ns, source.from_ns) if from_ns else []
         for batch in missed:
             found += self._published(batch)
+        return found
+
+    # -- by symbol
+
+    def _moved(self) -> str:
+        names = [self.providers[one].name for one in self._silences.moved_to()]
+        return f"{self._silences.moved} symbols from {', '.join(names)}" if names else ""
+
+    def _choose_by_symbol(self) -> list[Batch]:
+        """Symbols on which the published source fell silent, and those that it sends again."""
+        second = self._sources[self.active].newest_ns // SECOND_NS
+        if second == self._second:
+            return []
+        self._second = second
+        found: list[Batch] = []
+        for place, symbols in self._silences.lost(self.active):
+            found += self._move(symbols, place, place)
+        back = self._silences.back(self.active)
+        return found + (self._move(back, WHOEVER, self.active) if len(back) else [])
+
+    def _move(self, symbols: Array, owner: int, place: int) -> list[Batch]:
+        """Publish symbols from another source, from the newest of each on, with a seam."""
+        source = self._sources[place]
+        from_ns = self._silences.move(symbols, owner)
+        name, some = self.providers[place].name, self._places.symbols[int(symbols[0])]
+        log.warning("symbols from another source", source=name, count=len(symbols), one=some)
+        telemetry.TAKEN_OVER_SYMBOLS.labels(name).inc(len(symbols))
+        after_ns = np.full(len(self._silences.owner), NEVER_NS)
+        after_ns[symbols] = from_ns
+        to_ns, what = np.maximum(from_ns, source.from_ns), TRADES | QUOTES
+        found = []
+        for is_whole in (True, False):
+            rows = (source.from_ns <= from_ns) == is_whole
+            if rows.any():
+                names = [self._places.symbols[one] for one in symbols[rows].tolist()]
+                told = (to_ns[rows], from_ns[rows], to_ns[rows], what, is_whole)
+                found.append(gap_batch(names, np.arange(len(names)), *told))
+        for batch in self._held_after(source, after_ns):
+            found += self._published(batch)
+        return found
+
+    def _held_after(self, source: Source, after_ns: Array) -> list[Batch]:
+        """What a source sent past a time, by the place of its symbol."""
+        found = []
+        for batch in source.held:
+            if batch.index is not None:
+                places = self._places.of(batch.symbols)[batch.index]
+                part = _of_rows(batch, batch.times > after_ns[places])
+                found += [] if part is None else [part]
         return found
 
     def _seam(self, from_ns: int, held_from_ns: int) -> list[Batch]:
@@ -227,9 +296,8 @@ class Failover:
         return [gap_batch(symbols, everyone, to_ns, from_ns, to_ns, what, is_repaired=is_whole)]
 
 
-def _after(batch: Batch, from_ns: int) -> Batch | None:
-    """The events of a batch past a time."""
-    keep = batch.times > from_ns
+def _of_rows(batch: Batch, keep: Array) -> Batch | None:
+    """Some events of a batch; None where there are none."""
     if not keep.any() or batch.index is None:
         return None
     if keep.all():

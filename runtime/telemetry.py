@@ -61,6 +61,9 @@ FEED_VOLUME_RATIO = Gauge(
     "Volume of a source in the last whole minute over that of the published one",
     ["source", "published"],
 )
+TAKEN_OVER_SYMBOLS = Counter(
+    "jetscan_feed_symbol_takeovers_total", "Symbols that were taken over alone", ["source"]
+)
 UNFILLED = Counter("jetscan_gaps_unfilled_total", "Gaps that could not be filled", ["source"])
 FEED_SYMBOLS = Gauge(
     "jetscan_feed_symbols", "Symbols of a feed: wanted, acknowledged, refused", ["source", "state"]

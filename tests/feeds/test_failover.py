@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from runtime.disagreement import Disagreement
 from runtime.failover import HELD_NS, RETURN_S, TAKEOVER_S, Failover
 from runtime.providers import SECOND_NS, Batch, ProviderError
 from runtime.providers.trouble import Dropped
+from runtime.silences import Places
 
 T0 = 1_767_623_400_000_000_000
 
@@ -287,7 +290,7 @@ def priced(second: float, prices: dict[str, float], size: float = 1.0) -> Batch:
 
 
 def test_the_share_of_symbols_whose_last_prices_differ() -> None:
-    found = Disagreement(["one", "two"])
+    found = Disagreement(["one", "two"], Places())
     found.hear(0, priced(1, {"A": 100.0, "B": 10.0, "C": 1.0, "OLD": 5.0}))
     found.hear(0, priced(7, {"A": 100.0, "B": 10.0, "C": 1.0}))
     found.hear(1, priced(1, {"OLD": 9.0}))
@@ -299,7 +302,7 @@ def test_the_share_of_symbols_whose_last_prices_differ() -> None:
 
 
 def test_the_volume_of_the_last_whole_minute_of_each() -> None:
-    found = Disagreement(["one", "two"])
+    found = Disagreement(["one", "two"], Places())
     start = -T0 % (60 * SECOND_NS) / SECOND_NS  # the next minute
     for source, size in ((0, 4.0), (1, 1.0)):
         found.hear(source, priced(start + 1, {"A": 1.0}, size))
@@ -315,8 +318,138 @@ def test_the_volume_of_the_last_whole_minute_of_each() -> None:
 
 
 def test_two_sources_of_one_name_are_told_apart() -> None:
-    found = Disagreement(["alpaca", "alpaca"])
+    found = Disagreement(["alpaca", "alpaca"], Places())
     found.hear(0, priced(1, {"A": 1.0}))
     found.hear(1, priced(1, {"A": 2.0}))
     found.measure(0)
     assert gauge(telemetry.FEED_PRICE_DISAGREEMENT, "alpaca#2", "alpaca") == 1.0
+
+
+# -- by symbol
+
+
+def of(symbol: str, *seconds: float, price: float = 1.0) -> Batch:
+    batch = trades(*seconds, price=price)
+    return Batch(batch.kind, batch.columns, [symbol], batch.index)
+
+
+class BySymbol(Desk):
+    """Two sources of A and B; event time and the wall's are one."""
+
+    def __init__(self, apart_s: float = 0.01) -> None:
+        super().__init__()
+        self.second, self.apart_s = 0.0, apart_s  # by which the standby stamps a trade later
+
+    def pass_seconds(self, seconds: int, first: str, second: str, per_s: int = 4) -> None:
+        """Each symbol trades so often on each source that has it; the standby prints at prices of 2."""
+        for _ in range(seconds * per_s):
+            self.second = round(self.second + 1 / per_s, 6)
+            for place, symbols in enumerate((first, second)):
+                for symbol in symbols:
+                    at = self.second + place * self.apart_s
+                    self.hear(place, of(symbol, at, price=1.0 + place))
+            self.wait(1 / per_s)
+
+    def published(self, symbol: str) -> list[tuple[float, float]]:
+        """(second, price) of the trades that were published of a symbol."""
+        return [
+            ((int(ts_ns) - T0) / SECOND_NS, float(price))
+            for one in self.said
+            if one.kind == "trades" and one.symbols == [symbol]
+            for ts_ns, price in zip(one.columns["ts_ns"], one.columns["price"], strict=True)
+        ]
+
+    def gaps_of(self) -> list[tuple[list[str], float, float, int]]:
+        return [
+            (one.symbols, (a - T0) / SECOND_NS, (b - T0) / SECOND_NS, int(done))
+            for one in self.said
+            if one.kind == "gaps"
+            for a, b, done in zip(
+                one.columns["from_ns"].tolist(),
+                one.columns["to_ns"].tolist(),
+                one.columns["repaired"].tolist(),
+                strict=True,
+            )
+        ]
+
+
+def test_a_symbol_that_one_source_lost_comes_from_the_other_and_back() -> None:
+    desk = BySymbol()
+    desk.pass_seconds(10, "AB", "AB")
+    desk.pass_seconds(8, "A", "AB")
+    assert desk.failover.active == 0
+    (health,) = desk.failover.healths()
+    assert (health.state, health.reason) == ("ok", "1 symbols from s1")
+    lost_at = 10.0
+    assert desk.gaps_of() == [(["B"], lost_at, lost_at, 1)]
+    found = desk.published("B")
+    assert [price for at, price in found if at <= lost_at] == [1.0] * 40
+    assert [at for at, price in found if price == 2.0] == [
+        round(lost_at + k / 4 + 0.01, 2) for k in range(33)
+    ]  # from its print just after the last one on, each once
+    assert {price for _, price in desk.published("A")} == {1.0}
+    desk.pass_seconds(int(RETURN_S) + 3, "AB", "AB")
+    desk.pass_seconds(3, "AB", "AB")
+    assert desk.failover.healths()[0].reason == ""
+    found = desk.published("B")
+    assert [price for at, price in found if at > desk.second - 2] == [1.0] * 8
+    times = [at for at, _ in found]
+    assert times == sorted(times)
+    assert len(set(times)) == len(times)
+    assert max(b - a for a, b in pairwise(times)) < 0.3
+
+
+def test_a_symbol_is_back_only_once_it_has_been_traded_for_long_without_a_break() -> None:
+    desk = BySymbol()
+    desk.pass_seconds(10, "AB", "AB")
+    desk.pass_seconds(8, "A", "AB")
+    for _ in range(3):
+        desk.pass_seconds(20, "AB", "AB")
+        assert desk.failover.healths()[0].reason == "1 symbols from s1"
+        desk.pass_seconds(8, "A", "AB")
+    assert len(desk.gaps_of()) == 1
+    desk.pass_seconds(int(RETURN_S) + 2, "AB", "AB")
+    assert desk.failover.healths()[0].reason == ""
+
+
+def test_a_thin_symbol_is_not_taken_over() -> None:
+    desk = BySymbol()
+    for _ in range(20):  # one in twenty of the standby's prints of B is on the first source
+        desk.pass_seconds(1, "AB", "AB", per_s=1)
+        desk.pass_seconds(5, "A", "AB")
+    assert desk.gaps_of() == []
+
+
+def test_a_symbol_that_the_first_source_never_sends_comes_from_the_other() -> None:
+    desk = BySymbol()
+    desk.pass_seconds(29, "A", "AB")
+    assert desk.published("B") == []
+    desk.pass_seconds(3, "A", "AB")
+    assert desk.published("B")
+    assert {price for _, price in desk.published("B")} == {2.0}
+
+
+def test_when_the_whole_feed_is_taken_over_no_symbol_is_moved() -> None:
+    desk = BySymbol()
+    desk.pass_seconds(10, "AB", "AB")
+    desk.pass_seconds(8, "A", "AB")
+    desk.pass_seconds(6, "", "AB")
+    assert desk.failover.active == 1
+    assert desk.failover.healths()[0].state == "standby"
+    for symbol in "AB":
+        times = [at for at, _ in desk.published(symbol)]
+        assert times == sorted(set(times))
+        assert max(b - a for a, b in pairwise(times)) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_falls_silent_nothing_comes_twice_or_out_of_order(seed: int) -> None:
+    market = random.Random(seed)
+    desk = BySymbol(apart_s=0.0)
+    desk.pass_seconds(10, "ABC", "ABC")
+    for _ in range(12):
+        has = ["".join(one for one in "ABC" if market.random() < 0.7) for _ in range(2)]
+        desk.pass_seconds(market.choice((1, 3, 8, 40)), *has)
+    for symbol in "ABC":
+        times = [at for at, _ in desk.published(symbol)]
+        assert times == sorted(set(times)), symbol
