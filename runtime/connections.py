@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
 import numpy as np
 
@@ -63,6 +63,9 @@ class Reader:
             self._put(None)
         except Exception as error:  # noqa: BLE001 -- it is raised where the batches are awaited
             self._put(error)
+        finally:
+            if isinstance(self._batches, Generator):
+                self._batches.close()  # here: saying goodbye to a socket may take its time
 
     def _put(self, one: Batch | Exception | None) -> bool:
         """Hand over from the thread, once there is room; False when nobody reads any more."""

@@ -29,6 +29,7 @@ from runtime.providers.universe import Universe
 log = telemetry.get_logger(__name__)
 
 OPEN_S = 10.0
+CLOSE_S = 1.0  # for the vendor's goodbye: who is mute says none
 HELLO_S = 10.0
 QUIET_S = 1.0  # of silence: then event time follows the wall, as far as the feed is late at most
 LAG_NS = 2 * SECOND_NS  # by which it stays behind, so that what is on its way is not late
@@ -141,6 +142,7 @@ class Live:
                 self.vendor.url,
                 additional_headers=self.vendor.headers,
                 open_timeout=OPEN_S,
+                close_timeout=CLOSE_S,
                 ping_interval=PING_S,
                 max_size=FRAME_BYTES_MAX,
                 compression="deflate",

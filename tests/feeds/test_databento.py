@@ -64,15 +64,15 @@ def _metadata() -> bytes:
     return told.encode()
 
 
-def _mapping() -> bytes:
+def _mapping(symbol: str = "A", instrument: int = 9) -> bytes:
     one = dbn.SymbolMappingMsg(
         publisher_id=1,
-        instrument_id=9,
+        instrument_id=instrument,
         ts_event=1,
         stype_in=dbn.SType.RAW_SYMBOL,
-        stype_in_symbol="A",
+        stype_in_symbol=symbol,
         stype_out=dbn.SType.INSTRUMENT_ID,
-        stype_out_symbol="A",
+        stype_out_symbol=symbol,
         start_ts=0,
         end_ts=dbn.UNDEF_TIMESTAMP,
     )
