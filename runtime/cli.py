@@ -762,6 +762,75 @@ def ingest(
     run(run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby))
 
 
+@main.command("chaos-feed")
+@click.argument("vendor", type=click.Choice(["alpaca", "massive", "binance", "coinbase"]))
+@click.option(
+    "--script",
+    default="ends",
+    show_default=True,
+    help="What goes wrong and when, such as drop@500,away:3@2000,error:406@4000, or a script by name.",
+)
+@click.option(
+    "--rate", default=200.0, show_default=True, type=click.FloatRange(1, 20_000), help="Prints/s."
+)
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31))
+@click.option("--port", default=0, type=click.IntRange(0, 65_535), help="0: one that is free.")
+@click.option("--seconds", default=0.0, type=click.FloatRange(0), help="0: until Ctrl-C.")
+@click.option("--list", "is_listing", is_flag=True, help="Show the scripts and faults, and end.")
+@json_option
+def chaos_feed(
+    vendor: str,
+    script: str,
+    rate: float,
+    seed: int,
+    port: int,
+    seconds: float,
+    is_listing: bool,
+    as_json: bool,
+) -> None:
+    """Play a vendor's server on this machine that drops, resets, lies and falls silent.
+
+    It speaks the vendor's protocol on loopback, live and over REST, with a market of its own. The
+    command that reads from it is printed.
+    """
+    from runtime.chaos import faults
+    from runtime.chaos.server import play
+    from runtime.providers import ProviderError
+
+    if is_listing:
+        rows = [{"script": name, "faults": text} for name, text in faults.SCRIPTS.items()]
+        show(rows, ["script", "faults"], as_json)
+        if not as_json:
+            click.echo((faults.__doc__ or "").partition("\n")[2])
+        return
+    try:
+        wanted = faults.parse_script(script)
+    except ProviderError as error:
+        fail(str(error), EXIT_USAGE)
+
+    telemetry.configure("info", "console")
+
+    def begun(url: str, keys: tuple[str, ...]) -> None:
+        if as_json:
+            click.echo(json.dumps({"url": url, "keys": keys}))
+        else:
+            given = "".join(f"{name}=any " for name in keys)
+            click.echo(f"{given}jetscan ingest '{url}'\n(Ctrl-C ends)")
+
+    try:
+        counts = run(play(vendor, wanted, rate, seed, port, seconds, begun))
+    except OSError as error:
+        fail(f"port {port}: {error.strerror}; leave --port out for one that is free")
+    if as_json:
+        click.echo(json.dumps(counts))
+    else:
+        show(
+            [{"what": name, "times": count} for name, count in counts.items()],
+            ["what", "times"],
+            False,
+        )
+
+
 @main.group("universe")
 def universe_group() -> None:
     """The symbols that running feeds follow: look, add, remove."""

@@ -1,0 +1,7 @@
+"""Vendors' servers on loopback that misbehave as a script says, to see what a feed makes of it.
+
+tape.py      the market that is sent: numbered prints of a few symbols
+faults.py    what goes wrong, and at which print
+dialects.py  how Alpaca, Massive, Binance and Coinbase say it, live and when asked again over REST
+server.py    the server: sessions, faults, and what each client was sent
+"""
