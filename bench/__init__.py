@@ -23,6 +23,7 @@ _MEANINGS = {
     "page": "the page in a Chromium with an empty cache: first content, windows, bytes",
     "labels": "precision and recall of every alert metric over the labelled market, clean and dirty",
     "ingest": "50,000 trades a second over a vendor's websocket -> stored in JetStream; an opening burst of 20 times the average",
+    "chaos": "what feeds make of a vendor's server that misbehaves, and what the SDK makes of it where it is installed",
     "feeds": "frames of vendors to columns, trades a second on one core, beside the official SDK where it is installed",
 }
 

@@ -66,6 +66,10 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
         },
         {"p50_ms", "p99_ms", "lost", "duplicated", "burst_caught_up_s"},
     ),
+    "chaos": (
+        {"faults": ("drop",), "wait_s": 10.0},
+        {f"{vendor} drop lost" for vendor in ("alpaca", "massive", "binance", "coinbase")},
+    ),
     "feeds": (
         {"trades": 200},
         {"alpaca_msgpack_per_s", "alpaca_msgpack_waiting_per_s", "binance_json_per_s"},

@@ -64,8 +64,16 @@ class Dialect(Protocol):
 
 
 def encoded(message: Any, codec: str) -> str | bytes:
-    """A message as it is sent."""
-    return bytes(msgpack.packb(message)) if codec == "msgpack" else json.dumps(message)
+    """A message as it is sent; times are texts in JSON."""
+    return (
+        bytes(msgpack.packb(message)) if codec == "msgpack" else json.dumps(message, default=_text)
+    )
+
+
+def _text(stamp: Any) -> str:
+    if not isinstance(stamp, msgpack.Timestamp):
+        raise TypeError(f"expected a time, found {type(stamp).__name__}")
+    return rfc3339(stamp.to_unix_nano())
 
 
 def rfc3339(ts_ns: int) -> str:
@@ -115,7 +123,13 @@ class Alpaca:
         return [self._error(code)]
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
-        return [[{"T": "t", "S": one.symbol, **self._told(one)} for one in prints]]
+        return [
+            [
+                {"T": "t", "S": one.symbol, **self._told(one)}
+                | {"t": msgpack.Timestamp(*divmod(one.ts_ns, 10**9))}
+                for one in prints
+            ]
+        ]
 
     def _told(self, one: Print) -> dict[str, Any]:
         told = {"i": one.number, "x": "V", "p": one.price, "s": one.size, "c": ["@"], "z": "A"}

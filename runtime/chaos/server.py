@@ -49,6 +49,8 @@ class ChaosFeed:
         self.counts: Counter[str] = Counter()
         self.port = 0
         self.back_at_s = 0.0  # when it listened again, of a monotonic clock
+        self.fault_at_s = 0.0  # and when the newest fault happened
+        self.connected_at_s: list[float] = []  # of each connection
         self.vendor = vendor
         self._faults = list(faults)
         self._is_refusing = False
@@ -110,6 +112,7 @@ class ChaosFeed:
 
     async def _serve(self, connection: ServerConnection) -> None:
         self.counts["connections"] += 1
+        self.connected_at_s.append(time.monotonic())
         request = connection.request
         kind = request.headers.get("Content-Type", "") if request is not None else ""
         client = Client(codec="msgpack" if "msgpack" in kind else "json")
@@ -157,6 +160,7 @@ class ChaosFeed:
             while self._faults and self._faults[0].at <= sent:
                 fault = self._faults.pop(0)
                 self.counts[fault.kind] += 1
+                self.fault_at_s = time.monotonic()
                 log.info("fault", kind=fault.kind, argument=fault.argument, at_print=sent)
                 if fault.kind == "giant":
                     held = int(fault.number)
