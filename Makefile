@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TOOLS := .tools
+TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: help install dev test lint types format check bench lock clean
+.PHONY: help install tools dev test lint lint-deploy types format check bench lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +25,20 @@ $(STAMP): requirements.txt pyproject.toml
 	fi
 	@touch $(STAMP)
 
+tools: $(TOOLS_STAMP) ## Create .tools: what checks images, manifests and workflows
+
+$(TOOLS_STAMP): deploy/tools/requirements.txt deploy/tools/package-lock.json
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(TOOLS)/bin/python --require-hashes -r deploy/tools/requirements.txt ; \
+	else \
+		$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+			-r deploy/tools/requirements.txt ; \
+	fi
+	@cp deploy/tools/package.json deploy/tools/package-lock.json $(TOOLS)/
+	@npm ci --silent --no-audit --no-fund --prefix $(TOOLS)
+	@touch $(TOOLS_STAMP)
+
 dev: install ## Everything on this machine, and a live page
 	@$(BIN)/jetscan dev $(ARGS)
 
@@ -33,10 +49,14 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: install ## Format, lint, import contract
+lint: install lint-deploy ## Format, lint, import contract, images, manifests and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+lint-deploy: tools ## Dockerfile, compose, chart and workflows against their schemas and policies
+	$(TOOLS)/bin/hadolint Dockerfile
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.nats.yaml
 
 types: install ## mypy, strict on runtime/
 	$(BIN)/mypy
@@ -50,6 +70,8 @@ bench: install ## Every bench, as JSON lines
 lock: ## Lock the dependencies again: hashes, no addresses (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group dev -o requirements.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -o deploy/tools/requirements.txt deploy/tools/requirements.in
 
 clean: ## Remove .venv, caches and state
-	rm -rf $(VENV) .jetscan .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) .jetscan .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
