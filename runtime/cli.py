@@ -467,7 +467,15 @@ def reference_fetch(
 
     Keys come from the environment, as for a feed. Asked again it fetches what came since.
     """
-    from runtime.fetching import SQL, Fetched, fetch_into, open_vendor, store_folder
+    from runtime.fetching import (
+        SQL,
+        Fetched,
+        calendar_differences,
+        fetch_into,
+        open_vendor,
+        store_folder,
+        today_of,
+    )
     from runtime.providers import ProviderError
     from runtime.tables import TableError
 
@@ -495,13 +503,17 @@ def reference_fetch(
 
     try:
         fetched = run(work())
-    except TableError as error:
+        today = today_of(vendor, datetime.now(UTC))
+        differences = [] if tables else calendar_differences(vendor, found, today)
+    except (TableError, ProviderError) as error:
         fail(str(error))
     columns = ["table", "rows", "left_out", "problem"]
     show([{name: getattr(one, name) for name in columns} for one in fetched], columns, as_json)
     for one in fetched:
         for reason in one.refused:
             click.echo(f"{one.table}: left out: {reason}", err=True)
+    for said in differences:
+        click.echo(said, err=True)
     is_failed = any(one.problem and (tables or one.is_passing) for one in fetched)
     sys.exit(EXIT_FAILED if is_failed else 0)
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from runtime import reference
+from runtime.config import Settings
 from runtime.providers import ProviderError
 from runtime.providers.alpaca_reference import open_alpaca
 from runtime.providers.asked_reference import (
@@ -55,6 +56,9 @@ WINDOWS = {  # days before and after today
     "news_times": (3, 0),
 }
 STATE = "fetched.json"
+
+CALENDAR_DAYS = 30  # ahead, in which a vendor's calendar is compared
+NEW_YORK = ZoneInfo("America/New_York")
 
 Progress = Callable[[str, int], None]
 
@@ -109,6 +113,41 @@ def wish_of(table: str, symbols: tuple[str, ...], today: date, newest: date | No
 def today_of(vendor: Vendor, now: datetime) -> date:
     """The date where the vendor's days end."""
     return now.astimezone(ZoneInfo(vendor.zone)).date()
+
+
+# -- the calendar
+
+
+def calendar_differences(vendor: Vendor, settings: Settings, today: date) -> list[str]:
+    """Where a vendor's days of trading are not those that functions count with, in words. Raises ProviderError."""
+    if vendor.sessions is None:
+        return []
+    until = today + timedelta(CALENDAR_DAYS)
+    told = vendor.sessions(today, until)
+    known = _known_sessions(settings, today, until)
+    found = []
+    for day in sorted(told.keys() | known.keys()):
+        theirs, ours = told.get(day), known.get(day)
+        if theirs == ours:
+            continue
+        said = f"closes at {theirs}" if theirs else "is no day of trading"
+        counted = f"closes at {ours}" if ours else "is none"
+        cure = "; add it to `closures` of bars, scanner and opens_outcomes" if not theirs else ""
+        found.append(f"{day} {said} for {vendor.name}, here it {counted}{cure}")
+    return found
+
+
+def _known_sessions(settings: Settings, since: date, until: date) -> dict[date, str]:
+    from exchange_calendars import get_calendar  # builds on pandas: loaded only where it is wanted
+
+    days = get_calendar("XNYS")
+    closures = str(settings.functions.get("scanner", {}).get("closures", "")).split(",")
+    closed = {one.strip() for one in closures}
+    return {
+        one.date(): days.session_close(one).astimezone(NEW_YORK).strftime("%H:%M")
+        for one in days.sessions_in_range(str(since), str(until))
+        if str(one.date()) not in closed
+    }
 
 
 # -- into a folder

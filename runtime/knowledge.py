@@ -22,7 +22,16 @@ from zoneinfo import ZoneInfo
 
 from runtime import telemetry
 from runtime.config import Settings
-from runtime.fetching import SQL, Fetches, copy_tables, fetch_into, is_vendor, open_vendor
+from runtime.fetching import (
+    SQL,
+    Fetches,
+    calendar_differences,
+    copy_tables,
+    fetch_into,
+    is_vendor,
+    open_vendor,
+    today_of,
+)
 from runtime.providers import Batch, ProviderError
 from runtime.providers.asked_reference import Vendor
 from runtime.providers.history import Beside, known_in_time
@@ -63,6 +72,7 @@ class Kept:
 class FromVendor:
     """A vendor's tables, fetched into a folder."""
 
+    settings: Settings
     vendor: Vendor
     symbols: tuple[str, ...]
     path: Path
@@ -87,6 +97,11 @@ class FromVendor:
                 left_out=one.left_out,
                 problem=one.problem,
             )
+        today = today_of(self.vendor, now)
+        for said in await asyncio.to_thread(
+            calendar_differences, self.vendor, self.settings, today
+        ):
+            log.warning("calendars differ", said=said)
         failed = [one for one in found if one.is_passing]
         if failed:
             raise ProviderError("; ".join(f"{one.table}: {one.problem}" for one in failed))
@@ -127,7 +142,7 @@ def source_of(text: str, settings: Settings) -> Source:
         return FromDatabase(settings, folder / SQL)
     if is_vendor(text):
         vendor, symbols = open_vendor(text)
-        return FromVendor(vendor, symbols, folder / vendor.name)
+        return FromVendor(settings, vendor, symbols, folder / vendor.name)
     path = Path(text)
     if not path.exists():
         raise ProviderError(

@@ -148,6 +148,22 @@ class AlpacaReference:
                 for told in paged(client, "alpaca", "/v1beta1/news", asked, _page_token):
                     yield page_of(_by_symbol(_mapping(told).get("news")), _News, _news_row, wish)
 
+    def sessions(self, since: date, until: date) -> dict[date, str]:
+        """The days of trading, each with its close. Raises ProviderError."""
+        asked = {"start": str(since), "end": str(until)}
+        with self._client(self._trading) as client:
+            told = decoded_answer(client, "alpaca", "/v2/calendar", asked)
+        try:
+            days = msgspec.convert(told, list[_Session])
+            return {day_of(one.date): one.close[:5] for one in days}
+        except (msgspec.ValidationError, ValueError) as error:
+            raise ProviderError(f"alpaca: /v2/calendar: {error}") from error
+
+
+class _Session(msgspec.Struct):
+    date: str
+    close: str
+
 
 class _News(msgspec.Struct):
     symbol: str
@@ -169,6 +185,7 @@ def open_alpaca(given: dict[str, str]) -> Vendor:
             "daily_bars": found.daily_bars,
             "news_times": found.news_times,
         },
+        sessions=found.sessions,
     )
 
 

@@ -59,6 +59,9 @@ class Page:
 
 
 Pages = Callable[[Wish], Iterator[Page]]
+Sessions = Callable[
+    [date, date], dict[date, str]
+]  # days of trading with the close, HH:MM in New York
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Vendor:
     tables: Mapping[str, Pages]
     needs_symbols: Sequence[str] = ()  # tables that are asked for symbol by symbol
     zone: str = "America/New_York"  # where its days end
+    sessions: Sessions | None = None
 
 
 class NotToBeHad(ProviderError):
@@ -147,6 +151,9 @@ def time_of(text: str) -> datetime:
     """A time in ISO 8601; without an offset it is UTC."""
     told = datetime.fromisoformat(text)
     return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+REGULAR_CLOSE = "16:00"
 
 
 def midnight(day: date) -> datetime:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import httpx
 import msgspec
@@ -17,6 +18,7 @@ import numpy as np
 
 from runtime.providers import ProviderError, take_parameters
 from runtime.providers.asked_reference import (
+    REGULAR_CLOSE,
     NotToBeHad,
     Page,
     Row,
@@ -40,6 +42,7 @@ RENAMES_MAX = 1_000  # each symbol is a request of its own
 NEWS_DAYS = 3
 FUNDAMENTALS_DAYS = 45  # the newest short interest is up to a month old
 SATURDAY = 5
+NEW_YORK = ZoneInfo("America/New_York")
 # FINRA publishes short interest on the seventh business day after settlement. Source: FINRA, Rule 4560, schedule.
 SHORTS_KNOWN_DAYS = 7
 
@@ -95,6 +98,13 @@ class _Ratio(msgspec.Struct):
 class _Earnings(msgspec.Struct):
     ticker: str
     date: str
+
+
+class _Unusual(msgspec.Struct):
+    date: str
+    exchange: str
+    status: str
+    close: str | None = None
 
 
 class _News(msgspec.Struct):
@@ -212,6 +222,24 @@ class MassiveReference:
         for records in self._records("/v2/reference/news", asked):
             yield page_of(_by_symbol(records), _News, _news_row, wish)
 
+    def sessions(self, since: date, until: date) -> dict[date, str]:
+        """The days of trading, each with its close; Massive tells the ones to come that are unusual. Raises ProviderError."""
+        with self._client() as client:
+            told = decoded_answer(client, "massive", "/v1/marketstatus/upcoming", {})
+        days = {day: REGULAR_CLOSE for day in Wish(since, until).days() if day.weekday() < SATURDAY}
+        try:
+            for one in msgspec.convert(told, list[_Unusual]):
+                day = day_of(one.date)
+                if one.exchange != "NYSE" or day not in days:
+                    continue
+                if one.status == "closed":
+                    del days[day]
+                elif one.close:
+                    days[day] = time_of(one.close).astimezone(NEW_YORK).strftime("%H:%M")
+        except (msgspec.ValidationError, ValueError) as error:
+            raise ProviderError(f"massive: /v1/marketstatus/upcoming: {error}") from error
+        return days
+
 
 def open_massive(given: dict[str, str]) -> Vendor:
     """massive?rest=https://..."""
@@ -229,6 +257,7 @@ def open_massive(given: dict[str, str]) -> Vendor:
             "news_times": found.news_times,
         },
         needs_symbols=("renames",),
+        sessions=found.sessions,
     )
 
 
