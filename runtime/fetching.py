@@ -171,8 +171,8 @@ def fetch_into(
         wish = wish_of(table, symbols, today, state.newest(table))
         wish = Wish(since, max(wish.until, since), symbols) if since else wish
         one = _fetch(vendor, table, wish, progress, FolderSink(folder, table, wish))
-        if not one.problem:
-            state.note(table, today, now)
+        if not one.is_passing:
+            state.note(table, None if one.problem else today, now)
         found.append(one)
     return found
 
@@ -196,19 +196,22 @@ class Fetches:
 
     def newest(self, table: str) -> date | None:
         """The day up to which a table was fetched for these symbols."""
+        told = self._of(table)
+        return date.fromisoformat(told["until"]) if told.get("until") else None
+
+    def asked_at(self, table: str) -> datetime | None:
+        """When a table was asked for these symbols and answered, or refused for good."""
+        told = self._of(table)
+        return datetime.fromisoformat(told["at"]) if told else None
+
+    def _of(self, table: str) -> dict[str, Any]:
         told = self._known.get(table)
-        if not isinstance(told, dict) or told.get("symbols") != self._symbols:
-            return None
-        return date.fromisoformat(str(told["until"]))
+        return told if isinstance(told, dict) and told.get("symbols") == self._symbols else {}
 
-    def fetched_at(self) -> datetime | None:
-        """When a table was fetched the last time."""
-        times = [datetime.fromisoformat(str(one["at"])) for one in self._known.values()]
-        return max(times, default=None)
-
-    def note(self, table: str, until: date, now: datetime) -> None:
-        """A table is whole up to a day."""
-        self._known[table] = {"until": str(until), "symbols": self._symbols, "at": now.isoformat()}
+    def note(self, table: str, until: date | None, now: datetime) -> None:
+        """A table is whole up to a day; None: it is as far as it was, and asking again is no use."""
+        known = str(until) if until else self._of(table).get("until", "")
+        self._known[table] = {"until": known, "symbols": self._symbols, "at": now.isoformat()}
         write_text(self._path, json.dumps(self._known, indent=1))
 
 

@@ -79,12 +79,12 @@ class FromVendor:
 
     async def refresh(self) -> None:
         """Fetch what came since the last time, unless that was just now. What can not be had is told, and no failure."""
-        tables = tuple(self.vendor.tables)
         now = datetime.now(UTC)
-        if self.path.exists():
-            at = Fetches(self.path, self.symbols).fetched_at()
-            if at is not None and now - at < FRESH:
-                return
+        asked_at = Fetches(self.path, self.symbols).asked_at
+        times = {table: asked_at(table) for table in self.vendor.tables}
+        tables = tuple(one for one, at in times.items() if at is None or now - at > FRESH)
+        if not tables:
+            return
         found = await asyncio.to_thread(
             fetch_into, self.path, self.vendor, self.symbols, tables, now, _unseen
         )

@@ -334,6 +334,28 @@ async def test_a_vendor_is_asked_at_the_start_and_the_feed_does_not_wait(tmp_pat
         assert len(rest.asked) == asked  # it was just now
 
 
+async def test_what_a_vendor_could_not_tell_is_asked_again_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.knowledge.RETRY_S", 0.05)
+    massive = Massive()
+    massive.status = 500
+    async with answering(massive) as (rest, address):
+        knowledge = Knowledge(
+            Settings(data_dir=str(tmp_path)), reference=[f"massive?symbols=A&rest={address}"]
+        )
+        await kept(knowledge, ns(2026, 1, 9, 12), until="close")
+        asked = len(rest.asked)
+        telling = asyncio.create_task(kept(knowledge, ns(2026, 1, 10, 12), until="earnings_ns"))
+        await asyncio.sleep(0.5)
+        massive.status = 200
+        assert [one[2] for one in await telling] == ["earnings_ns"]
+    assert {path for path, _ in rest.asked[asked:]} <= {
+        "/benzinga/v1/earnings",
+        "/v1/marketstatus/upcoming",
+    }
+
+
 async def test_files_that_were_written_anew_are_told_before_the_day_starts(tmp_path: Path) -> None:
     facts = tmp_path / "facts.csv"
     facts.write_text("symbol,name,value\nA,float,5\n")
