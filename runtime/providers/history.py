@@ -191,6 +191,8 @@ def _spelled(symbols: list[str]) -> tuple[Array, Array]:
 
 def by_time(keys: Array) -> Iterator[tuple[int, Array]]:
     """(key, positions) of each distinct key, ascending; positions in their order."""
+    if not len(keys):
+        return
     order = np.argsort(keys, kind="stable")
     values, starts = np.unique(keys[order], return_index=True)
     yield from zip(values.tolist(), np.split(order, starts[1:]), strict=True)
