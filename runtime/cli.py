@@ -531,21 +531,15 @@ def _tell_rows(table: str, rows: int) -> None:
 @json_option
 def lag(as_json: bool) -> None:
     """How far every partition is behind, who owns it, and how old its snapshot is."""
-    from runtime.supervisor import ask_lag
+    from runtime.lag import ask_lag_s
 
-    found, _ = settings_and_subjects()
+    found, subjects = settings_and_subjects()
 
     async def work() -> Any:
         async with connected(found) as bus:
-            told = await ask_lag(bus)
-            clocks = await bus.newest("MARKET", ["ticks.clock.*"])
-            return told, {int(name.rpartition(".")[2]): m.data for name, m in clocks.items()}
+            return await ask_lag_s(bus, subjects)
 
-    told, clocks = run(work())
-    newest = _newest_clock_ns(clocks)
-    for unit in told.units:
-        behind = newest - unit["clock_ns"] if newest and unit["clock_ns"] else 0
-        unit["behind_s"] = round(max(behind, 0) / 1e9, 3)
+    told = run(work())
     columns = [
         "unit",
         "worker",
@@ -560,21 +554,6 @@ def lag(as_json: bool) -> None:
     show(units, columns, as_json)
     for fault in sorted(told.faults):
         click.echo(f"refused: {fault}", err=True)
-
-
-def _newest_clock_ns(clocks: dict[int, bytes]) -> int:
-    from runtime.frames import BadFrame, decode
-    from runtime.subjects import Column, Record
-
-    record = Record(
-        name="clock",
-        columns={"ts_ns": Column.model_validate({"type": "i8", "unit": "", "meaning": ""})},
-    )
-    newest = 0
-    for data in clocks.values():
-        with contextlib.suppress(BadFrame):
-            newest = max(newest, int(decode(data, record)["ts_ns"][-1]))
-    return newest
 
 
 @main.command()
@@ -1195,13 +1174,17 @@ def dev(
 @click.argument("names", nargs=-1)
 @click.option("--min", "least", type=click.IntRange(1, 64), default=None, help="Fewest workers.")
 @click.option("--max", "most", type=click.IntRange(1, 64), default=None, help="Most workers.")
-def scale(names: tuple[str, ...], least: int | None, most: int | None) -> None:
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics and /scaling.")
+def scale(
+    names: tuple[str, ...], least: int | None, most: int | None, metrics_port: int | None
+) -> None:
     """Run several worker processes on this machine, added and removed on lag."""
     from runtime.dev import run_scale
 
-    found, _ = settings_and_subjects()
+    found, subjects = settings_and_subjects()
     low = least or found.workers_min
-    run(run_scale(found, nats_url(found), names, low, max(low, most or found.workers_max)))
+    high = max(low, most or found.workers_max)
+    run(run_scale(found, subjects, nats_url(found), names, low, high, metrics_port))
 
 
 @main.command()

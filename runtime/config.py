@@ -121,6 +121,14 @@ class Settings(BaseSettings):
     )
     workers_min: int = Field(1, ge=1, le=64, description="worker processes that always run")
     workers_max: int = Field(2, ge=1, le=64, description="most worker processes, added on lag")
+    lag_target_s: float = Field(
+        2.0,
+        gt=0,
+        description="event time one worker may be behind: lag over it is the workers wanted",
+    )
+    scale_cooldown_s: float = Field(
+        60.0, ge=1, description="a worker is given back after so long with lag for fewer"
+    )
     delivery_private: bool = Field(
         False,
         description="true: webhooks may go to private addresses and over plain HTTP",

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import httpx
 
+from runtime import telemetry
 from runtime.bus import Bus
 from runtime.config import Settings
 from runtime.embedded import EmbeddedError, EmbeddedNats
@@ -19,6 +20,7 @@ from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_valkey import EmbeddedValkey
 from runtime.migrate import MigrateError, load_migrations, migrate
 from runtime.provision import provision
+from runtime.scaling import Bounds, Scaling
 from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects
 from runtime.supervisor import Supervisor
@@ -74,7 +76,7 @@ async def run_dev(
         )
         supervisor.start("ingest", "ingest", *feed)
         watching = asyncio.create_task(
-            supervisor.watch(bus, workers, max(workers, settings.workers_max))
+            supervisor.watch(bus, subjects, _scaling(settings, workers, settings.workers_max))
         )
         address = f"http://{settings.host}:{port}/"
         if await _is_ready(address, stopping):
@@ -150,20 +152,37 @@ async def _without_database(
         await server.stop()
 
 
+def _scaling(settings: Settings, least: int, most: int) -> Scaling:
+    target_s, cooldown_s = settings.lag_target_s, settings.scale_cooldown_s
+    return Scaling(Bounds(least, max(least, most), target_s, cooldown_s))
+
+
 async def run_scale(
-    settings: Settings, url: str, names: Sequence[str], least: int, most: int
+    settings: Settings,
+    subjects: Subjects,
+    url: str,
+    names: Sequence[str],
+    least: int,
+    most: int,
+    metrics_port: int | None = None,
 ) -> None:
-    """Workers only, against a NATS that is already there."""
+    """Workers only, against a NATS that is already there; the figures are served on `metrics_port`."""
     stopping = _stop_on_signals()
     bus = await Bus.connect(url, "scale")
     supervisor = Supervisor({"JETSCAN_NATS_URL": url}, Path(settings.data_dir) / "logs", click.echo)
     for _ in range(least):
         supervisor.start_worker(*names)
     click.echo(f"{least} workers; at most {most}, added and removed on lag; Ctrl-C hands over")
-    watching = asyncio.create_task(supervisor.watch(bus, least, most))
+    scaling = _scaling(settings, least, most)
+    watching = asyncio.create_task(supervisor.watch(bus, subjects, scaling))
+    serving = None
+    if metrics_port is not None:
+        serving = await telemetry.serve_metrics(settings.host, metrics_port, scaling=scaling.told)
     try:
         await stopping.wait()
     finally:
+        if serving is not None:
+            serving.close()
         watching.cancel()
         await supervisor.stop_all()
         await bus.close()

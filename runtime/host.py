@@ -79,6 +79,7 @@ class Progress:
 
     position: int = 0
     clock_ns: int = 0
+    answered_ns: int = 0  # when what was answered last was stored
     pending: int = 0
     saved_position: int = 0
     saved_at: float = field(default_factory=time.monotonic)
@@ -485,6 +486,7 @@ class PartitionHost:
     def _note_answered(self, message: Message) -> None:
         self.progress.position = message.sequence
         self.progress.clock_ns = self._chain.clock_ns
+        self.progress.answered_ns = message.ts_ns
         self._last_message = message
 
     async def _stepped(self, message: Message) -> list[Output]:

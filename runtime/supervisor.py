@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from runtime import launch, telemetry
-from runtime.bus import Bus, BusError
+from runtime.bus import Bus
+from runtime.lag import Lag, ask_lag, look
+from runtime.scaling import Scaling
+from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
 
@@ -22,9 +24,6 @@ RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 HEALTHY_S = 30.0  # a process that ran this long starts again without waiting
 STOP_S = 9.0
 LOOK_S = 1.0
-LAG_MESSAGES_PER_WORKER = 200  # frames: more than a second of work for one process
-LOOKS_TO_ADD = 3
-LOOKS_TO_REMOVE = 60  # seconds without lag before a worker is given back
 
 
 @dataclass
@@ -41,16 +40,6 @@ class Process:
     stopping: bool = False
 
 
-@dataclass
-class Lag:
-    """What the workers told when last asked."""
-
-    pending: int = 0
-    workers: int = 0
-    faults: frozenset[str] = frozenset()
-    units: list[dict[str, Any]] = field(default_factory=list)
-
-
 class Supervisor:
     """Processes of this machine, each a `jetscan` command."""
 
@@ -63,8 +52,6 @@ class Supervisor:
         self._processes: dict[str, Process] = {}
         self._workers = 0
         self._worker_arguments: list[str] = []
-        self._lagging = 0
-        self._idle = 0
         self._faults: frozenset[str] = frozenset()
 
     @property
@@ -132,17 +119,14 @@ class Supervisor:
             await asyncio.gather(*(self.stop(one) for one in chosen))
         await asyncio.gather(*(self.stop(one) for one in list(self._processes.values())))
 
-    async def watch(self, bus: Bus, workers_min: int, workers_max: int) -> None:
-        """Report faults and scale between the limits, until cancelled."""
+    async def watch(self, bus: Bus, subjects: Subjects, scaling: Scaling) -> None:
+        """Report faults and have as many workers as the figures say, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            try:
-                lag = await ask_lag(bus)
-            except BusError as error:
-                log.warning("workers cannot be asked", reason=str(error))
-                continue
-            self._report(lag.faults)
-            await self._scale(lag, workers_min, workers_max)
+            lag = await look(bus, subjects, scaling)
+            if lag is not None:
+                self._report(lag.faults)
+                await self._scale(lag, scaling)
 
     def _report(self, faults: frozenset[str]) -> None:
         for fault in sorted(faults - self._faults):
@@ -151,39 +135,22 @@ class Supervisor:
             self._say(f"mended: {fault.partition(': ')[0]}")
         self._faults = faults
 
-    async def _scale(self, lag: Lag, workers_min: int, workers_max: int) -> None:
-        """Desired workers = lag over what one worker should have; slow to shrink."""
-        present = len(self.workers)
-        if lag.workers < present:
-            return  # one is starting: its effect is not seen yet
-        if lag.pending > LAG_MESSAGES_PER_WORKER * present and present < workers_max:
-            self._lagging, self._idle = self._lagging + 1, 0
-            if self._lagging >= LOOKS_TO_ADD:
-                self._lagging = 0
-                added = self.start_worker(*self._worker_arguments)
-                self._say(f"lag {lag.pending} frames: {added.name} added")
-        elif lag.pending < LAG_MESSAGES_PER_WORKER // 10 and present > workers_min:
-            self._lagging, self._idle = 0, self._idle + 1
-            if self._idle >= LOOKS_TO_REMOVE:
-                self._idle = 0
-                spare = self.workers[-1]
-                self._say(f"no lag for {LOOKS_TO_REMOVE} s: {spare.name} removed")
-                await self.stop(spare)
-        else:
-            self._lagging = self._idle = 0
+    async def _scale(self, lag: Lag, scaling: Scaling) -> None:
+        """Start what is missing; give back one at a time, so that partitions move one by one."""
+        missing = scaling.desired - len(self.workers)
+        for _ in range(missing):
+            added = self.start_worker(*self._worker_arguments)
+            self._say(f"{_most_behind(scaling)}: {added.name} added")
+        if missing < 0 and lag.workers >= len(self.workers):  # none is just starting
+            spare = self.workers[-1]
+            self._say(f"{_most_behind(scaling)}: {spare.name} removed")
+            await self.stop(spare)
 
 
-async def ask_lag(bus: Bus) -> Lag:
-    """Ask every worker what it hosts and how far behind it is."""
-    told = [json.loads(answer.data) for answer in await bus.gather("runtime.status")]
-    units = [
-        {**unit, "worker": one["worker"], "pid": one["pid"]}
-        for one in told
-        for unit in one["units"]
-    ]
-    faults = {fault for one in told for fault in one["faults"]}
-    faults |= {f"{unit}: {why}" for one in told for unit, why in one["refused"].items()}
-    return Lag(sum(max(unit["pending"], 0) for unit in units), len(told), frozenset(faults), units)
+def _most_behind(scaling: Scaling) -> str:
+    lags = {name: one.lag_s or 0.0 for name, one in scaling.figures.items()}
+    name = max(lags, key=lambda chain: lags[chain], default="nothing")
+    return f"{name} is {lags.get(name, 0.0):.1f} s behind, {scaling.desired} workers wanted"
 
 
 async def _spawn(process: Process, output: IO[bytes]) -> asyncio.subprocess.Process:
@@ -203,3 +170,6 @@ def _last_line(path: Path) -> str:
     except OSError:
         return ""
     return f"Its last words: {lines[-1][:300]}" if lines else ""
+
+
+__all__ = ["Lag", "Process", "Supervisor", "ask_lag"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -29,6 +30,10 @@ LAG_MESSAGES = Gauge(
 )
 SNAPSHOT_AGE_S = Gauge(
     "jetscan_snapshot_age_seconds", "Age of the saved state", ["chain", "partition"]
+)
+DESIRED_WORKERS = Gauge("jetscan_desired_workers", "Workers that a chain wants", ["chain"])
+CHAIN_LAG_S = Gauge(
+    "jetscan_lag_seconds", "Event time by which the last partition of a chain is behind", ["chain"]
 )
 DEAD_LETTERS = Counter("jetscan_dead_letters_total", "Frames set aside", ["function"])
 TAKEOVERS = Counter("jetscan_takeovers_total", "Units taken over from a worker judged dead")
@@ -126,6 +131,20 @@ def set_unit(
         gauge.labels(chain, partition).set(value)
 
 
+def forget_unit(chain: str, partition: str) -> None:
+    """Export a unit no more: another process hosts it, and its lag is not ours."""
+    for gauge in (FRAMES, EVENTS, OUTPUTS, SUPPRESSED, LAG_MESSAGES, SNAPSHOT_AGE_S):
+        with contextlib.suppress(KeyError):  # it never saved
+            gauge.remove(chain, partition)
+
+
+def set_scaling(chain: str, desired: int, lag_s: float | None) -> None:
+    """What autoscalers go by; a lag that is not known keeps its last value, as the figure does."""
+    DESIRED_WORKERS.labels(chain).set(desired)
+    if lag_s is not None:
+        CHAIN_LAG_S.labels(chain).set(lag_s)
+
+
 def configure(level: str, style: str) -> None:
     """Send logs to standard error, as JSON lines or for people."""
     renderer: Any = (
@@ -198,14 +217,23 @@ def rendered() -> tuple[bytes, str]:
 
 
 async def serve_metrics(
-    host: str, port: int, is_ready: Callable[[], bool] = lambda: True
+    host: str,
+    port: int,
+    is_ready: Callable[[], bool] = lambda: True,
+    scaling: Callable[[], Mapping[str, object]] | None = None,
 ) -> asyncio.Server:
-    """Answer GET /metrics, /health, /live and /ready; port 0 takes a free one."""
+    """Answer GET /metrics, /health, /live and /ready; port 0 takes a free one.
+
+    scaling   what GET /scaling answers, in the process that has the figures
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
             line = await asyncio.wait_for(reader.readline(), 5)
-            status, kind, body = _answered(line.split(b" ")[1].decode(), is_ready)
+            path = line.split(b" ")[1].decode()
+            status, kind, body = _answered(path, is_ready)
+            if path == "/scaling" and scaling is not None:
+                status, kind, body = "200 OK", "application/json", json.dumps(scaling()).encode()
             head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
             await writer.drain()

@@ -316,6 +316,7 @@ class Worker:
             self.faults.refused.pop(unit_key(unit), None)
         finally:
             self._running.pop(unit, None)
+            telemetry.forget_unit(unit[0], unit_key(unit).rpartition(".")[2])
             self._changed.set()
         if is_released:
             with contextlib.suppress(BusError):
@@ -391,6 +392,7 @@ class Worker:
                     "epoch": running.host.owner.epoch,
                     "position": progress.position,
                     "clock_ns": progress.clock_ns,
+                    "answered_ns": progress.answered_ns,
                     "pending": progress.pending,
                     "snapshot_age_s": round(time.monotonic() - progress.saved_at, 3),
                     "state_bytes": progress.state_bytes,

@@ -25,8 +25,10 @@ from runtime.gateway.recent_bars import RecentBars
 from runtime.gateway.rule_versions import RuleVersions
 from runtime.gateway.setup import Setup
 from runtime.gateway.watched import Watched
+from runtime.lag import look
 from runtime.redis_answers import Answers
 from runtime.redis_mirror import ConfigMirror
+from runtime.scaling import Bounds, Scaling
 from runtime.shapes import alert_shapes, latency_ms, list_shapes
 from runtime.store import Outage, Store
 from runtime.subjects import Subjects
@@ -36,6 +38,7 @@ log = telemetry.get_logger(__name__)
 TRACEPARENT = "traceparent"
 INPUT_TIME = "Jetscan-Input-Time"
 RECONNECTED_S = 1.0
+LOOK_S = 1.0  # as the supervisor: the figures are the same
 HISTORY_READ = 20_000  # alerts messages read back at start
 
 
@@ -79,6 +82,14 @@ class Gateway:
         self.limits = Limits(settings.redis_url)
         self.answers = Answers(settings.redis_url)
         self.passwords = Passwords()
+        self.scaling = Scaling(
+            Bounds(
+                settings.workers_min,
+                settings.workers_max,
+                settings.lag_target_s,
+                settings.scale_cooldown_s,
+            )
+        )
         self.is_loaded = False
         self.is_draining = False
 
@@ -116,6 +127,7 @@ class Gateway:
                 group.create_task(self.limits.keep())
                 group.create_task(Watched(self).keep())
                 group.create_task(self._look_up_watchlists())
+                group.create_task(self._look_at_lag())
         finally:
             await self.audit.close()
             await self.rule_versions.close()
@@ -142,6 +154,12 @@ class Gateway:
                 known = now
             except BusError as error:
                 log.warning("rules and lists are read again soon", reason=str(error))
+
+    async def _look_at_lag(self) -> None:
+        """Keep the figures that autoscalers ask for."""
+        while True:
+            await look(self.bus, self.subjects, self.scaling)
+            await asyncio.sleep(LOOK_S)
 
     async def _end_with_bus(self) -> None:
         await self.bus.closed.wait()

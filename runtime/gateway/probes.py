@@ -35,6 +35,10 @@ def add(app: Quart, gateway: Gateway) -> None:
         body, kind = telemetry.rendered()
         return Response(body, content_type=kind)
 
+    @app.get("/scaling")
+    async def scaling() -> Any:
+        return gateway.scaling.told()
+
     @app.get("/stats")
     async def stats() -> Any:
         hub = gateway.hub
