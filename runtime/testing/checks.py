@@ -1,0 +1,121 @@
+"""What every function promises, tried on its own events: any cut, any crash, any run says the same.
+
+    any_cut(breakout, events=[("ticks.trades", frame), ("ticks.clock", clock)])
+
+`events` are (base subject, frame or table of text or columns) in the order of their stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from runtime.contract import Declaration
+from runtime.frames import Frame
+from runtime.loader import CLOCK, ChainPlan
+from runtime.subjects import Subjects
+from runtime.testing.golden import events_of
+from runtime.testing.harness import Harness, frame_of
+
+Event = tuple[str, Any]
+Said = dict[str, list[str]]  # subject -> every event, as text
+CUTS = (1, 3)  # events a frame, beside whole frames
+
+
+class Broken(AssertionError):
+    """A promise that a function does not keep."""
+
+
+def any_cut(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
+    """Fail where the answer depends on where the stream was cut into frames."""
+    harness = Harness(*functions, **options)
+    check_cuts(harness.plan, harness.subjects, _framed(harness, events))
+
+
+def any_crash(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
+    """Fail where a crash changes an answer: one after every frame, with and without a save before it."""
+    harness = Harness(*functions, **options)
+    check_crashes(harness.plan, harness.subjects, _framed(harness, events))
+
+
+def said_twice(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
+    """Fail where a second run of the same events says something else."""
+    harness = Harness(*functions, **options)
+    check_runs(harness.plan, harness.subjects, _framed(harness, events))
+
+
+def _framed(harness: Harness, events: Iterable[Event]) -> list[tuple[str, Frame]]:
+    return [(base, _frame(harness, base, given)) for base, given in events]
+
+
+def _frame(harness: Harness, base: str, given: Any) -> Frame:
+    table, columns = ("", given) if isinstance(given, dict) else (given, {})
+    return frame_of(harness.subjects.record_of(base), table, columns)
+
+
+# -- the same for a chain as the loader planned it
+
+
+def check_cuts(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+    """As `any_cut`."""
+    whole = _said(plan, subjects, events)
+    for width in CUTS:
+        found = _said(plan, subjects, list(_cut(events, width)))
+        _compare(whole, found, f"whole frames and frames of {width}")
+
+
+def check_crashes(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+    """As `any_crash`."""
+    calm = _said(plan, subjects, events)
+
+    def crash(harness: Harness, number: int) -> None:
+        if number % 2:
+            harness.save()
+        harness.crash()
+
+    _compare(calm, _said(plan, subjects, events, crash), "a calm run and one with crashes")
+
+
+def check_runs(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+    """As `said_twice`."""
+    first = _said(plan, subjects, events)
+    _compare(first, _said(plan, subjects, events), "one run and the next")
+
+
+def _said(
+    plan: ChainPlan,
+    subjects: Subjects,
+    events: Iterable[tuple[str, Frame]],
+    after: Callable[[Harness, int], None] | None = None,
+) -> Said:
+    harness, said = Harness.of_plan(plan, subjects), Said()
+    for number, (base, frame) in enumerate(events):
+        for written, answer in harness.send(base, frame).items():
+            said.setdefault(written, []).extend(map(repr, events_of(answer)))
+        if after is not None:
+            after(harness, number)
+    return said
+
+
+def _cut(events: Iterable[tuple[str, Frame]], width: int) -> Iterator[tuple[str, Frame]]:
+    for base, frame in events:
+        step = 1 if base == CLOCK else width
+        for start in range(0, len(frame), step):
+            yield base, frame[start : start + step]
+
+
+def _compare(expected: Said, found: Said, what: str) -> None:
+    for base in sorted(expected.keys() | found.keys()):
+        left, right = expected.get(base, []), found.get(base, [])
+        if left == right:
+            continue
+        pairs = enumerate(zip(left, right, strict=False))
+        place = next((k for k, (a, b) in pairs if a != b), min(len(left), len(right)))
+        raise Broken(
+            f"{what} differ on {base}, {len(left)} events against {len(right)}, first at event "
+            f"{place + 1}: {_at(left, place)} against {_at(right, place)}"
+        )
+
+
+def _at(events: Sequence[str], place: int) -> str:
+    return events[place] if place < len(events) else "nothing"
