@@ -19,6 +19,7 @@ from runtime.testing.harness import Harness, frame_of
 
 Event = tuple[str, Any]
 Said = dict[str, list[str]]  # subject -> every event, as text
+Check = Callable[[ChainPlan, Subjects, Sequence[tuple[str, Frame]], Said], None]
 CUTS = (1, 3)  # events a frame, beside whole frames
 
 
@@ -28,20 +29,23 @@ class Broken(AssertionError):
 
 def any_cut(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
     """Fail where the answer depends on where the stream was cut into frames."""
-    harness = Harness(*functions, **options)
-    check_cuts(harness.plan, harness.subjects, _framed(harness, events))
+    _checked(check_cuts, Harness(*functions, **options), events)
 
 
 def any_crash(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
     """Fail where a crash changes an answer: one after every frame, with and without a save before it."""
-    harness = Harness(*functions, **options)
-    check_crashes(harness.plan, harness.subjects, _framed(harness, events))
+    _checked(check_crashes, Harness(*functions, **options), events)
 
 
 def said_twice(*functions: Declaration, events: Iterable[Event], **options: Any) -> None:
     """Fail where a second run of the same events says something else."""
-    harness = Harness(*functions, **options)
-    check_runs(harness.plan, harness.subjects, _framed(harness, events))
+    _checked(check_runs, Harness(*functions, **options), events)
+
+
+def _checked(check: Check, harness: Harness, events: Iterable[Event]) -> None:
+    framed = _framed(harness, events)
+    calm = said(harness.plan, harness.subjects, framed)
+    check(harness.plan, harness.subjects, framed, calm)
 
 
 def _framed(harness: Harness, events: Iterable[Event]) -> list[tuple[str, Frame]]:
@@ -53,48 +57,52 @@ def _frame(harness: Harness, base: str, given: Any) -> Frame:
     return frame_of(harness.subjects.record_of(base), table, columns)
 
 
-# -- the same for a chain as the loader planned it
+# -- the same for a chain as the loader planned it; `calm` is what its first run said
 
 
-def check_cuts(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+def check_cuts(
+    plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]], calm: Said
+) -> None:
     """As `any_cut`."""
-    whole = _said(plan, subjects, events)
     for width in CUTS:
-        found = _said(plan, subjects, list(_cut(events, width)))
-        _compare(whole, found, f"whole frames and frames of {width}")
+        found = said(plan, subjects, _cut(events, width))
+        _compare(calm, found, f"whole frames and frames of {width}")
 
 
-def check_crashes(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+def check_crashes(
+    plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]], calm: Said
+) -> None:
     """As `any_crash`."""
-    calm = _said(plan, subjects, events)
 
     def crash(harness: Harness, number: int) -> None:
         if number % 2:
             harness.save()
         harness.crash()
 
-    _compare(calm, _said(plan, subjects, events, crash), "a calm run and one with crashes")
+    _compare(calm, said(plan, subjects, events, crash), "a calm run and one with crashes")
 
 
-def check_runs(plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]]) -> None:
+def check_runs(
+    plan: ChainPlan, subjects: Subjects, events: Sequence[tuple[str, Frame]], calm: Said
+) -> None:
     """As `said_twice`."""
-    first = _said(plan, subjects, events)
-    _compare(first, _said(plan, subjects, events), "one run and the next")
+    _compare(calm, said(plan, subjects, events), "one run and the next")
 
 
-def _said(
+def said(
     plan: ChainPlan,
     subjects: Subjects,
     events: Iterable[tuple[str, Frame]],
     after: Callable[[Harness, int], None] | None = None,
 ) -> Said:
-    harness, said = Harness.of_plan(plan, subjects), Said()
+    """What a chain says of events, in a harness of its own; `after` is called after each frame."""
+    harness, told = Harness.of_plan(plan, subjects), Said()
     for number, (base, frame) in enumerate(events):
         for written, answer in harness.send(base, frame).items():
-            said.setdefault(written, []).extend(map(repr, events_of(answer)))
+            told.setdefault(written, []).extend(map(repr, events_of(answer)))
         if after is not None:
             after(harness, number)
-    return said
+    return told
 
 
 def _cut(events: Iterable[tuple[str, Frame]], width: int) -> Iterator[tuple[str, Frame]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 
 from runtime.chain import Chain, Output
@@ -94,7 +95,8 @@ class Harness:
         dead = [output for output in outputs if output.base == "dead"]
         self.dead += dead
         if dead and not self.expect_dead:
-            raise AssertionError(dead[0].data.decode("utf-8", "replace"))
+            letter = msgpack.unpackb(dead[0].data)
+            raise AssertionError("{function}: {reason}\n{trace}".format(**letter))
         return outputs
 
     def _run(self, position: int, base: str, data: bytes) -> list[Output]:
