@@ -1624,6 +1624,44 @@ def test_command(
     sys.exit(0 if told.is_good else EXIT_FAILED)
 
 
+@main.command("replay")
+@click.argument("name")
+@click.option("--from", "from_", default="", help="First date, or event time.")
+@click.option("--to", default="", help="Last date, or event time before which it ends.")
+@click.option(
+    "--sandbox", "is_kept", is_flag=True, help="Compare with the replay before, and keep this one."
+)
+@click.option("--show", default=10, show_default=True, type=click.IntRange(0, 1_000))
+@json_option
+def replay_command(name: str, from_: str, to: str, is_kept: bool, show: int, as_json: bool) -> None:
+    """The recorded stream through function NAME as it is on disk: what it says otherwise; exit 1 if it does.
+
+    It is compared with what was said live. With --sandbox it is compared with what the replay before said,
+    which is kept in the data directory: change the code and replay again. Nothing is published.
+    """
+    from runtime.developing import replaying
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    sandbox = Path(found.data_dir) / "sandbox" / name if is_kept else None
+    asked = replaying.Asked(name, *_range_ns(from_, to), sandbox)
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            progress = _progress(as_json, "messages")
+            return await replaying.replay(bus, subjects, plan, asked, progress)
+
+    try:
+        told = run(work())
+    except replaying.ReplayError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({**vars(told), "differences": told.differences[:show]}))
+    else:
+        click.echo("\n".join(replaying.lines(told, show)))
+    sys.exit(0 if told.is_same else EXIT_FAILED)
+
+
 @main.command("tail")
 @click.argument("subject")
 @click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be repeated.")
