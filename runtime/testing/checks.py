@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from runtime.contract import Declaration
 from runtime.frames import Frame
 from runtime.loader import CLOCK, ChainPlan
@@ -98,11 +100,23 @@ def said(
     """What a chain says of events, in a harness of its own; `after` is called after each frame."""
     harness, told = Harness.of_plan(plan, subjects), Said()
     for number, (base, frame) in enumerate(events):
-        for written, answer in harness.send(base, frame).items():
+        for written, answer in harness.send(base, _by_appearance(frame)).items():
             told.setdefault(written, []).extend(map(repr, events_of(answer)))
         if after is not None:
             after(harness, number)
     return told
+
+
+def _by_appearance(frame: Frame) -> Frame:
+    """The events with symbols in the order in which they come: so they get their rows, however cut."""
+    if frame.symbols is None or frame.index is None:
+        return frame
+    used, first, index = np.unique(frame.index, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    symbols = [frame.symbols[one] for one in used[order]]
+    return Frame(dict(frame.columns), symbols, place[index], frame.source)
 
 
 def _cut(events: Iterable[tuple[str, Frame]], width: int) -> Iterator[tuple[str, Frame]]:

@@ -12,10 +12,10 @@ import numpy as np
 from runtime.chain import Chain, Output
 from runtime.contract import Declaration
 from runtime.frames import Frame, concatenate, encode_parts
-from runtime.loader import CLOCK, ChainPlan, hosted_of, plan_functions
+from runtime.loader import CLOCK, ChainPlan, Hosted, hosted_of, plan_functions
 from runtime.snapshots import Snapshot
 from runtime.state import Table
-from runtime.subjects import Record, Subjects, load_subjects
+from runtime.subjects import ChainPlace, Record, Subjects, load_subjects
 from runtime.testing.literals import columns_of
 
 SUBJECTS_FILE = Path(__file__).parent.parent.parent / "subjects.yaml"
@@ -43,6 +43,10 @@ class Harness:
         subjects = subjects or load_subjects(SUBJECTS_FILE)
         hosted = [hosted_of(one, (settings or {}).get(one.name)) for one in functions]
         plan = plan_functions(hosted, subjects, [])
+        if (
+            len(plan.chains) > 1
+        ):  # what ties them together is not among them, as the scanner's alerts
+            plan = plan_functions(hosted, _together(plan.chains[0], hosted, subjects), [])
         if plan.faults:
             raise AssertionError("\n".join(map(str, plan.faults)))
         if len(plan.chains) != 1:
@@ -160,6 +164,12 @@ class Harness:
             base: concatenate(frames, self.subjects.record_of(base))
             for base, frames in by_base.items()
         }
+
+
+def _together(chain: ChainPlan, hosted: Sequence[Hosted], subjects: Subjects) -> Subjects:
+    """The wire with a place for functions that are to be hosted together."""
+    place = ChainPlace(input=chain.stream, functions=[one.name for one in hosted])
+    return subjects.model_copy(update={"chains": {chain.name: place}})
 
 
 def frame_of(record: Record, table: str | Frame, columns: Mapping[str, Sequence[Any]]) -> Frame:
