@@ -12,10 +12,12 @@ raised anything else   state undone, again with back-off; dead letter after `tri
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -59,13 +61,23 @@ class _OneByOne(Exception):
 
 
 @dataclass
+class Used:
+    """What a function took: calls, their events, and the seconds of its handlers."""
+
+    frames: int = 0
+    events: int = 0
+    took_s: float = 0.0
+
+
+@dataclass
 class Counts:
-    """What a chain has done since it was loaded, for telemetry."""
+    """What a chain has done since it was loaded, for telemetry: nothing decides by it."""
 
     events_in: int = 0
     frames_in: int = 0
     events_out: int = 0
     dead: int = 0
+    by_function: defaultdict[str, Used] = field(default_factory=lambda: defaultdict(Used))
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,13 @@ class Chain:
     def table(self, function: str) -> Table:
         """The state of a function."""
         return self._tables[function]
+
+    def used(self) -> dict[str, dict[str, float]]:
+        """What each function took and holds, for `jetscan top`."""
+        return {
+            name: {**vars(self.counts.by_function[name]), "state_bytes": table.bytes_used}
+            for name, table in self._tables.items()
+        }
 
     # -- running
 
@@ -245,7 +264,7 @@ class Chain:
             table.mark(touched)
             before = len(self._outputs), dict(self._parts)
             try:
-                answers = self._answers(hosted, reader.binding.handler(**arguments))
+                answers = self._answers(hosted, self._handled(reader, arguments, frame))
                 said = [(written, self._say(written, answer)) for written, answer in answers]
                 table.settle()
                 return said
@@ -267,6 +286,17 @@ class Chain:
             yield delay_s
         self._bury(hosted.name, hosted.version, base, self._original(base, frame), reason, trace)
         return []
+
+    def _handled(self, reader: Reader, arguments: dict[str, Any], frame: Frame | None) -> Any:
+        """What the handler returns; what it took is told, whether it returns or raises."""
+        used = self.counts.by_function[reader.hosted.name]
+        used.frames += 1
+        used.events += 1 if frame is None else len(frame)
+        began = time.perf_counter()
+        try:
+            return reader.binding.handler(**arguments)
+        finally:
+            used.took_s += time.perf_counter() - began
 
     def _arguments(self, reader: Reader, base: str, frame: Frame | None) -> dict[str, Any]:
         hosted = reader.hosted
@@ -324,6 +354,8 @@ class Chain:
                 if column.required:
                     raise TypeError(f"{function} returned no column {name} for {base}")
                 continue
+            if isinstance(answer, Frame) and not column.required and _is_other(given[name], column):
+                continue  # events of another subject, whose `id` is a number where this one's is a text
             columns[name] = _cast(function, base, name, given[name], column)
             if rows not in (-1, len(columns[name])):
                 raise TypeError(f"{function}: columns for {base} differ in length at {name}")
@@ -581,6 +613,11 @@ def _finished(step: Generator[float, None, list[Output]]) -> list[Output]:
 def _run_through(step: Generator[float, None, Any]) -> None:
     for _ in step:
         pass  # what failed is tried again at once
+
+
+def _is_other(values: Any, column: Column) -> bool:
+    """Whether texts stand where a column has numbers, or the reverse."""
+    return bool((values.dtype == object) != (column.type == "text"))
 
 
 def _cast(function: str, base: str, name: str, values: Any, column: Column) -> Any:

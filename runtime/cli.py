@@ -1613,6 +1613,238 @@ def rules_flip(asked: str) -> None:
     sys.exit(EXIT_FAILED if reasons or faults else 0)
 
 
+# -- writing functions
+
+
+@main.command("new")
+@click.argument("name")
+@click.option("--reads", multiple=True, required=True, help="A subject; may be repeated.")
+@click.option("--writes", multiple=True, help="A subject; none: a sink. May be repeated.")
+@json_option
+def new_command(name: str, reads: tuple[str, ...], writes: tuple[str, ...], as_json: bool) -> None:
+    """Begin a function: a module that loads, a test that passes, and a page to fill in."""
+    from runtime.developing import scaffold
+
+    found, subjects = settings_and_subjects()
+    asked, folder = scaffold.Wanted(name, reads, writes), Path(found.functions_dir)
+    try:
+        begun = scaffold.begin(asked, subjects, folder, lambda: plan_of(found, subjects))
+    except (scaffold.ScaffoldError, OSError) as error:
+        fail(str(error), EXIT_USAGE)
+    paths = [str(path) for path in begun]
+    if as_json:
+        click.echo(json.dumps({"function": name, "files": paths}))
+    else:
+        click.echo("\n".join(paths))
+
+
+@main.command("test")
+@click.argument("name")
+@click.option(
+    "--trades", multiple=True, required=True, type=click.Path(exists=True), help="Parquet or CSV."
+)
+@click.option(
+    "--check",
+    "checked",
+    default=1_000,
+    show_default=True,
+    type=click.IntRange(0, 1_000_000),
+    help="Try cuts, crashes and a second run on so many trades.",
+)
+@click.option("--show", default=10, show_default=True, type=click.IntRange(0, 100_000))
+@known_options
+@json_option
+def test_command(
+    name: str,
+    trades: tuple[str, ...],
+    checked: int,
+    show: int,
+    daily: tuple[str, ...],
+    reference: tuple[str, ...],
+    minutes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run function NAME over recorded trades: what it says, what it costs, whether it keeps its promises."""
+    from runtime.developing import tryout
+    from runtime.providers import ProviderError, backtest_events
+    from runtime.tables import TableError
+
+    found, subjects = settings_and_subjects()
+    known = [[Path(one) for one in several] for several in (daily, reference, minutes)]
+    try:
+        events = backtest_events(list(trades), _progress(as_json), *known)
+        told = tryout.tried(plan_of(found, subjects), subjects, name, events, checked)
+    except (tryout.TryoutError, ProviderError, TableError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({**vars(told), "events": told.events[:show]}, default=str))
+    else:
+        click.echo("\n".join(tryout.lines(told, show)))
+    sys.exit(0 if told.is_good else EXIT_FAILED)
+
+
+@main.command("replay")
+@click.argument("name")
+@click.option("--from", "from_", default="", help="First date, or event time.")
+@click.option("--to", default="", help="Last date, or event time before which it ends.")
+@click.option(
+    "--sandbox", "is_kept", is_flag=True, help="Compare with the replay before, and keep this one."
+)
+@click.option("--show", default=10, show_default=True, type=click.IntRange(0, 1_000))
+@json_option
+def replay_command(name: str, from_: str, to: str, is_kept: bool, show: int, as_json: bool) -> None:
+    """The recorded stream through function NAME as it is on disk: what it says otherwise; exit 1 if it does.
+
+    It is compared with what was said live. With --sandbox it is compared with what the replay before said,
+    which is kept in the data directory: change the code and replay again. Nothing is published.
+    """
+    from runtime.developing import replaying
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    sandbox = Path(found.data_dir) / "sandbox" / name if is_kept else None
+    asked = replaying.Asked(name, *_range_ns(from_, to), sandbox)
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            progress = _progress(as_json, "messages")
+            return await replaying.replay(bus, subjects, plan, asked, progress)
+
+    try:
+        told = run(work())
+    except replaying.ReplayError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({**vars(told), "differences": told.differences[:show]}))
+    else:
+        click.echo("\n".join(replaying.lines(told, show)))
+    sys.exit(0 if told.is_same else EXIT_FAILED)
+
+
+@main.command("tail")
+@click.argument("subject")
+@click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be repeated.")
+@click.option("--last", default=0, type=click.IntRange(0, 10_000), help="Begin with past messages.")
+@click.option("--count", default=0, type=click.IntRange(0), help="End after so many events.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def tail_command(
+    subject: str, symbols: tuple[str, ...], last: int, count: int, as_json: bool
+) -> None:
+    """Follow the events of SUBJECT: ticks.trades, alerts.3, bars.live, dead, dead.NAME ..."""
+    from runtime.developing.tail import TailError, tail, wanted
+
+    found, subjects = settings_and_subjects()
+    try:
+        asked = wanted(subjects, subject, symbols, last)
+    except TailError as error:
+        fail(str(error), EXIT_USAGE)
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            await tail(bus, subjects, asked, click.echo, as_json, count)
+
+    run(work())
+
+
+@main.command("logs")
+@click.argument("names", nargs=-1)
+@click.option("--last", default=50, show_default=True, type=click.IntRange(0, 100_000))
+@click.option("--level", default="info", show_default=True, help="Least level that is shown.")
+@click.option("--follow", "is_following", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def logs_command(
+    names: tuple[str, ...], last: int, level: str, is_following: bool, as_json: bool
+) -> None:
+    """What the processes of this data directory logged, or those NAMES (processes or functions) alone."""
+    from runtime.developing import logs
+
+    found, subjects = settings_and_subjects()
+    if level not in logs.LEVELS:
+        fail(f"--level {level}: expected one of {', '.join(logs.LEVELS)}", EXIT_USAGE)
+
+    def say(entry: dict[str, Any]) -> None:
+        click.echo(json.dumps(entry, default=str) if as_json else logs.line(entry))
+
+    folder = Path(found.data_dir) / "logs"
+    try:
+        asked = logs.wanted(folder, names, level, lambda name: _chain_name(found, subjects, name))
+    except logs.LogsError as error:
+        fail(str(error))
+    read = logs.Logs(folder, asked)
+    for entry in read.past(last):
+        say(entry)
+    if is_following:
+        with contextlib.suppress(KeyboardInterrupt):
+            logs.follow(read, say)
+
+
+def _chain_name(settings: Settings, subjects: Subjects, name: str) -> str:
+    """The chain of a function, of a sink its own name, of a stranger nothing."""
+    plan = plan_of(settings, subjects)
+    chain = plan.chain(name)
+    return chain.name if chain else name if any(one.name == name for one in plan.sinks) else ""
+
+
+@main.command("state")
+@click.argument("name")
+@click.argument("symbol")
+@json_option
+def state_command(name: str, symbol: str, as_json: bool) -> None:
+    """What function NAME remembers of SYMBOL, as it was saved last."""
+    from runtime.developing.state import StateError, remembered, rows
+    from runtime.shapes import rfc3339
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+
+    async def work() -> Any:
+        async with connected(found) as bus:
+            return await remembered(bus, subjects, plan, name, symbol)
+
+    try:
+        told = run(work())
+    except StateError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps(vars(told)))
+        return
+    show(rows(told), ["column", "value"], False)
+    as_of = rfc3339(told.clock_ns) if told.clock_ns else "before the first clock event"
+    click.echo(f"{told.unit} at input {told.cursor}, {as_of}, version {told.version}")
+
+
+@main.command("top")
+@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.2, 60))
+@click.option("--count", default=0, type=click.IntRange(0), help="End after so many looks.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def top_command(interval: float, count: int, as_json: bool) -> None:
+    """Every function with what it does and costs: events, share of a core, lag, state; until Ctrl-C."""
+    from runtime.developing import top
+
+    found, _ = settings_and_subjects()
+
+    async def work() -> None:
+        async with connected(found) as bus:
+            looked = 0
+            while not count or looked < count:
+                rows, look = await top.looks(bus, interval)
+                looked += 1
+                if as_json:
+                    told = {"workers": look.workers, "functions": rows, "faults": look.faults}
+                    click.echo(json.dumps(told))
+                    continue
+                if sys.stdout.isatty():
+                    click.clear()
+                show(rows, top.COLUMNS, False)
+                click.echo(
+                    f"{look.workers} workers; busy_pct is of one core, lag of the whole chain"
+                )
+                for fault in look.faults:
+                    click.echo(f"refused: {fault}")
+
+    run(work())
+
+
 @main.command()
 @click.argument("name", required=False)
 @json_option

@@ -29,7 +29,7 @@ from typing import Any
 import msgpack
 
 from runtime import telemetry
-from runtime.bus import Bus, LostPlace, Message, Pull, Refused
+from runtime.bus import Bus, Kv, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.frames import FRAME_BYTES_TARGET
 from runtime.loader import ChainPlan
@@ -319,7 +319,7 @@ class PartitionHost:
             meta = msgpack.unpackb(entry.value)
             if meta.get("epoch", 0) > self.owner.epoch:
                 raise Fenced(key)
-            blobs = await self._read_blobs(meta)
+            blobs = await read_blobs(self._kv, key, meta)
             if blobs is not None:
                 return meta, blobs, entry.revision
             newer = await self._kv.get(key)
@@ -327,18 +327,6 @@ class PartitionHost:
                 raise Damaged(f"{key}: a blob of the saved state is not whole")
             entry = newer
         return None
-
-    async def _read_blobs(self, meta: Mapping[str, Any]) -> dict[str, bytes] | None:
-        blobs = {}
-        for blob_id, size in blobs_of(meta).items():
-            parts: list[bytes] = []
-            while sum(map(len, parts)) < size:
-                entry = await self._kv.get(f"{unit_key(self.unit)}.{blob_id}.{len(parts)}")
-                if entry is None:
-                    return None
-                parts.append(entry.value)
-            blobs[blob_id] = b"".join(parts)
-        return blobs
 
     async def _open(self) -> Pull:
         wanted = self.plan.wire_inputs(self._subjects, self.unit[1])
@@ -723,3 +711,17 @@ async def saved_cursor(bus: Bus, unit: Unit) -> int:
     """The cursor of a unit's snapshot; 0 without one."""
     entry = await bus.kv("snapshots").get(unit_key(unit))
     return int(msgpack.unpackb(entry.value)["cursor"]) if entry else 0
+
+
+async def read_blobs(kv: Kv, key: str, meta: Mapping[str, Any]) -> dict[str, bytes] | None:
+    """The blobs of a unit's snapshot; None where one is not whole, as while a newer one replaces it."""
+    blobs = {}
+    for blob_id, size in blobs_of(meta).items():
+        parts: list[bytes] = []
+        while sum(map(len, parts)) < size:
+            entry = await kv.get(f"{key}.{blob_id}.{len(parts)}")
+            if entry is None:
+                return None
+            parts.append(entry.value)
+        blobs[blob_id] = b"".join(parts)
+    return blobs

@@ -401,6 +401,7 @@ class Worker:
                     "paused": progress.paused,
                     "version": running.host.plan.version,
                     "functions": {one.name: one.version for one in running.host.plan.functions},
+                    "used": running.host.chain.used(),
                 }
             )
         told = {

@@ -36,7 +36,7 @@ from runtime.testing import Harness
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
-FUNCTIONS_MD = ROOT / "docs" / "functions.md"
+FUNCTIONS_MD = ROOT / "docs" / "functions-reference.md"
 SUBJECTS = load_subjects(ROOT / "subjects.yaml")
 NOT_IN_THE_TREE = {"build", "dist"}
 

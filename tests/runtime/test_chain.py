@@ -44,6 +44,20 @@ def test_events_picked_from_the_input_are_the_output() -> None:
     assert out["alerts"]["symbol"].tolist() == ["A"]
 
 
+def test_columns_of_the_input_that_mean_something_else_in_the_output_are_left_out() -> None:
+    out = Harness(adding()).send("ticks.trades", **trades(), id=[7])  # of an alert it is a text
+    assert sorted(out["alerts"].columns) == ["price", "ts_ns"]
+
+
+def test_what_each_function_took_is_told() -> None:
+    harness = Harness(adding())
+    harness.send("ticks.trades", symbol=["A", "B"], ts_ns=[1, 2], price=[1.0, 2.0], size=[1.0, 1.0])
+    used = harness.chain.used()["adder"]
+    assert (used["frames"], used["events"]) == (1, 2)
+    assert 0 < used["took_s"] < 1
+    assert used["state_bytes"] > 0
+
+
 def test_outputs_are_handed_on_depth_first_before_the_next_function() -> None:
     said: list[str] = []
 

@@ -1,0 +1,1 @@
+"""What the author of a function has at hand: a module to begin with, trials on files, a look at what runs."""
