@@ -3,6 +3,7 @@
     the connection ended          a gap of every symbol that was sent so far, and is followed, begins with the newest event
     it is open again              the gap ends with the first event that comes
     the provider can send again   what is missing, then the news that the gap is repaired
+    it goes on where it ended     nothing is missing, however late it comes: the gap ends repaired
     the market was closed         nothing is missing: the gap ends repaired
 
 Waits grow from half a second to 30 s, each drawn at random below that, and start small again after a
@@ -109,7 +110,8 @@ class Connection:
 
     A provider may have more attributes: `mute_s`, seconds of silence that mean it is gone (it is then
     read in a thread), `open_between(from_ns, to_ns)`, whether it could say anything between two wall
-    times, `again(from_ns, to_ns)`, which gives the batches of a past time, and `universe`, what it follows.
+    times, `again(from_ns, to_ns)`, which gives the batches of a past time, `resumes(from_ns)`, whether it goes
+    on by itself where it ended at an event time, and `universe`, what it follows.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Connection:
         self._symbols: list[str] = []
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._newest_ns = 0
+        self._newest_event_ns = 0  # a clock that follows the wall is ahead of it
         self._gap_ns = 0  # since when a gap lasts, in event time
         self._lost = np.zeros(0, dtype=np.int64)  # places of the symbols that it is of
         self._dropped_ns = 0  # and by the wall
@@ -140,7 +143,7 @@ class Connection:
 
     async def batches(self, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time; raises ProviderError where opening again is no use."""
-        self._newest_ns = after_ns
+        self._newest_ns = self._newest_event_ns = after_ns
         while not self._stopping.is_set():
             try:
                 async with contextlib.aclosing(self._once(self._newest_ns)) as batches:
@@ -192,6 +195,11 @@ class Connection:
         open_between = getattr(self._provider, "open_between", None)
         return open_between is None or bool(open_between(from_ns, to_ns))
 
+    def _resumed(self, from_ns: int) -> bool:
+        """Whether the provider goes on by itself where it ended."""
+        resumes = getattr(self._provider, "resumes", None)
+        return resumes is not None and bool(resumes(from_ns))
+
     def _with_news(self, batch: Batch) -> Iterator[Batch]:
         """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
         if batch.kind not in BESIDE and batch.index is not None:
@@ -203,7 +211,9 @@ class Connection:
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
         lost = self._lost
-        is_whole = not self.could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
+        is_whole = self._resumed(from_ns) or not self.could_speak(
+            self._dropped_ns, self._opened_ns + OPENING_NS
+        )
         yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
         self._learn(batch)
         yield batch
@@ -244,7 +254,7 @@ class Connection:
         lost = np.flatnonzero([self._follows(one) for one in self._symbols])
         if len(lost):
             self._lost = lost
-            self._gap_ns, self._dropped_ns = self._newest_ns, time.time_ns()
+            self._gap_ns, self._dropped_ns = self._newest_event_ns, time.time_ns()
             yield self._gap(lost, self._newest_ns, self._gap_ns)
 
     def _follows(self, symbol: str) -> bool:
@@ -262,6 +272,7 @@ class Connection:
         self._newest_ns = max(self._newest_ns, batch.newest_ns)
         if batch.index is None:
             return
+        self._newest_event_ns = max(self._newest_event_ns, batch.newest_ns)
         _, known = self._tables.get(id(batch.symbols), (batch.symbols, 0))
         for symbol in batch.symbols[known:]:
             if self._places.setdefault(symbol, len(self._places)) == len(self._symbols):

@@ -28,7 +28,7 @@ from runtime.connections import Connection
 from runtime.disagreement import Disagreement
 from runtime.feed_health import LOST, OK, STANDBY, STARTING, Health, starting
 from runtime.frames import Array
-from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
+from runtime.providers import SECOND_NS, Batch, Provider, ProviderError, of_rows
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
 from runtime.silences import WHOEVER, Places, Silences
@@ -179,7 +179,7 @@ class Failover:
                 source.hold(batch)
             rows = self._silences.rows_of(place, self.active, batch)
             if rows is not None:
-                part = _of_rows(batch, rows)
+                part = of_rows(batch, rows)
                 return [] if part is None else self._published(part)
         return self._published(batch) if place == self.active else []
 
@@ -281,7 +281,7 @@ class Failover:
         for batch in source.held:
             if batch.index is not None:
                 places = self._places.of(batch.symbols)[batch.index]
-                part = _of_rows(batch, batch.times > after_ns[places])
+                part = of_rows(batch, batch.times > after_ns[places])
                 found += [] if part is None else [part]
         return found
 
@@ -294,14 +294,3 @@ class Failover:
         to_ns = max(from_ns, held_from_ns)
         everyone, what = np.arange(len(symbols)), TRADES | QUOTES
         return [gap_batch(symbols, everyone, to_ns, from_ns, to_ns, what, is_repaired=is_whole)]
-
-
-def _of_rows(batch: Batch, keep: Array) -> Batch | None:
-    """Some events of a batch; None where there are none."""
-    if not keep.any() or batch.index is None:
-        return None
-    if keep.all():
-        return batch
-    columns = {name: values[keep] for name, values in batch.columns.items()}
-    at_ns = None if batch.at_ns is None else batch.at_ns[keep]
-    return Batch(batch.kind, columns, batch.symbols, batch.index[keep], at_ns)

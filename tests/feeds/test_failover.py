@@ -275,6 +275,33 @@ def test_a_connection_tells_its_drop_until_something_comes() -> None:
     assert found == [("trades", "ok"), ("gaps", "lost"), ("gaps", "ok"), ("trades", "ok")]
 
 
+def test_a_gap_begins_with_the_newest_event_where_the_clock_went_on_without_any() -> None:
+    provider = Told("alpaca")
+    provider.batches = lambda _: iter(said.pop(0))  # type: ignore[method-assign]
+    asked = []
+
+    def again(from_ns: int, to_ns: int) -> Iterator[Batch]:
+        asked.append(((from_ns - T0) / SECOND_NS, (to_ns - T0) / SECOND_NS))
+        yield trades(2)
+
+    provider.again = again  # type: ignore[attr-defined]
+
+    def mute() -> Iterator[Batch]:
+        yield trades(1)
+        yield clock(20)  # after the wall
+        raise Dropped("alpaca", "mute")
+
+    said = [mute(), iter([trades(30)])]
+    connection = Connection(provider, asyncio.Event(), draw=lambda *_: 0.0)
+
+    async def read() -> None:
+        async for _ in connection.batches():
+            pass
+
+    asyncio.run(read())
+    assert asked == [(1, 30)]
+
+
 # -- how far they disagree
 
 
