@@ -51,7 +51,7 @@ class Databento:
             raise ValueError("expected auth before anything else")
         if "start_session" in message:
             client.is_started = True
-            return [_metadata(), *self._subscribed(client)]
+            return [_metadata(client.start_ns or time.time_ns()), *self._subscribed(client)]
         return self._asked(message, client)
 
     def _asked(self, message: Mapping[str, str], client: Client) -> list[Any]:
@@ -100,10 +100,10 @@ class Databento:
         return bytes(record)
 
 
-def _metadata() -> bytes:
+def _metadata(start_ns: int) -> bytes:
     told = dbn.Metadata(
         dataset=DATASET,
-        start=0,
+        start=start_ns,
         stype_in=None,
         stype_out=dbn.SType.INSTRUMENT_ID,  # type: ignore[arg-type]
         schema=None,

@@ -16,6 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from runtime import telemetry
 from runtime.chaos.dialects import Answer, Client, encoded
@@ -98,7 +99,7 @@ class WebsocketWire:
 
     @property
     def is_open(self) -> bool:
-        return self._connection.close_code is None
+        return self._connection.state is State.OPEN
 
     async def heard(self) -> AsyncIterator[str | bytes]:
         async for data in self._connection:

@@ -21,22 +21,23 @@ Key = tuple[object, ...]
 
 
 class Seen:
-    """The events of the newest while. It costs next to nothing until one asks."""
+    """The events of the newest while, in ns of event time. It costs next to nothing until one asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, while_ns: int = REACH_NS) -> None:
         self.newest_ns = 0
-        self._batches: deque[Batch] = deque()
+        self.batches: deque[Batch] = deque()
+        self._while_ns = while_ns
 
     def note(self, batch: Batch) -> None:
         """Events came."""
         self.newest_ns = max(self.newest_ns, batch.newest_ns)
-        self._batches.append(batch)
-        while self._batches[0].newest_ns < self.newest_ns - REACH_NS:
-            self._batches.popleft()
+        self.batches.append(batch)
+        while self.batches[0].newest_ns < self.newest_ns - self._while_ns:
+            self.batches.popleft()
 
     def keys(self) -> set[Key]:
         """What tells each of them apart."""
-        return {key for batch in self._batches for key in keys_of(batch)}
+        return {key for batch in self.batches for key in keys_of(batch)}
 
 
 def unseen(batch: Batch, keys: set[Key]) -> Batch | None:

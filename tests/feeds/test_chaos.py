@@ -20,6 +20,7 @@ from runtime.chaos.server import DIALECTS, WITHOUT_WEBSOCKET, ChaosFeed
 from runtime.chaos.tape import Tape
 from runtime.cli import main
 from runtime.connections import Connection
+from runtime.failover import Failover
 from runtime.ingest import Ingest
 from runtime.providers import Batch, ProviderError, open_provider
 from runtime.providers.trouble import Dropped
@@ -166,6 +167,24 @@ async def test_stamps_that_are_off_are_what_the_vendor_said() -> None:
     feed, got = await run("alpaca", "skew:-30@200")
     assert feed.counts["connections"] == 1
     assert all(got.lacking(symbol) == set() for symbol in feed.tape.symbols)
+
+
+@pytest.mark.parametrize("vendor", ["alpaca", "binance"])
+async def test_where_one_connection_falls_silent_another_to_the_same_feed_goes_on(
+    vendor: str,
+) -> None:
+    first = ChaosFeed(vendor, parse_script("silence@1000"), RATE)
+    second, got = ChaosFeed(vendor, (), RATE, tape=first.tape), Got()
+    async with first.running(), second.running(), asyncio.timeout(30):
+        failover = Failover([open_provider(one.url) for one in (first, second)])
+        async with contextlib.aclosing(failover.batches(asyncio.Event())) as batches:
+            async for batch in batches:
+                got.take(batch)
+                if failover.active == 1 and got.total > first.counts["prints"] + 6_000:
+                    break
+    assert got.open_gaps == set()
+    for symbol in first.tape.symbols:
+        assert got.lacking(symbol) == got.twice(symbol) == set()
 
 
 # -- what the servers are made of
