@@ -3,6 +3,7 @@
     the connection ended          a gap of every symbol that was sent so far, and is followed, begins with the newest event
     it is open again              the gap ends with the first event that comes
     the provider can send again   what is missing, then the news that the gap is repaired
+    by time, which overlaps       the same, without what came already: see `Overlap` of `providers.seen`
     it goes on where it ended     nothing is missing, however late it comes: the gap ends repaired
     the market was closed         nothing is missing: the gap ends repaired
 
@@ -28,6 +29,7 @@ from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
+from runtime.providers.seen import Overlap
 from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
 
 log = telemetry.get_logger(__name__)
@@ -110,8 +112,9 @@ class Connection:
 
     A provider may have more attributes: `mute_s`, seconds of silence that mean it is gone (it is then
     read in a thread), `open_between(from_ns, to_ns)`, whether it could say anything between two wall
-    times, `again(from_ns, to_ns)`, which gives the batches of a past time, `resumes(from_ns)`, whether it goes
-    on by itself where it ended at an event time, and `universe`, what it follows.
+    times, `again(from_ns, to_ns)`, which gives the batches of a past time, `overlaps`, whether those are
+    also what came on either side of it, `resumes(from_ns)`, whether it goes on by itself where it ended at an
+    event time, and `universe`, what it follows.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Connection:
         self._opened_s = 0.0
         self._opened_ns = 0
         self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
+        self._overlap = Overlap() if getattr(provider, "overlaps", False) else None
         self._reader: Reader | None = None
         self._filling: set[asyncio.Task[None]] = set()
 
@@ -205,8 +209,7 @@ class Connection:
         if batch.kind not in BESIDE and batch.index is not None:
             self.health = self.health.becomes(OK)
         if batch.kind in BESIDE or batch.index is None or not self._gap_ns:
-            self._learn(batch)
-            yield batch
+            yield from self._came(batch)
             return
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
@@ -215,25 +218,44 @@ class Connection:
             self._dropped_ns, self._opened_ns + OPENING_NS
         )
         yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
-        self._learn(batch)
-        yield batch
-        if is_whole:
-            return
-        again = getattr(self._provider, "again", None)
+        again = None if is_whole else getattr(self._provider, "again", None)
+        asked = from_ns, to_ns
+        if again is not None and self._overlap is not None:
+            asked = self._overlap.begin(from_ns, to_ns)
+        yield from self._came(batch)
         if again is not None and getattr(self._provider, "mute_s", None):
-            filling = asyncio.create_task(self._fill(again(from_ns, to_ns), lost, from_ns, to_ns))
+            filling = asyncio.create_task(self._fill(again(*asked), lost, from_ns, to_ns))
             self._filling.add(filling)
             filling.add_done_callback(self._filling.discard)
         elif again is not None:
-            yield from again(from_ns, to_ns)
+            for missing in again(*asked):
+                yield from self._sent_again(missing)
+            self._all_sent_again()
             yield self._gap(lost, self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+
+    def _came(self, batch: Batch) -> Iterator[Batch]:
+        """A batch as the connection gives it, without what was sent again before it."""
+        self._learn(batch)
+        new = batch if self._overlap is None else self._overlap.came(batch)
+        if new is not None:
+            yield new
+
+    def _sent_again(self, batch: Batch) -> Iterator[Batch]:
+        new = batch if self._overlap is None else self._overlap.new(batch)
+        if new is not None:
+            yield new
+
+    def _all_sent_again(self) -> None:
+        if self._overlap is not None:
+            self._overlap.end()
 
     async def _fill(self, missing: Iterator[Batch], lost: Array, from_ns: int, to_ns: int) -> None:
         """Have sent again what was missing, beside what goes on; where that fails the gap stays one."""
         reader = Reader(missing)
         try:
             while isinstance(one := await reader.next(FILL_S), Batch):
-                self._hand_on(one)
+                for new in self._sent_again(one):
+                    self._hand_on(new)
             until_ns = max(to_ns, from_ns)
             self._hand_on(self._gap(lost, self._newest_ns, from_ns, until_ns, is_repaired=True))
         except (ProviderError, OSError, TimeoutError) as error:
@@ -241,6 +263,7 @@ class Connection:
             log.error("gap not filled", source=self._provider.name, reason=str(error) or "too slow")
         finally:
             reader.leave()
+            self._all_sent_again()
 
     def _hand_on(self, batch: Batch) -> None:
         self._filled.append(batch)

@@ -19,7 +19,7 @@ import numpy as np
 
 from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, of_rows
-from runtime.providers.seen import REACH_NS, Key, Seen, is_unseen, keys_of
+from runtime.providers.seen import REACH_NS, Key, Seen, is_numbered, is_unseen, keys_of
 from runtime.providers.sequences import CONTIGUOUS
 from runtime.silences import Places
 
@@ -162,8 +162,3 @@ class Seam:
     def _at(self, batch: Batch) -> Array:
         at = self._places.of(batch.symbols)[batch.index]
         return np.minimum(at, len(self._after_ns) - 1)
-
-
-def is_numbered(batch: Batch) -> bool:
-    """Whether a batch is trades with ids."""
-    return batch.kind == "trades" and batch.index is not None and "id" in batch.columns

@@ -173,6 +173,7 @@ class Informed:
             "mute_s",
             "again",
             "open_between",
+            "overlaps",
             "resumes",
             "universe",
         ):  # what a connection asks a feed for, where it has them

@@ -461,6 +461,29 @@ def test_a_gap_begins_with_the_newest_event_where_the_clock_went_on_without_any(
     assert asked == [(1, 30)]
 
 
+def test_prints_of_the_times_at_which_a_gap_begins_and_ends_come_once_each() -> None:
+    def again(*_: int) -> Iterator[Batch]:
+        yield prints("A", (1, 1), (2, 0.5), (3, 1), (4, 2), (5, 3), (6, 3), (7, 3.5))
+
+    def dropping() -> Iterator[Batch]:
+        yield prints("A", (1, 1))
+        raise Dropped("alpaca", "closed")
+
+    provider = Told("alpaca")
+    said = [dropping(), iter([prints("A", (6, 3)), prints("A", (7, 3.5), (8, 4))])]
+    provider.batches = lambda _: iter(said.pop(0))  # type: ignore[method-assign]
+    provider.again, provider.overlaps = again, True  # type: ignore[attr-defined]
+    connection = Connection(provider, asyncio.Event(), draw=lambda *_: 0.0)
+
+    async def read() -> list[int]:
+        found = []
+        async for batch in connection.batches():
+            found += batch.columns["id"].tolist() if batch.kind == "trades" else []
+        return found
+
+    assert sorted(asyncio.run(read())) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 # -- how far they disagree
 
 
