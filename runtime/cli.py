@@ -818,7 +818,9 @@ def ingest(
 
 
 @main.command("chaos-feed")
-@click.argument("vendor", type=click.Choice(["alpaca", "massive", "binance", "coinbase"]))
+@click.argument(
+    "vendor", type=click.Choice(["alpaca", "massive", "databento", "binance", "coinbase"])
+)
 @click.option(
     "--script",
     default="ends",
@@ -845,7 +847,7 @@ def chaos_feed(
 ) -> None:
     """Play a vendor's server on this machine that drops, resets, lies and falls silent.
 
-    It speaks the vendor's protocol on loopback, live and over REST, with a market of its own. The
+    It speaks the vendor's protocol on loopback, live and when asked again, with a market of its own. The
     command that reads from it is printed.
     """
     from runtime.chaos import faults

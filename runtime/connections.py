@@ -3,6 +3,8 @@
     the connection ended          a gap of every symbol that was sent so far, and is followed, begins with the newest event
     it is open again              the gap ends with the first event that comes
     the provider can send again   what is missing, then the news that the gap is repaired
+    by time, which overlaps       the same, without what came already: see `Overlap` of `providers.seen`
+    it goes on where it ended     nothing is missing, however late it comes: the gap ends repaired
     the market was closed         nothing is missing: the gap ends repaired
 
 Waits grow from half a second to 30 s, each drawn at random below that, and start small again after a
@@ -27,6 +29,7 @@ from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
+from runtime.providers.seen import Overlap
 from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
 
 log = telemetry.get_logger(__name__)
@@ -109,7 +112,9 @@ class Connection:
 
     A provider may have more attributes: `mute_s`, seconds of silence that mean it is gone (it is then
     read in a thread), `open_between(from_ns, to_ns)`, whether it could say anything between two wall
-    times, `again(from_ns, to_ns)`, which gives the batches of a past time, and `universe`, what it follows.
+    times, `again(from_ns, to_ns)`, which gives the batches of a past time, `overlaps`, whether those are
+    also what came on either side of it, `resumes(from_ns)`, whether it goes on by itself where it ended at an
+    event time, and `universe`, what it follows.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class Connection:
         self._symbols: list[str] = []
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known
         self._newest_ns = 0
+        self._newest_event_ns = 0  # a clock that follows the wall is ahead of it
         self._gap_ns = 0  # since when a gap lasts, in event time
         self._lost = np.zeros(0, dtype=np.int64)  # places of the symbols that it is of
         self._dropped_ns = 0  # and by the wall
@@ -131,6 +137,7 @@ class Connection:
         self._opened_s = 0.0
         self._opened_ns = 0
         self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
+        self._overlap = Overlap() if getattr(provider, "overlaps", False) else None
         self._reader: Reader | None = None
         self._filling: set[asyncio.Task[None]] = set()
 
@@ -140,7 +147,7 @@ class Connection:
 
     async def batches(self, after_ns: int = 0) -> AsyncGenerator[Batch]:
         """Every batch after an event time; raises ProviderError where opening again is no use."""
-        self._newest_ns = after_ns
+        self._newest_ns = self._newest_event_ns = after_ns
         while not self._stopping.is_set():
             try:
                 async with contextlib.aclosing(self._once(self._newest_ns)) as batches:
@@ -192,38 +199,63 @@ class Connection:
         open_between = getattr(self._provider, "open_between", None)
         return open_between is None or bool(open_between(from_ns, to_ns))
 
+    def _resumed(self, from_ns: int) -> bool:
+        """Whether the provider goes on by itself where it ended."""
+        resumes = getattr(self._provider, "resumes", None)
+        return resumes is not None and bool(resumes(from_ns))
+
     def _with_news(self, batch: Batch) -> Iterator[Batch]:
         """A batch; the first after a drop with the end of the gap before it, and what was missing after it."""
         if batch.kind not in BESIDE and batch.index is not None:
             self.health = self.health.becomes(OK)
         if batch.kind in BESIDE or batch.index is None or not self._gap_ns:
-            self._learn(batch)
-            yield batch
+            yield from self._came(batch)
             return
         from_ns, to_ns = self._gap_ns, int(batch.times.min())
         self._gap_ns = 0
         lost = self._lost
-        is_whole = not self.could_speak(self._dropped_ns, self._opened_ns + OPENING_NS)
+        is_whole = self._resumed(from_ns) or not self.could_speak(
+            self._dropped_ns, self._opened_ns + OPENING_NS
+        )
         yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
-        self._learn(batch)
-        yield batch
-        if is_whole:
-            return
-        again = getattr(self._provider, "again", None)
+        again = None if is_whole else getattr(self._provider, "again", None)
+        asked = from_ns, to_ns
+        if again is not None and self._overlap is not None:
+            asked = self._overlap.begin(from_ns, to_ns)
+        yield from self._came(batch)
         if again is not None and getattr(self._provider, "mute_s", None):
-            filling = asyncio.create_task(self._fill(again(from_ns, to_ns), lost, from_ns, to_ns))
+            filling = asyncio.create_task(self._fill(again(*asked), lost, from_ns, to_ns))
             self._filling.add(filling)
             filling.add_done_callback(self._filling.discard)
         elif again is not None:
-            yield from again(from_ns, to_ns)
+            for missing in again(*asked):
+                yield from self._sent_again(missing)
+            self._all_sent_again()
             yield self._gap(lost, self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
+
+    def _came(self, batch: Batch) -> Iterator[Batch]:
+        """A batch as the connection gives it, without what was sent again before it."""
+        self._learn(batch)
+        new = batch if self._overlap is None else self._overlap.came(batch)
+        if new is not None:
+            yield new
+
+    def _sent_again(self, batch: Batch) -> Iterator[Batch]:
+        new = batch if self._overlap is None else self._overlap.new(batch)
+        if new is not None:
+            yield new
+
+    def _all_sent_again(self) -> None:
+        if self._overlap is not None:
+            self._overlap.end()
 
     async def _fill(self, missing: Iterator[Batch], lost: Array, from_ns: int, to_ns: int) -> None:
         """Have sent again what was missing, beside what goes on; where that fails the gap stays one."""
         reader = Reader(missing)
         try:
             while isinstance(one := await reader.next(FILL_S), Batch):
-                self._hand_on(one)
+                for new in self._sent_again(one):
+                    self._hand_on(new)
             until_ns = max(to_ns, from_ns)
             self._hand_on(self._gap(lost, self._newest_ns, from_ns, until_ns, is_repaired=True))
         except (ProviderError, OSError, TimeoutError) as error:
@@ -231,6 +263,7 @@ class Connection:
             log.error("gap not filled", source=self._provider.name, reason=str(error) or "too slow")
         finally:
             reader.leave()
+            self._all_sent_again()
 
     def _hand_on(self, batch: Batch) -> None:
         self._filled.append(batch)
@@ -244,7 +277,7 @@ class Connection:
         lost = np.flatnonzero([self._follows(one) for one in self._symbols])
         if len(lost):
             self._lost = lost
-            self._gap_ns, self._dropped_ns = self._newest_ns, time.time_ns()
+            self._gap_ns, self._dropped_ns = self._newest_event_ns, time.time_ns()
             yield self._gap(lost, self._newest_ns, self._gap_ns)
 
     def _follows(self, symbol: str) -> bool:
@@ -262,6 +295,7 @@ class Connection:
         self._newest_ns = max(self._newest_ns, batch.newest_ns)
         if batch.index is None:
             return
+        self._newest_event_ns = max(self._newest_event_ns, batch.newest_ns)
         _, known = self._tables.get(id(batch.symbols), (batch.symbols, 0))
         for symbol in batch.symbols[known:]:
             if self._places.setdefault(symbol, len(self._places)) == len(self._symbols):

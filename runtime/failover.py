@@ -1,12 +1,13 @@
 """An ordered list of sources, of which one is published: when it says nothing while a later one does, that one takes over.
 
 All are read all the time. What a standby sends is held for HELD_NS; at a takeover what the market did since
-the newest published event is published from there, so that nothing is lost and, by time, nothing comes twice.
+the newest published event is published from there, so that nothing is lost and nothing comes twice: see `seams`.
 
     the active source has no data for TAKEOVER_S, a later one has       the later one, at the newest event
     an earlier source has had data for RETURN_S without a break         it again, the same way
     the active source has none of a symbol that a later one trades on   that symbol from the later one: see `silences`
     the new source's hold does not reach back to the newest event       a gap of every symbol, from it on
+    numbers show that trades are missing, or that none are              a gap of that symbol, or none
     else                                                                a gap that is repaired at once: the seam is marked
 
 Health is data: clock events of a socket that is open and says nothing are none.
@@ -28,9 +29,11 @@ from runtime.connections import Connection
 from runtime.disagreement import Disagreement
 from runtime.feed_health import LOST, OK, STANDBY, STARTING, Health, starting
 from runtime.frames import Array
-from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
+from runtime.providers import SECOND_NS, Batch, Provider, ProviderError, of_rows
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
+from runtime.providers.seen import REACH_NS
+from runtime.seams import HELD_NS, Seam, published_by
 from runtime.silences import WHOEVER, Places, Silences
 
 log = telemetry.get_logger(__name__)
@@ -38,7 +41,6 @@ log = telemetry.get_logger(__name__)
 TAKEOVER_S = 3.0
 RETURN_S = 30.0
 LOOK_S = 0.25
-HELD_NS = 15 * SECOND_NS
 WAITING_BATCHES = 64
 NEVER_NS = np.iinfo(np.int64).max
 
@@ -99,6 +101,8 @@ class Failover:
         places = Places()
         self._disagreement = Disagreement([one.name for one in providers], places)
         self._places, self._silences = places, Silences(len(providers), places)
+        self._feeds = published_by(providers, places)
+        self._seams: list[list[Seam]] = [[] for _ in providers]  # that each has not passed
         self._second = 0  # of event time, in which silences were looked for
 
     def healths(self) -> list[Health]:
@@ -179,11 +183,22 @@ class Failover:
                 source.hold(batch)
             rows = self._silences.rows_of(place, self.active, batch)
             if rows is not None:
-                part = _of_rows(batch, rows)
-                return [] if part is None else self._published(part)
-        return self._published(batch) if place == self.active else []
+                part = of_rows(batch, rows)
+                return [] if part is None else self._passed(place, part)
+        return self._passed(place, batch) if place == self.active else []
 
-    def _published(self, batch: Batch) -> list[Batch]:
+    def _passed(self, place: int, batch: Batch) -> list[Batch]:
+        """Events of a published source, without those that were published before a seam."""
+        newest_ns = self._sources[place].newest_ns
+        seams = self._seams[place] = [one for one in self._seams[place] if newest_ns < one.until_ns]
+        for seam in seams if batch.index is not None and batch.kind == "trades" else ():
+            new = seam.passing(batch)
+            if new is None:
+                return []
+            batch = new
+        return self._published(place, batch)
+
+    def _published(self, place: int, batch: Batch) -> list[Batch]:
         if batch.kind == "clock":
             keep = batch.columns["ts_ns"] > self._clock_ns
             if not keep.any():
@@ -192,6 +207,9 @@ class Failover:
             return [Batch("clock", {"ts_ns": batch.columns["ts_ns"][keep]}, [], None)]
         if batch.kind not in BESIDE:
             self._silences.publish(batch)
+            feed = self._feeds[place]
+            if feed is not None:
+                feed.note(batch)
             self._newest_ns = max(self._newest_ns, batch.newest_ns)
             self._learn(batch.symbols)
         return [batch]
@@ -220,7 +238,10 @@ class Failover:
         source, from_ns = self._sources[place], self._newest_ns
         if self._silences.moved:  # what was published of those says nothing of the others
             from_ns = self._sources[self.active].newest_ns
-        missed = self._held_after(source, self._silences.published_ns(from_ns))
+        after_ns = self._silences.published_ns(from_ns)
+        owner = np.where(self._silences.owner == WHOEVER, self.active, self._silences.owner)
+        seam = self._seam(place, after_ns, self._is_one(owner, place), from_ns)
+        missed = seam.held(source.held)
         log.warning(
             "another source takes over",
             source=self.providers[place].name,
@@ -231,9 +252,48 @@ class Failover:
         self.active = place
         self._silences.begin()
         source.held.clear()
-        found = self._seam(from_ns, source.from_ns) if from_ns else []
+        found = []
+        if from_ns and self._symbols:
+            names = list(self._symbols)
+            at = self._places.of(names)
+            found = self._told(names, at, np.full(len(at), from_ns), source, seam.joins(missed))
         for batch in missed:
-            found += self._published(batch)
+            found += self._published(place, batch)
+        return found
+
+    def _is_one(self, owner: Array, place: int) -> Array:
+        """Whether each of those sources is a connection to the same feed as another one."""
+        mine = self._feeds[place]
+        same = [mine is not None and one is mine for one in self._feeds]
+        return np.array(same, dtype=bool)[owner]
+
+    def _seam(self, place: int, after_ns: Array, is_one: Array, newest_ns: int) -> Seam:
+        """Where a source goes on; what it sends is looked at until it has passed."""
+        seam = Seam(self._places, after_ns, is_one, self._feeds[place], newest_ns + REACH_NS)
+        if is_one.any():
+            self._seams[place].append(seam)
+        return seam
+
+    def _told(
+        self,
+        names: list[str],
+        at: Array,
+        from_ns: Array,
+        source: Source,
+        joins: tuple[Array, Array],
+    ) -> list[Batch]:
+        """The seam of symbols: gaps that are repaired at once where nothing is missing."""
+        first_ns, joined = (one[np.minimum(at, len(one) - 1)] for one in joins)
+        is_whole = np.where(joined < 0, source.from_ns <= from_ns, joined > 0)
+        to_ns = np.where(joined < 0, source.from_ns, np.where(joined > 0, from_ns, first_ns))
+        found = []
+        for whole in (True, False):
+            rows = np.flatnonzero(is_whole == whole)
+            if len(rows):
+                part = [names[one] for one in rows.tolist()]
+                ends = np.maximum(from_ns, to_ns)[rows]
+                told = (ends, from_ns[rows], ends, TRADES | QUOTES, whole)
+                found.append(gap_batch(part, np.arange(len(part)), *told))
         return found
 
     # -- by symbol
@@ -257,51 +317,19 @@ class Failover:
     def _move(self, symbols: Array, owner: int, place: int) -> list[Batch]:
         """Publish symbols from another source, from the newest of each on, with a seam."""
         source = self._sources[place]
+        before = self._silences.owner[symbols]
         from_ns = self._silences.move(symbols, owner)
         name, some = self.providers[place].name, self._places.symbols[int(symbols[0])]
         log.warning("symbols from another source", source=name, count=len(symbols), one=some)
         telemetry.TAKEN_OVER_SYMBOLS.labels(name).inc(len(symbols))
         after_ns = np.full(len(self._silences.owner), NEVER_NS)
         after_ns[symbols] = from_ns
-        to_ns, what = np.maximum(from_ns, source.from_ns), TRADES | QUOTES
-        found = []
-        for is_whole in (True, False):
-            rows = (source.from_ns <= from_ns) == is_whole
-            if rows.any():
-                names = [self._places.symbols[one] for one in symbols[rows].tolist()]
-                told = (to_ns[rows], from_ns[rows], to_ns[rows], what, is_whole)
-                found.append(gap_batch(names, np.arange(len(names)), *told))
-        for batch in self._held_after(source, after_ns):
-            found += self._published(batch)
+        is_one = np.zeros(len(after_ns), dtype=bool)
+        is_one[symbols] = self._is_one(np.where(before == WHOEVER, self.active, before), place)
+        seam = self._seam(place, after_ns, is_one, int(from_ns.max()))
+        missed = seam.held(source.held)
+        names = [self._places.symbols[one] for one in symbols.tolist()]
+        found = self._told(names, symbols, from_ns, source, seam.joins(missed))
+        for batch in missed:
+            found += self._published(place, batch)
         return found
-
-    def _held_after(self, source: Source, after_ns: Array) -> list[Batch]:
-        """What a source sent past a time, by the place of its symbol."""
-        found = []
-        for batch in source.held:
-            if batch.index is not None:
-                places = self._places.of(batch.symbols)[batch.index]
-                part = _of_rows(batch, batch.times > after_ns[places])
-                found += [] if part is None else [part]
-        return found
-
-    def _seam(self, from_ns: int, held_from_ns: int) -> list[Batch]:
-        """Where one source ends and another goes on; whole if the other was heard before that."""
-        if not self._symbols:
-            return []
-        symbols = list(self._symbols)
-        is_whole = held_from_ns <= from_ns
-        to_ns = max(from_ns, held_from_ns)
-        everyone, what = np.arange(len(symbols)), TRADES | QUOTES
-        return [gap_batch(symbols, everyone, to_ns, from_ns, to_ns, what, is_repaired=is_whole)]
-
-
-def _of_rows(batch: Batch, keep: Array) -> Batch | None:
-    """Some events of a batch; None where there are none."""
-    if not keep.any() or batch.index is None:
-        return None
-    if keep.all():
-        return batch
-    columns = {name: values[keep] for name, values in batch.columns.items()}
-    at_ns = None if batch.at_ns is None else batch.at_ns[keep]
-    return Batch(batch.kind, columns, batch.symbols, batch.index[keep], at_ns)

@@ -1,12 +1,13 @@
-"""How vendors say prints, live and when they are asked again. Sources: those of `runtime.providers`."""
+"""How vendors of websockets say prints, live and when they are asked again. Sources: those of `runtime.providers`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgpack
 
@@ -26,6 +27,12 @@ class Client:
     symbols: set[str] = field(default_factory=set)
     is_known: bool = False  # its key is right
     codec: str = "json"
+    is_started: bool = False  # of a session that is started by a message
+    asked: set[str] = field(default_factory=set)  # before that
+    start_ns: int = 0  # from which on it wants what was printed; 0: from now on
+    caught_up: Callable[[], Any] | None = None  # what is said once it has that
+    alive_s: float = math.inf  # of nothing to say, after which `alive` is said
+    alive: Callable[[], Any] | None = None
 
     def wants(self) -> set[str] | None:
         """The symbols to send; None: all."""
@@ -38,8 +45,8 @@ class Dialect(Protocol):
     symbols: tuple[str, ...]  # that its market has
     keys: tuple[str, ...]  # variables that a reader needs, whatever they hold
 
-    def url(self, host: str, rest: str) -> str:
-        """What `jetscan ingest` is given to read from a server on loopback."""
+    def url(self, address: str) -> str:
+        """What `jetscan ingest` is given to read from a server at HOST:PORT."""
         ...
 
     def greeting(self) -> list[Any]:
@@ -57,6 +64,11 @@ class Dialect(Protocol):
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         """Messages, of which each is sent alone."""
         ...
+
+
+@runtime_checkable
+class Again(Protocol):
+    """A vendor that is asked over REST what was printed."""
 
     def again(self, path: str, asked: Mapping[str, str], tape: Tape) -> Answer:
         """The answer to a request of what was printed."""
@@ -94,8 +106,8 @@ class Alpaca:
     symbols: tuple[str, ...] = ("AAPL", "MSFT", "NVDA", "TSLA")
     keys: tuple[str, ...] = ("ALPACA_KEY_ID", "ALPACA_SECRET_KEY")
 
-    def url(self, host: str, rest: str) -> str:
-        return f"alpaca://iex?symbols=*&channels=trades&host={host}&rest={rest}"
+    def url(self, address: str) -> str:
+        return f"alpaca://iex?symbols=*&channels=trades&host=ws://{address}&rest=http://{address}"
 
     def greeting(self) -> list[Any]:
         return [[{"T": "success", "msg": "connected"}]]
@@ -155,8 +167,8 @@ class Massive:
     symbols: tuple[str, ...] = Alpaca.symbols
     keys: tuple[str, ...] = ("MASSIVE_KEY",)
 
-    def url(self, host: str, rest: str) -> str:
-        return f"massive://stocks?symbols=*&channels=T&host={host}&rest={rest}"
+    def url(self, address: str) -> str:
+        return f"massive://stocks?symbols=*&channels=T&host=ws://{address}&rest=http://{address}"
 
     def greeting(self) -> list[Any]:
         return [self._status("connected", "Connected Successfully")]
@@ -213,8 +225,8 @@ class Binance:
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     keys: tuple[str, ...] = ()
 
-    def url(self, host: str, rest: str) -> str:
-        return f"binance://btcusdt,ethusdt?host={host}&rest={rest}"
+    def url(self, address: str) -> str:
+        return f"binance://btcusdt,ethusdt?host=ws://{address}&rest=http://{address}"
 
     def greeting(self) -> list[Any]:
         return []
@@ -257,8 +269,8 @@ class Coinbase:
     symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     keys: tuple[str, ...] = ()
 
-    def url(self, host: str, rest: str) -> str:
-        return f"coinbase://BTC-USD,ETH-USD?host={host}&rest={rest}"
+    def url(self, address: str) -> str:
+        return f"coinbase://BTC-USD,ETH-USD?host=ws://{address}&rest=http://{address}"
 
     def greeting(self) -> list[Any]:
         return []
@@ -288,11 +300,3 @@ class Coinbase:
         end, count = int(asked.get("after", 1 << 62)), min(int(asked.get("limit", 1_000)), 1_000)
         found = [one for one in tape.of(parts[1]) if one.number < end]
         return 200, [self._told(one) for one in found[::-1][:count]]
-
-
-DIALECTS: dict[str, type[Dialect]] = {
-    "alpaca": Alpaca,
-    "massive": Massive,
-    "binance": Binance,
-    "coinbase": Coinbase,
-}

@@ -2,7 +2,7 @@
 
 drop          TCP ends without a goodbye          away:S        the same, and nobody listens for S seconds
 reset         TCP is reset                        error:CODE    the vendor's error, then a close
-close:CODE    the websocket is closed             auth          from now on no key is right
+close:CODE    the websocket is closed; TCP, as drop auth          from now on no key is right
 silence       nothing more on this connection     half          half a frame, then TCP ends
 duplicate     the last frame once more            giant:N       nothing until N prints make one frame
 reorder       a frame backwards                   skew:S        stamps are S seconds off from now on

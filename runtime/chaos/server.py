@@ -1,12 +1,10 @@
-"""A chaos feed: one server for a vendor's websocket and REST, on loopback, with faults at given prints."""
+"""A chaos feed: one server for a vendor's feed, and REST where it has that, on loopback, with faults at given prints."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
-import http
-import json
 import signal
 import socket
 import struct
@@ -14,23 +12,25 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-import msgpack
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from runtime import telemetry
-from runtime.chaos.dialects import DIALECTS, Client, Dialect, encoded
+from runtime.chaos.databento import Databento
+from runtime.chaos.dialects import Again, Alpaca, Answer, Binance, Coinbase, Dialect, Massive
 from runtime.chaos.faults import Fault
 from runtime.chaos.tape import Print, Tape
+from runtime.chaos.wires import GONE, HOST, Lines, Listener, Websockets, Wire
 
 log = telemetry.get_logger(__name__)
 
 TICK_S = 0.02
-HELLO_S = 10.0
+DIALECTS: dict[str, type[Dialect]] = {
+    "alpaca": Alpaca,
+    "massive": Massive,
+    "databento": Databento,
+    "binance": Binance,
+    "coinbase": Coinbase,
+}
+WITHOUT_WEBSOCKET = ("databento",)
 
 
 class ChaosFeed:
@@ -55,14 +55,13 @@ class ChaosFeed:
         self._faults = list(faults)
         self._is_refusing = False
         self._skew_ns = 0
-        self._server: Server | None = None
+        self._listener: Listener | None = None
         self._returning: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
         """What `jetscan ingest` is given to read from it."""
-        address = f"127.0.0.1:{self.port}"
-        return self.dialect.url(f"ws://{address}", f"http://{address}")
+        return self.dialect.url(f"{HOST}:{self.port}")
 
     @contextlib.asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[ChaosFeed]:
@@ -74,89 +73,80 @@ class ChaosFeed:
             if self._returning is not None:
                 self._returning.cancel()
                 await asyncio.gather(self._returning, return_exceptions=True)
-            if self._server is not None:
-                self._server.close()
-                await self._server.wait_closed()
+            if self._listener is not None:
+                await self._listener.close()
 
     async def _listen(self, port: int) -> None:
-        self._server = await serve(
-            self._serve,
-            "127.0.0.1",
-            port,
-            compression=None,
-            process_request=self._answer,
-            close_timeout=1,
-        )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
+        listen = Lines.listen if self.vendor in WITHOUT_WEBSOCKET else Websockets.listen
+        self._listener = await listen(port, self._serve, self._again)
+        self.port = self._listener.port
         self.back_at_s = time.monotonic()
 
-    # -- REST
-
-    async def _answer(self, _: ServerConnection, request: Request) -> Response | None:
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return None
-        address = urlsplit(request.path)
-        asked = {name: words[0] for name, words in parse_qs(address.query).items()}
+    def _again(self, path: str, asked: dict[str, str]) -> Answer:
+        """What a request of what was printed is answered with."""
+        self.counts["requests over REST"] += 1
+        if not isinstance(self.dialect, Again):
+            return 404, {"message": "not found"}
         self.tape.run()
         try:
-            status, told = self.dialect.again(address.path, asked, self.tape)
+            return self.dialect.again(path, asked, self.tape)
         except (KeyError, ValueError) as error:
-            status, told = 400, {"message": f"not understood: {error}"}
-        self.counts["requests over REST"] += 1
-        body = json.dumps(told).encode()
-        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body))})
-        headers["Connection"] = "close"
-        return Response(status, http.HTTPStatus(status).phrase, headers, body)
+            return 400, {"message": f"not understood: {error}"}
 
     # -- a session
 
-    async def _serve(self, connection: ServerConnection) -> None:
+    async def _serve(self, wire: Wire) -> None:
         self.counts["connections"] += 1
         self.connected_at_s.append(time.monotonic())
-        request = connection.request
-        kind = request.headers.get("Content-Type", "") if request is not None else ""
-        client = Client(codec="msgpack" if "msgpack" in kind else "json")
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(*GONE):
             for message in self.dialect.greeting():
-                await connection.send(encoded(message, client.codec))
-            hearing = asyncio.create_task(self._hear(connection, client))
+                await wire.say(message)
+            hearing = asyncio.create_task(self._hear(wire))
             try:
-                await self._send(connection, client)
+                await self._send(wire)
             finally:
                 hearing.cancel()
                 await asyncio.gather(hearing, return_exceptions=True)
 
-    async def _hear(self, connection: ServerConnection, client: Client) -> None:
-        async for data in connection:
+    async def _hear(self, wire: Wire) -> None:
+        async for data in wire.heard():
             try:
-                message = msgpack.unpackb(data) if isinstance(data, bytes) else json.loads(data)
-                answers = self.dialect.hear(message, client, self._is_refusing)
+                answers = self.dialect.hear(wire.read(data), wire.client, self._is_refusing)
             except (ValueError, AttributeError, TypeError, KeyError) as error:
                 log.warning("not understood", said=str(data)[:80], reason=str(error))
                 self.counts["messages not understood"] += 1
                 continue
             for one in answers:
-                await connection.send(encoded(one, client.codec))
+                await wire.say(one)
 
-    async def _send(self, connection: ServerConnection, client: Client) -> None:
+    async def _send(self, wire: Wire) -> None:
         """Prints as they come, until a fault ends the connection."""
-        sent = self.tape.run()
+        client, sent = wire.client, self.tape.run()
         held = 0  # prints to be had before anything is sent
         last: list[Print] = []
+        said_s = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            if connection.close_code is not None:
+            if not wire.is_open:
                 return
             end = self.tape.run()
             if not client.symbols:
                 sent = end
                 continue
             self.tape.begin()
+            is_behind = bool(client.start_ns)
+            if is_behind:
+                sent, client.start_ns = self.tape.place(client.start_ns - self._skew_ns), 0
             at = min([end, *(one.at for one in self._faults[:1])])
             if at - sent >= held and at > sent:
                 last = self.tape.between(sent, at, client.wants())
-                await self._say(connection, client, last)
-                sent, held = at, 0
+                await self._say(wire, last)
+                sent, held, said_s = at, 0, time.monotonic()
+            if is_behind and client.caught_up is not None:
+                await wire.say(client.caught_up())
+            if client.alive is not None and time.monotonic() - said_s > client.alive_s:
+                await wire.say(client.alive())
+                said_s = time.monotonic()
             while self._faults and self._faults[0].at <= sent:
                 fault = self._faults.pop(0)
                 self.counts[fault.kind] += 1
@@ -164,28 +154,24 @@ class ChaosFeed:
                 log.info("fault", kind=fault.kind, argument=fault.argument, at_print=sent)
                 if fault.kind == "giant":
                     held = int(fault.number)
-                elif await self._do(fault, connection, client, last):
+                elif await self._do(fault, wire, last):
                     return
 
-    async def _say(
-        self, connection: ServerConnection, client: Client, prints: Sequence[Print]
-    ) -> None:
+    async def _say(self, wire: Wire, prints: Sequence[Print]) -> None:
         if not prints:
             return
         if self._skew_ns:
             prints = [dataclasses.replace(one, ts_ns=one.ts_ns + self._skew_ns) for one in prints]
         for message in self.dialect.frame(prints):
-            await connection.send(encoded(message, client.codec))
+            await wire.say(message)
         self.counts["prints"] += len(prints)
 
-    async def _do(
-        self, fault: Fault, connection: ServerConnection, client: Client, last: list[Print]
-    ) -> bool:
+    async def _do(self, fault: Fault, wire: Wire, last: list[Print]) -> bool:
         """Have a fault happen; whether the session is over."""
         doing: dict[str, Callable[[], Any]] = {
-            "drop": connection.transport.close,
-            "reset": lambda: _reset(connection),
-            "half": lambda: self._half(connection, client, last),
+            "drop": wire.transport.close,
+            "reset": lambda: _reset(wire),
+            "half": lambda: self._half(wire, last),
             "away": lambda: self._go_away(fault.number),
         }
         if fault.kind in doing:
@@ -193,12 +179,12 @@ class ChaosFeed:
             return True
         match fault.kind:
             case "close":
-                await connection.close(int(fault.number))
+                await wire.close(int(fault.number))
             case "silence":
-                await connection.wait_closed()
+                await wire.wait_closed()
             case "error":
-                await connection.send(encoded(self.dialect.error(fault.argument), client.codec))
-                await connection.close(1008)
+                await wire.say(self.dialect.error(fault.argument))
+                await wire.close(1008)
             case "auth":
                 self._is_refusing = True
                 return False
@@ -206,29 +192,25 @@ class ChaosFeed:
                 self._skew_ns = int(fault.number * 1e9)
                 return False
             case "duplicate":
-                await self._say(connection, client, last)
+                await self._say(wire, last)
                 return False
             case "reorder":
-                await self._say(connection, client, last[::-1])
+                await self._say(wire, last[::-1])
                 return False
         return True
 
-    def _half(self, connection: ServerConnection, client: Client, last: list[Print]) -> None:
+    def _half(self, wire: Wire, last: list[Print]) -> None:
         """The beginning of a frame that says it is longer."""
-        data = encoded(self.dialect.frame(last or [])[:1], client.codec)
-        body = data.encode() if isinstance(data, str) else data
-        head = struct.pack("!BBH", 0x81 if isinstance(data, str) else 0x82, 126, len(body) + 500)
-        connection.transport.write(head + body)
-        connection.transport.close()
+        for message in self.dialect.frame(last)[:1]:
+            wire.transport.write(wire.half(message))
+        wire.transport.close()
 
     def _go_away(self, seconds: float) -> None:
         """End every connection, and listen again after a while."""
-        server, self._server = self._server, None
-        if server is None:
+        listener, self._listener = self._listener, None
+        if listener is None:
             return
-        for one in list(server.connections):
-            one.transport.abort()
-        server.close()
+        listener.abort()
         self._returning = asyncio.create_task(self._return(seconds))
 
     async def _return(self, seconds: float) -> None:
@@ -259,7 +241,7 @@ async def play(
     return dict(feed.counts)
 
 
-def _reset(connection: ServerConnection) -> None:
-    raw: socket.socket = connection.transport.get_extra_info("socket")
+def _reset(wire: Wire) -> None:
+    raw: socket.socket = wire.transport.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.transport.abort()
+    wire.transport.abort()

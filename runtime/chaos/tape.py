@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,10 @@ class Tape:
         ts_ns = self._began_ns + int(self.end / self._rate * 1e9)
         size = self._draw.randrange(1, 10) * 100
         self._prints.append(Print(symbol, self._count[symbol], ts_ns, self._price[symbol], size))
+
+    def place(self, ts_ns: int) -> int:
+        """How many prints there were before a time."""
+        return self._forgotten + bisect_left(self._prints, ts_ns, key=lambda one: one.ts_ns)
 
     def between(self, begin: int, end: int, symbols: set[str] | None = None) -> list[Print]:
         """Prints from one place on to before another, of some symbols or of all."""

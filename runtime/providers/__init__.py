@@ -157,6 +157,17 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
     return Batch(batch.kind, columns, batch.symbols, index, at_ns)
 
 
+def of_rows(batch: Batch, keep: Array) -> Batch | None:
+    """Some events of a batch; None where there are none."""
+    if not keep.any() or batch.index is None:
+        return None
+    if keep.all():
+        return batch
+    columns = {name: values[keep] for name, values in batch.columns.items()}
+    at_ns = None if batch.at_ns is None else batch.at_ns[keep]
+    return Batch(batch.kind, columns, batch.symbols, batch.index[keep], at_ns)
+
+
 def open_provider(url: str) -> Provider:
     """The provider of a URL: sim://?symbols=500&seed=7 or file:///trades.parquet?speed=max."""
     from runtime.providers import alpaca, crypto, databento, file, massive, sim

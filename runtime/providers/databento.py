@@ -1,7 +1,8 @@
 """Databento live: databento://XNAS.ITCH?symbols=AAPL,MSFT; the key in DATABENTO_KEY.
 
 Lines of text until the session starts, then DBN. What was missed within a day is sent again on request,
-so a session goes on where the one before it ended. Source: Databento, live API, raw protocol.
+so a session goes on where the one before it ended: it starts a little earlier, since events of one time
+may have been cut apart, and leaves out what was given. Source: Databento, live API, raw protocol.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import hashlib
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from runtime import telemetry
-from runtime.providers import Batch, ProviderError, clocked, take_parameters
+from runtime.providers import Batch, ProviderError, clocked, of_rows, take_parameters
 from runtime.providers.asking import Asking
 from runtime.providers.clocks import Watermark
 from runtime.providers.databento_messages import DatabentoParser
 from runtime.providers.live import PUBLISHED, QUIET_S, hints, raise_if_final, tell_refusals
 from runtime.providers.messages import Control
 from runtime.providers.parameters import secret, symbols_of
+from runtime.providers.seen import REACH_NS, Key, Seen, unseen
 from runtime.providers.trouble import CLOSED, MUTE, Dropped
 from runtime.providers.universe import ALL, Universe
 
@@ -37,7 +40,25 @@ LINE_BYTES_MAX = 4096
 SCHEMAS = ("trades", "tbbo", "mbp-1", "status", "bbo-1s")
 SEPARATORS = "|=\n\r"
 EVERYTHING = "ALL_SYMBOLS"
+GONE = "8"  # what a session was to start with is too old
 PATTERN = r"\*|[A-Z0-9][A-Z0-9. ]{0,31}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was given before a session that starts in the past."""
+
+    from_ns: int  # where it starts
+    until_ns: int
+    keys: set[Key]
+
+    def sift(self, batch: Batch) -> Batch | None:
+        """What was not given before."""
+        ts_ns = batch.columns["ts_ns"]
+        if int(ts_ns.min()) > self.until_ns:
+            return batch
+        after = of_rows(batch, ts_ns >= self.from_ns)
+        return unseen(after, self.keys) if after is not None and self.keys else after
 
 
 class Databento:
@@ -60,6 +81,12 @@ class Databento:
     ) -> None:
         self._dataset, self._schemas, self._address = dataset, schemas, address
         self.universe = Universe(f"databento://{dataset}", symbols, PATTERN, removes=False)
+        self._seen = Seen()
+        self._gone_ns = 0  # up to here it said that it has nothing to send again
+
+    def resumes(self, from_ns: int) -> bool:
+        """Whether a session opened now goes on where one left off at an event time, so that nothing is missing."""
+        return max(self._gone_ns, time.time_ns() - REPLAY_NS) < from_ns
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """Every batch after an event time that the vendor still has; raises Dropped when the session ends."""
@@ -68,13 +95,17 @@ class Databento:
 
     def _heard(self, after_ns: int) -> Iterator[Batch]:
         watermark = Watermark(after_ns)
+        known = Known(after_ns + 1, after_ns, set())
+        if self._seen.newest_ns:  # later than that is only the clock
+            newest_ns = self._seen.newest_ns
+            known = Known(newest_ns - REACH_NS, newest_ns, self._seen.keys())
         try:
             with socket.create_connection(self._address, OPEN_S) as connection:
                 connection.settimeout(OPEN_S)
                 self._authenticate(connection)
-                asking = self._subscribe(connection, after_ns)
+                asking = self._subscribe(connection, known.from_ns)
                 connection.settimeout(QUIET_S)
-                yield from self._followed(connection, watermark, after_ns, asking)
+                yield from self._followed(connection, watermark, known, asking)
         except TimeoutError as error:
             raise Dropped(self.name, MUTE) from error
         except OSError as error:
@@ -103,10 +134,8 @@ class Databento:
             log.error("not signed in", source=self.name, reason=answer.get("error", ""))
             raise Dropped(self.name, "1")
 
-    def _subscribe(self, connection: socket.socket, after_ns: int) -> Asking:
-        begin = {}
-        if after_ns and time.time_ns() - after_ns < REPLAY_NS:
-            begin = {"start": str(after_ns)}
+    def _subscribe(self, connection: socket.socket, from_ns: int) -> Asking:
+        begin = {"start": str(from_ns)} if self.resumes(from_ns) else {}
         target = self.universe.target()
         spelled = [self.universe.vendors(one) for one in target]
         connection.sendall(self._subscription(spelled, begin) + b"start_session=0\n")
@@ -132,7 +161,7 @@ class Databento:
         return [ALL, *control.channels["mapped"]]
 
     def _followed(
-        self, connection: socket.socket, watermark: Watermark, after_ns: int, asking: Asking
+        self, connection: socket.socket, watermark: Watermark, known: Known, asking: Asking
     ) -> Iterator[Batch]:
         parser = DatabentoParser()
         heard_s = time.monotonic()
@@ -153,23 +182,17 @@ class Databento:
             # What is sent again is a day old at most: a time is held against no receipt.
             parsed = parser.parse(data)
             for control in parsed.controls:
+                if control.code == GONE:
+                    self._gone_ns = time.time_ns()
                 if not asking.hear(control):
                     raise_if_final(self.name, control)
             tell_refusals(self.name, parsed)
             for heard in parsed.batches:
                 batch = self.universe.sift(heard)
-                if batch is not None and batch.kind in PUBLISHED:
-                    yield from _after(batch, after_ns)
-
-
-def _after(batch: Batch, after_ns: int) -> Iterator[Batch]:
-    """The events past a time: a session that starts there begins with those at it, which are known."""
-    keep = batch.columns["ts_ns"] > after_ns
-    if keep.all():
-        yield batch
-    elif keep.any() and batch.index is not None:
-        columns = {name: values[keep] for name, values in batch.columns.items()}
-        yield Batch(batch.kind, columns, batch.symbols, batch.index[keep])
+                new = None if batch is None else known.sift(batch)
+                if new is not None and new.kind in PUBLISHED:
+                    self._seen.note(new)
+                    yield new
 
 
 def _parts(symbols: list[str]) -> list[list[str]]:

@@ -108,6 +108,8 @@ class Live:
         self._left: dict[
             str, tuple[int, int]
         ] = {}  # the newest of each symbol before this connection
+        # What is asked again by time overlaps with what goes on; by number it does not.
+        self.overlaps = not vendor.is_numbered
         # Only a provider that can send again has this: see `runtime.connections`.
         self.again = self._by_number if vendor.is_numbered else getattr(vendor, "again", None)
 

@@ -11,6 +11,7 @@ massive    auth_failed       the key is wrong                                  g
 databento  1 2               the key is wrong, or off                          give up
            3                 connection limit                                  back off
            7                 records were skipped, we read too slowly          again
+           8                 what was to be sent again is too old              again, from now on
 any        anything else     a close we did not ask for, silence, their error  again
 
 A request that is refused leaves the connection and its subscriptions as they were:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import databento_dbn as dbn
 import pytest
@@ -26,6 +27,7 @@ class Gateway:
 
     sessions: list[list[int]]
     is_refusing: bool = False
+    stamp: Callable[[int], int] = lambda number: time.time_ns() + number
     port: int = 0
     lines: list[str] = field(default_factory=list)
     connections: int = 0
@@ -44,7 +46,11 @@ class Gateway:
             return
         while (line := (await reader.readline()).decode()) != "start_session=0\n":
             self.lines.append(line.strip())
-        data = _metadata() + _mapping() + b"".join(map(_trade, self.sessions[number]))
+        data = (
+            _metadata()
+            + _mapping()
+            + b"".join(_trade(one, self.stamp(one)) for one in self.sessions[number])
+        )
         for place in range(0, len(data), 37):
             writer.write(data[place : place + 37])
             await writer.drain()
@@ -79,11 +85,11 @@ def _mapping(symbol: str = "A", instrument: int = 9) -> bytes:
     return bytes(one)
 
 
-def _trade(number: int) -> bytes:
+def _trade(number: int, ts_ns: int) -> bytes:
     one = dbn.TradeMsg(
         publisher_id=1,
         instrument_id=9,
-        ts_event=time.time_ns() + number,
+        ts_event=ts_ns,
         price=10**9 * number,
         size=1,
         action=dbn.Action.TRADE,
@@ -96,8 +102,8 @@ def _trade(number: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def gateway(*sessions: list[int], is_refusing: bool = False) -> AsyncIterator[Gateway]:
-    told = Gateway(list(sessions), is_refusing)
+async def gateway(*sessions: list[int], **more: Any) -> AsyncIterator[Gateway]:
+    told = Gateway(list(sessions), **more)
     server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
     told.port = server.sockets[0].getsockname()[1]
     async with server:
@@ -133,6 +139,25 @@ async def test_a_session_that_ends_is_opened_again_from_the_newest_event_on() ->
     assert "gaps" in kinds
     start = dict(one.split("=", 1) for one in told.lines[1].split("|"))["start"]
     assert abs(int(start) - time.time_ns()) < 60 * 10**9
+
+
+async def test_events_of_one_time_that_a_drop_cut_apart_come_once_each() -> None:
+    now_ns = time.time_ns()
+    async with (
+        gateway([1, 2], [1, 2, 3, 4], stamp=lambda _: now_ns) as told,
+        reading(told) as batches,
+    ):
+        assert (await until_trades(batches, 4))[0] == [1, 2, 3, 4]
+
+
+async def test_an_event_older_than_the_newest_one_is_not_lost_by_a_drop_between() -> None:
+    now_ns = time.time_ns()
+    stamp = {1: now_ns, 2: now_ns + 10**9, 3: now_ns + 5 * 10**8, 4: now_ns + 2 * 10**9}
+    async with (
+        gateway([1, 2], [1, 2, 3, 4], stamp=stamp.__getitem__) as told,
+        reading(told) as batches,
+    ):
+        assert (await until_trades(batches, 4))[0] == [1, 2, 3, 4]
 
 
 async def test_a_wrong_key_is_final() -> None:

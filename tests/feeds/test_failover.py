@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 from runtime import telemetry
 from runtime.connections import Connection
 from runtime.disagreement import Disagreement
-from runtime.failover import HELD_NS, RETURN_S, TAKEOVER_S, Failover
+from runtime.failover import RETURN_S, TAKEOVER_S, Failover
 from runtime.providers import SECOND_NS, Batch, ProviderError
 from runtime.providers.trouble import Dropped
+from runtime.seams import HELD_NS
 from runtime.silences import Places
 
 T0 = 1_767_623_400_000_000_000
@@ -211,6 +213,163 @@ async def test_when_all_are_given_up_the_feed_ends_with_the_reason() -> None:
                 pass
 
 
+# -- two connections to one feed
+
+
+@dataclass
+class Address:
+    """What a provider says it is a connection to."""
+
+    source: str
+
+
+def prints(symbol: str, *told: tuple[int, float]) -> Batch:
+    """Trades by number and second."""
+    batch = trades(*(second for _, second in told))
+    columns = {**batch.columns, "id": np.array([number for number, _ in told])}
+    return Batch("trades", columns, [symbol], batch.index)
+
+
+class OneFeed(Desk):
+    """Two connections to one feed, of trades with ids."""
+
+    def __init__(self, name: str = "alpaca", *addresses: str) -> None:
+        super().__init__()
+        providers = [Told(name), Told(name)]
+        for one, source in zip(providers, addresses or (name, f"{name}#2"), strict=True):
+            one.universe = Address(source)  # type: ignore[attr-defined]
+        self.failover = Failover(providers, lambda: self.now_s)
+
+    def take_over(self) -> None:
+        self.now_s += TAKEOVER_S + 0.1
+        self.failover._sources[1].heard_s = self.now_s
+        self.wait(0)
+        assert self.failover.active == 1
+
+    def ids(self, symbol: str = "A") -> list[int]:
+        return [
+            number
+            for one in self.said
+            if one.kind == "trades" and one.symbols == [symbol]
+            for number in one.columns["id"].tolist()
+        ]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "binance"])
+def test_prints_of_one_time_that_a_takeover_cuts_apart_come_once_each(name: str) -> None:
+    desk = OneFeed(name)
+    desk.hear(1, prints("A", (1, 1), (2, 1), (3, 1), (4, 1), (5, 2)))
+    desk.hear(0, prints("A", (1, 1), (2, 1)))
+    desk.take_over()
+    assert desk.ids() == [1, 2, 3, 4, 5]
+    assert [one[2] for one in desk.gaps()] == [1]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "binance"])
+def test_a_print_older_than_the_newest_one_is_not_lost_at_a_seam(name: str) -> None:
+    desk = OneFeed(name)
+    desk.hear(1, prints("A", (1, 1), (2, 2), (3, 1.5), (4, 3)))
+    desk.hear(0, prints("A", (1, 1), (2, 2)))
+    desk.take_over()
+    assert desk.ids() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "binance"])
+def test_a_source_that_is_behind_does_not_tell_again_what_was_published(name: str) -> None:
+    desk = OneFeed(name)
+    desk.hear(1, prints("A", (1, 1)))
+    desk.hear(0, prints("A", (1, 1), (2, 2), (3, 3)))
+    desk.take_over()
+    for number in range(2, 9):
+        desk.hear(1, prints("A", (number, number)))
+    assert desk.ids() == list(range(1, 9))
+
+
+def test_where_numbers_are_missing_at_a_seam_it_is_a_gap_of_that_symbol() -> None:
+    desk = OneFeed("binance")
+    for place in (0, 1):
+        desk.hear(place, prints("A", (1, 1)))
+    desk.hear(0, prints("A", (2, 2)))
+    desk.hear(0, prints("B", (7, 2)))
+    desk.hear(1, prints("A", (5, 4)))
+    desk.hear(1, prints("B", (8, 4)))
+    desk.take_over()
+    told = {
+        symbol: (begin, end, is_repaired)
+        for one in desk.said
+        if one.kind == "gaps"
+        for symbol, begin, end, is_repaired in zip(
+            [one.symbols[place] for place in one.index.tolist()],
+            ((one.columns["from_ns"] - T0) / SECOND_NS).tolist(),
+            ((one.columns["to_ns"] - T0) / SECOND_NS).tolist(),
+            one.columns["repaired"].tolist(),
+            strict=True,
+        )
+    }
+    assert told == {"A": (2, 4, 0), "B": (2, 2, 1)}
+
+
+def test_numbers_that_follow_show_that_nothing_is_missing_though_the_hold_began_later() -> None:
+    desk = OneFeed("binance")
+    desk.hear(0, prints("A", (1, 1)))
+    desk.now_s += 3.5
+    desk.hear(1, prints("A", (2, 5)))
+    desk.wait(0.1)
+    assert desk.gaps() == [(1, 1, 1)]
+    assert desk.ids() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "addresses", [("binance", "binance#2"), ("alpaca://sip", "alpaca://iex"), ("", "")]
+)
+def test_two_that_tell_trades_apart_are_cut_by_time(addresses: tuple[str, str]) -> None:
+    desk = OneFeed("binance", *addresses)
+    desk.hear(1, prints("A", (101, 1), (102, 2), (103, 3)))
+    desk.hear(0, prints("A", (1, 1), (2, 2.5)))
+    desk.take_over()
+    assert desk.ids() == [1, 2, 103]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "binance"])
+@pytest.mark.parametrize("seed", range(8))
+def test_however_a_connection_is_cut_all_that_the_other_has_comes_once(
+    name: str, seed: int
+) -> None:
+    market = random.Random(seed)
+    desk = OneFeed(name)
+    count, cut = 400, market.randrange(150, 250)
+    lag = market.randrange(60 if name == "binance" else 20)  # ids without order tell less far back
+    told = [
+        (number, round(number / 20) + market.choice((0, 0, -0.5))) for number in range(1, count)
+    ]
+    for place, one in enumerate(told):
+        if place < cut:
+            desk.hear(0, prints("A", one))
+        if place >= lag:
+            desk.hear(1, prints("A", told[place - lag]))
+        if place == cut + 5:
+            desk.take_over()
+    assert sorted(desk.ids()) == list(range(1, count - lag))
+
+
+def test_a_symbol_that_is_moved_to_a_connection_to_the_same_feed_is_cut_by_its_trades() -> None:
+    desk = OneFeed("binance")
+    second = 0.0
+    number = {"A": 0, "B": 0}
+    for step in range(120):
+        second = step // 4 / 4 * 4  # four prints of one time
+        for symbol in "AB":
+            number[symbol] += 1
+            one = prints(symbol, (number[symbol], second))
+            desk.hear(1, one)
+            if symbol == "A" or step < 42:
+                desk.hear(0, one)
+        desk.wait(0.25)
+    assert desk.failover.healths()[0].reason == "1 symbols from binance"
+    for symbol in "AB":
+        assert desk.ids(symbol) == list(range(1, 121))
+
+
 # -- how it is
 
 
@@ -273,6 +432,56 @@ def test_a_connection_tells_its_drop_until_something_comes() -> None:
 
     asyncio.run(read())
     assert found == [("trades", "ok"), ("gaps", "lost"), ("gaps", "ok"), ("trades", "ok")]
+
+
+def test_a_gap_begins_with_the_newest_event_where_the_clock_went_on_without_any() -> None:
+    provider = Told("alpaca")
+    provider.batches = lambda _: iter(said.pop(0))  # type: ignore[method-assign]
+    asked = []
+
+    def again(from_ns: int, to_ns: int) -> Iterator[Batch]:
+        asked.append(((from_ns - T0) / SECOND_NS, (to_ns - T0) / SECOND_NS))
+        yield trades(2)
+
+    provider.again = again  # type: ignore[attr-defined]
+
+    def mute() -> Iterator[Batch]:
+        yield trades(1)
+        yield clock(20)  # after the wall
+        raise Dropped("alpaca", "mute")
+
+    said = [mute(), iter([trades(30)])]
+    connection = Connection(provider, asyncio.Event(), draw=lambda *_: 0.0)
+
+    async def read() -> None:
+        async for _ in connection.batches():
+            pass
+
+    asyncio.run(read())
+    assert asked == [(1, 30)]
+
+
+def test_prints_of_the_times_at_which_a_gap_begins_and_ends_come_once_each() -> None:
+    def again(*_: int) -> Iterator[Batch]:
+        yield prints("A", (1, 1), (2, 0.5), (3, 1), (4, 2), (5, 3), (6, 3), (7, 3.5))
+
+    def dropping() -> Iterator[Batch]:
+        yield prints("A", (1, 1))
+        raise Dropped("alpaca", "closed")
+
+    provider = Told("alpaca")
+    said = [dropping(), iter([prints("A", (6, 3)), prints("A", (7, 3.5), (8, 4))])]
+    provider.batches = lambda _: iter(said.pop(0))  # type: ignore[method-assign]
+    provider.again, provider.overlaps = again, True  # type: ignore[attr-defined]
+    connection = Connection(provider, asyncio.Event(), draw=lambda *_: 0.0)
+
+    async def read() -> list[int]:
+        found = []
+        async for batch in connection.batches():
+            found += batch.columns["id"].tolist() if batch.kind == "trades" else []
+        return found
+
+    assert sorted(asyncio.run(read())) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 # -- how far they disagree

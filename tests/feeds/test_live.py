@@ -219,7 +219,8 @@ async def test_massive_is_greeted_and_its_older_connection_backs_off_when_a_twin
         waits.append(high)
         return low
 
-    async with scripted(script) as server:
+    then = [*massive_hello(), Say([{**sent, "i": "6"}])]
+    async with scripted(script, then) as server:
         url = f"massive://stocks?symbols=A&channels=T&host={server.url}"
         connection = Connection(open_provider(url), asyncio.Event(), noted)
         async with contextlib.aclosing(connection.batches()) as batches:

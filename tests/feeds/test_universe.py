@@ -304,10 +304,10 @@ async def test_databento_takes_more_while_it_runs_and_what_it_cannot_give_up_is_
         writer.write(b"success=1|session_id=1\n")
         while (line := (await reader.readline()).decode()) != "start_session=0\n":
             lines.append(line.strip())
-        writer.write(_metadata() + _mapping() + _trade(1))
+        writer.write(_metadata() + _mapping() + _trade(1, time.time_ns()))
         while line := (await reader.readline()).decode():
             lines.append(line.strip())
-            writer.write(_trade(len(lines)))
+            writer.write(_trade(len(lines), time.time_ns()))
             if line.count("symbols=C"):
                 writer.write(_mapping("C", 10))  # what came before it has been read then
 
