@@ -26,6 +26,7 @@ from runtime.migrate import MigrateError
 from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects, SubjectsError, load_subjects
 
+SERVICES = {"run": "worker"}  # other commands are called like what they run
 EXIT_USAGE = 2
 EXIT_FAILED = 1
 NS_LEAST, NS_MOST = 10**17, 92 * 10**17  # 1973 and 2261; less is seconds, milliseconds or a year
@@ -46,7 +47,9 @@ def settings_and_subjects() -> tuple[Settings, Subjects]:
         subjects = load_subjects(Path(settings.subjects_file))
     except (ConfigError, SubjectsError) as error:
         fail(str(error), EXIT_USAGE)
-    telemetry.configure(settings.log_level, settings.log_format)
+    command = click.get_current_context().info_name or "jetscan"
+    service = SERVICES.get(command, command)
+    telemetry.configure(settings.log_level, settings.log_format, service)
     return settings, subjects
 
 
@@ -744,11 +747,13 @@ async def _with_store_if_any(
 @click.option(
     "--standby", multiple=True, help="A URL that takes over when the ones before are silent."
 )
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
 @known_options
 def ingest(
     urls: tuple[str, ...],
     is_resuming: bool,
     standby: tuple[str, ...],
+    metrics_port: int | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -759,7 +764,13 @@ def ingest(
     found, subjects = settings_and_subjects()
     days, facts, bars = ([Path(one) for one in several] for several in (daily, reference, minutes))
     url = nats_url(found)
-    run(run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby))
+
+    async def feed() -> None:
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        await run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby)
+
+    run(feed())
 
 
 @main.command("chaos-feed")
