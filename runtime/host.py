@@ -178,6 +178,7 @@ class PartitionHost:
         self._suspect = Suspect()
         self._meter = telemetry.UnitMeter(plan.name, unit_key(unit).rpartition(".")[2])
         self._told_at = 0.0
+        telemetry.EXPIRED.labels(plan.name)  # from 0 on, or the first ones are no increase
 
     @property
     def chain(self) -> Chain:
