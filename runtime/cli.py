@@ -1106,6 +1106,53 @@ def watch_command(
         fail(str(error))
 
 
+@main.command("probe")
+@click.option("--url", default="", help="Address; default http://JETSCAN_HOST:JETSCAN_PORT.")
+@click.option("--token-file", type=click.File(), help="A file with a bearer token; - reads it.")
+@click.option(
+    "--every", "every_s", default=15.0, show_default=True, type=click.FloatRange(0.1, 3600)
+)
+@click.option("--count", default=0, type=click.IntRange(0), help="End after so many probes.")
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def probe_command(
+    url: str,
+    token_file: Any,
+    every_s: float,
+    count: int,
+    metrics_port: int | None,
+    as_json: bool,
+) -> None:
+    """Measure a live deployment: trades of a symbol of our own until their alert is at a client.
+
+    Exit 1 if a probe was lost.
+    """
+    from runtime.client import Refused
+    from runtime.probe import Answer, ProbeError, run_probe
+
+    found, _ = settings_and_subjects()
+    token = token_file.read().strip() if token_file else ""
+    answers: list[Answer] = []
+
+    def say(one: Answer) -> None:
+        answers[:] = [*answers[-999:], one]
+        took = "lost" if one.took_s is None else f"{one.took_s * 1000:.1f} ms"
+        click.echo(json.dumps(one.told()) if as_json else took)
+
+    async def work() -> None:
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        async with connected(found, "probe") as bus:
+            address = url or f"http://{found.host}:{found.port}"
+            await run_probe(bus, address, token, every_s, count, say)
+
+    try:
+        run(work())
+    except (ProbeError, Refused) as error:
+        fail(str(error))
+    sys.exit(EXIT_FAILED if any(one.took_s is None for one in answers) else 0)
+
+
 @main.command()
 @click.option("--feed", default="sim://?symbols=500&seed=7&warm=5m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")

@@ -177,6 +177,10 @@ RULES_DELETED = Counter("rules_deleted_total", "Rules removed over REST")
 RULES_ACTIVE = Gauge("rules_active_count", "Rules that are enabled and compile")
 AUDIT_LOST = Counter("jetscan_audit_lost_total", "Audit rows that only the log has")
 
+PROBE_S = Histogram("jetscan_probe_seconds", "From a probe's trade to its alert", buckets=LATENCY_S)
+PROBES = Counter("jetscan_probes_total", "Probes: answered or lost", ["result"])
+PROBED_AT = Gauge("jetscan_probe_answered_timestamp_seconds", "When a probe was last answered")
+
 
 @dataclass(frozen=True)
 class UnitCounts:
