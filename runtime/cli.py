@@ -505,6 +505,39 @@ def _newest_clock_ns(clocks: dict[int, bytes]) -> int:
 
 
 @main.command()
+@click.option("--gateway", "url", default="", help="Default http://JETSCAN_HOST:JETSCAN_PORT.")
+@json_option
+def doctor(url: str, as_json: bool) -> None:
+    """Look at a deployment end to end, change nothing, and say what to do; exit 1 if something fails."""
+    from runtime.doctor import FAIL, Addresses, examine, summary
+
+    found, subjects = settings_and_subjects()
+    addresses = Addresses(
+        nats=found.nats_url or _told_in(found, "nats.url"),
+        database=found.database_url or _told_in(found, "postgres.url"),
+        redis=found.redis_url or _told_in(found, "redis.url"),
+        gateway=url or f"http://{found.host}:{found.port}",
+        data_dir=found.data_dir,
+        migrations_dir=found.migrations_dir,
+    )
+    findings = run(examine(addresses, subjects, plan_of(found, subjects)))
+    if as_json:
+        click.echo(json.dumps(summary(findings)))
+    else:
+        for one in findings:
+            click.echo(f"{one.state:4}  {one.check:12}  {one.text}")
+            if one.to_do:
+                click.echo(f"{'':20}-> {one.to_do}")
+    sys.exit(EXIT_FAILED if any(one.state == FAIL for one in findings) else 0)
+
+
+def _told_in(settings: Settings, name: str) -> str:
+    """An address that a `jetscan dev` on this data directory wrote; empty where none runs."""
+    file = Path(settings.data_dir) / name
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+@main.command()
 @click.argument("name")
 def pause(name: str) -> None:
     """Hold a function (and the chain it is in) where it stands; nothing is lost."""
