@@ -148,6 +148,7 @@ class Bus:
         self.errors = 0
         self._closed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._streams = _Streams()
 
     @classmethod
     async def connect(cls, url: str, name: str, connect_s: float = 10.0) -> Bus:
@@ -213,6 +214,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         self.reconnects += 1
+        telemetry.RECONNECTS.inc()
         log.info("nats reconnected", url=str(self._connection.connected_url))
 
     async def _on_disconnected(self) -> None:
@@ -342,11 +344,16 @@ class Bus:
 
     async def _stored(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
         attempt = 0
+        began = time.perf_counter()
         while True:
             try:
                 answer = await self.request(subject, data, REQUEST_S, headers)
-                return _acknowledged(answer.data)
+                stream, sequence = _acknowledged(answer.data)
+                took_s = time.perf_counter() - began
+                telemetry.note_published(*self._streams.note(subject, stream), took_s)
+                return sequence
             except (NobodyThere, Silence, Full) as error:
+                telemetry.PUBLISH_ERRORS.labels(*self._streams.of(subject)).inc()
                 if attempt in (2, 10) or attempt % 60 == 59:
                     log.warning("write waits", subject=subject, attempt=attempt, reason=str(error))
             except ApiError as error:
@@ -956,13 +963,39 @@ def _direct_message(raw: Msg) -> Message:
     )
 
 
-def _acknowledged(data: bytes) -> int:
+class _Streams:
+    """Which stream stores a subject, as acknowledgements tell it: the labels of what is counted."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}  # by the first two tokens of a subject
+
+    def note(self, subject: str, stream: str) -> tuple[str, str]:
+        """Remember where a subject is stored; returns its labels."""
+        first, last = _ends(subject)
+        self._known[first] = stream
+        return stream, last
+
+    def of(self, subject: str) -> tuple[str, str]:
+        """The stream and the partition; unknown before anything was stored."""
+        first, last = _ends(subject)
+        return self._known.get(first, "unknown"), last
+
+
+def _ends(subject: str) -> tuple[str, str]:
+    """The first two tokens of a subject, and its partition or `all`."""
+    tokens = subject.split(".", 2)
+    last = subject.rpartition(".")[2]
+    is_partition = last.isdigit() and not subject.startswith("$")
+    return ".".join(tokens[:2]), last if is_partition else "all"
+
+
+def _acknowledged(data: bytes) -> tuple[str, int]:
     try:
         answer = json.loads(data)
     except ValueError as error:
         raise ApiError(0, f"not an acknowledgement: {data[:80]!r}") from error
     if "error" not in answer:
-        return int(answer["seq"])
+        return str(answer["stream"]), int(answer["seq"])
     code = int(answer["error"].get("err_code", 0))
     text = answer["error"].get("description", "")
     if code in FULL_CODES:

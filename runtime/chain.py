@@ -15,8 +15,8 @@ from __future__ import annotations
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ from runtime.subjects import Column, Subjects, partition_of
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
 SYMBOLS = "symbols"
+TRADES = "ticks.trades"
+UNTIMED: AbstractContextManager[Any] = nullcontext()
 _DTYPES = {"text": object}
 
 
@@ -75,6 +77,8 @@ class Counts:
 
     events_in: int = 0
     frames_in: int = 0
+    given: dict[str, int] = field(default_factory=dict)  # events by subject, of those that are read
+    symbols: int = 0  # of frames of trades, each once a frame
     events_out: int = 0
     dead: int = 0
     by_function: defaultdict[str, Used] = field(default_factory=lambda: defaultdict(Used))
@@ -105,6 +109,9 @@ class Chain:
         self.partition = partition
         self.counts = Counts()
         self.running = ""  # the function being called, for the watchdog
+        self.timed: Callable[[str], AbstractContextManager[Any]] | None = (
+            None  # of a function's call
+        )
         self.clock_ns = 0
         self._subjects = subjects
         self._tries_max = tries_max
@@ -123,6 +130,11 @@ class Chain:
             for binding in hosted.declaration.bindings:
                 reader = Reader(hosted, binding, binding.arguments)
                 self._readers.setdefault(binding.subject, []).append(reader)
+
+    @property
+    def symbols(self) -> int:
+        """Symbols that there is a row of."""
+        return len(self._rows)
 
     def table(self, function: str) -> Table:
         """The state of a function."""
@@ -175,16 +187,17 @@ class Chain:
         self._outputs, self._parts, self._position = [], {}, position
         for table in self._tables.values():
             table.hold()
+        given, symbols = dict(self.counts.given), self.counts.symbols
         self._is_joined = True
         try:
             _run_through(self._hand_over(*joined))
         except _OneByOne:
-            self._take_back_joined()
+            self._take_back_joined(given, symbols)
             return None
         finally:
             self._is_joined = False
         if any(one.part and not one.is_core for one in self._outputs):
-            self._take_back_joined()
+            self._take_back_joined(given, symbols)
             return None
         for table in self._tables.values():
             table.release()
@@ -212,7 +225,8 @@ class Chain:
             return None
         return base, concatenate(frames, record)
 
-    def _take_back_joined(self) -> None:
+    def _take_back_joined(self, given: dict[str, int], symbols: int) -> None:
+        self.counts.given, self.counts.symbols = given, symbols
         for table in self._tables.values():
             table.give_back()
         self.counts.events_out -= sum(len(one.frame) for one in self._outputs if one.frame)
@@ -247,10 +261,19 @@ class Chain:
         """Give a frame to every function that reads it, and their outputs on, depth first."""
         if frame is not None:
             self._rows.bind(frame)
-        for reader in self._readers.get(base, ()):
+        readers = self._readers.get(base, ())
+        if readers and frame is not None and not self._is_silent:
+            self._count(base, frame)
+        for reader in readers:
             answers = yield from self._call(reader, base, frame)
             for written, answer in answers:
                 yield from self._hand_over(written, answer)
+
+    def _count(self, base: str, frame: Frame) -> None:
+        given = self.counts.given
+        given[base] = given.get(base, 0) + len(frame)
+        if base == TRADES:
+            self.counts.symbols += len(frame.symbols or ())
 
     def _call(
         self, reader: Reader, base: str, frame: Frame | None
@@ -264,7 +287,9 @@ class Chain:
             table.mark(touched)
             before = len(self._outputs), dict(self._parts)
             try:
-                answers = self._answers(hosted, self._handled(reader, arguments, frame))
+                with self.timed(hosted.name) if self.timed else UNTIMED:
+                    answer = self._handled(reader, arguments, frame)
+                answers = self._answers(hosted, answer)
                 said = [(written, self._say(written, answer)) for written, answer in answers]
                 table.settle()
                 return said

@@ -26,6 +26,7 @@ from runtime.migrate import MigrateError
 from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects, SubjectsError, load_subjects
 
+SERVICES = {"run": "worker"}  # other commands are called like what they run
 EXIT_USAGE = 2
 EXIT_FAILED = 1
 NS_LEAST, NS_MOST = 10**17, 92 * 10**17  # 1973 and 2261; less is seconds, milliseconds or a year
@@ -46,7 +47,9 @@ def settings_and_subjects() -> tuple[Settings, Subjects]:
         subjects = load_subjects(Path(settings.subjects_file))
     except (ConfigError, SubjectsError) as error:
         fail(str(error), EXIT_USAGE)
-    telemetry.configure(settings.log_level, settings.log_format)
+    command = click.get_current_context().info_name or "jetscan"
+    service = SERVICES.get(command, command)
+    telemetry.configure(settings.log_level, settings.log_format, service)
     return settings, subjects
 
 
@@ -557,6 +560,39 @@ def lag(as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--gateway", "url", default="", help="Default http://JETSCAN_HOST:JETSCAN_PORT.")
+@json_option
+def doctor(url: str, as_json: bool) -> None:
+    """Look at a deployment end to end, change nothing, and say what to do; exit 1 if something fails."""
+    from runtime.doctor import FAIL, Addresses, examine, summary
+
+    found, subjects = settings_and_subjects()
+    addresses = Addresses(
+        nats=found.nats_url or _told_in(found, "nats.url"),
+        database=found.database_url or _told_in(found, "postgres.url"),
+        redis=found.redis_url or _told_in(found, "redis.url"),
+        gateway=url or f"http://{found.host}:{found.port}",
+        data_dir=found.data_dir,
+        migrations_dir=found.migrations_dir,
+    )
+    findings = run(examine(addresses, subjects, plan_of(found, subjects)))
+    if as_json:
+        click.echo(json.dumps(summary(findings)))
+    else:
+        for one in findings:
+            click.echo(f"{one.state:4}  {one.check:12}  {one.text}")
+            if one.to_do:
+                click.echo(f"{'':20}-> {one.to_do}")
+    sys.exit(EXIT_FAILED if any(one.state == FAIL for one in findings) else 0)
+
+
+def _told_in(settings: Settings, name: str) -> str:
+    """An address that a `jetscan dev` on this data directory wrote; empty where none runs."""
+    file = Path(settings.data_dir) / name
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+@main.command()
 @click.argument("name")
 def pause(name: str) -> None:
     """Hold a function (and the chain it is in) where it stands; nothing is lost."""
@@ -799,11 +835,13 @@ async def _with_store_if_any(
 @click.option(
     "--standby", multiple=True, help="A URL that takes over when the ones before are silent."
 )
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
 @live_options
 def ingest(
     urls: tuple[str, ...],
     is_resuming: bool,
     standby: tuple[str, ...],
+    metrics_port: int | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -814,7 +852,13 @@ def ingest(
     found, subjects = settings_and_subjects()
     days, bars = ([Path(one) for one in several] for several in (daily, minutes))
     url = nats_url(found)
-    run(run_ingest(found, subjects, url, list(urls), is_resuming, days, reference, bars, standby))
+
+    async def feed() -> None:
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        await run_ingest(found, subjects, url, list(urls), is_resuming, days, reference, bars, standby)
+
+    run(feed())
 
 
 @main.command("chaos-feed")
@@ -1150,6 +1194,53 @@ def watch_command(
         run(watch(feed, Watch(**named), click.echo, as_json, count))
     except (Refused, ValueError) as error:
         fail(str(error))
+
+
+@main.command("probe")
+@click.option("--url", default="", help="Address; default http://JETSCAN_HOST:JETSCAN_PORT.")
+@click.option("--token-file", type=click.File(), help="A file with a bearer token; - reads it.")
+@click.option(
+    "--every", "every_s", default=15.0, show_default=True, type=click.FloatRange(0.1, 3600)
+)
+@click.option("--count", default=0, type=click.IntRange(0), help="End after so many probes.")
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value a line.")
+def probe_command(
+    url: str,
+    token_file: Any,
+    every_s: float,
+    count: int,
+    metrics_port: int | None,
+    as_json: bool,
+) -> None:
+    """Measure a live deployment: trades of a symbol of our own until their alert is at a client.
+
+    Exit 1 if a probe was lost.
+    """
+    from runtime.client import Refused
+    from runtime.probe import Answer, ProbeError, run_probe
+
+    found, _ = settings_and_subjects()
+    token = token_file.read().strip() if token_file else ""
+    answers: list[Answer] = []
+
+    def say(one: Answer) -> None:
+        answers[:] = [*answers[-999:], one]
+        took = "lost" if one.took_s is None else f"{one.took_s * 1000:.1f} ms"
+        click.echo(json.dumps(one.told()) if as_json else took)
+
+    async def work() -> None:
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        async with connected(found, "probe") as bus:
+            address = url or f"http://{found.host}:{found.port}"
+            await run_probe(bus, address, token, every_s, count, say)
+
+    try:
+        run(work())
+    except (ProbeError, Refused) as error:
+        fail(str(error))
+    sys.exit(EXIT_FAILED if any(one.took_s is None for one in answers) else 0)
 
 
 @main.command()

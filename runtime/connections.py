@@ -125,6 +125,7 @@ class Connection:
     ) -> None:
         self._provider, self._stopping, self._draw = provider, stopping, draw
         self.health = starting(provider.name)
+        telemetry.UNFILLED.labels(provider.name)  # from 0 on, or the first one is no increase
         self._places: dict[str, int] = {}
         self._symbols: list[str] = []
         self._tables: dict[int, tuple[list[str], int]] = {}  # and how much of each is known

@@ -61,7 +61,9 @@ async def keep_told(bus: Bus, healths: Callable[[], list[Health]]) -> None:
     name = secrets.token_hex(4)
     while True:
         if bus.connected:
-            told = {"ingest": name, "feeds": [one.told() for one in healths()]}
+            feeds = healths()
+            telemetry.note_feeds({one.source: one.state == OK for one in feeds})
+            told = {"ingest": name, "feeds": [one.told() for one in feeds]}
             try:
                 await bus.publish(SUBJECT, json.dumps(told).encode())
             except Silence as error:

@@ -47,6 +47,8 @@ INPUT_TIME = "Jetscan-Input-Time"  # when the first input behind an output was s
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
 DEATHS_MAX = 2  # processes a frame may end before it is set aside
 FOREIGN_MAX = 200  # messages without a position looked through behind an output subject's end
+ALERTS = "alerts"
+TELL_S = 1.0  # metrics are told this often
 QUIET_S = 1.5  # without a message, the consumer is asked whether there should be one
 JOINED_BYTES_MAX = FRAME_BYTES_TARGET  # of frames that wait and are run as one
 
@@ -81,6 +83,8 @@ class Progress:
     clock_ns: int = 0
     answered_ns: int = 0  # when what was answered last was stored
     pending: int = 0
+    queued: int = 0
+    lag_s: float = 0.0
     saved_position: int = 0
     saved_at: float = field(default_factory=time.monotonic)
     suppressed: int = 0
@@ -173,6 +177,9 @@ class PartitionHost:
         self._is_fenced = False
         self._is_loaded = False
         self._suspect = Suspect()
+        self._meter = telemetry.UnitMeter(plan.name, unit_key(unit).rpartition(".")[2])
+        self._told_at = 0.0
+        telemetry.EXPIRED.labels(plan.name)  # from 0 on, or the first ones are no increase
 
     @property
     def chain(self) -> Chain:
@@ -185,7 +192,9 @@ class PartitionHost:
         return unit_key(self.unit).replace(".", "-")
 
     def _new_chain(self, plan: ChainPlan) -> Chain:
-        return Chain(plan, self._subjects, self.unit[1], self._limits.tries_max)
+        chain = Chain(plan, self._subjects, self.unit[1], self._limits.tries_max)
+        chain.timed = telemetry.timed
+        return chain
 
     def drain(self) -> None:
         """Ask for a hand-over: finish the frame, save, stop."""
@@ -214,6 +223,8 @@ class PartitionHost:
             if self._saving is not None:
                 self._saving.cancel()
                 await asyncio.gather(self._saving, return_exceptions=True)
+            self._tell_telemetry()
+            self._meter.forget()
 
     async def _run_loaded(self) -> None:
         while not self._stopping.is_set():
@@ -361,12 +372,21 @@ class PartitionHost:
                 await self._turn()
                 waiting = self._joined_with(message, pull) if pull.queued else []
                 await self._answer_all([message, *waiting])
-                self.progress.pending = pull.pending + pull.queued
+                self._note_lag(message, pull)
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > QUIET_S:
                 await self._check_quiet()
                 heard_at = time.monotonic()
+            if time.monotonic() - self._told_at > TELL_S:
+                self._tell_telemetry()
             await self._save_if_due()
+
+    def _note_lag(self, message: Message, pull: Pull) -> None:
+        """What waits at the server and here, and how long the message that was answered had waited."""
+        progress = self.progress
+        progress.queued = pull.queued
+        progress.pending = pull.pending + pull.queued
+        progress.lag_s = max(time.time() - message.ts_ns / 1e9, 0.0) if progress.pending else 0.0
 
     async def _turn(self) -> None:
         """Let the connection be read and written, and one other partition run, between two frames.
@@ -380,24 +400,30 @@ class PartitionHost:
 
     async def _check_quiet(self) -> None:
         """A pull that brings nothing although the stream has more is lost, whatever it looks like."""
-        self.progress.pending = 0
-        self._tell_telemetry()
+        self.progress.pending = self.progress.queued = 0
+        self.progress.lag_s = 0.0
         state = await self._bus.consumer_state(self.plan.stream, self.consumer)
         if state is None or state.pending or state.delivered > self.progress.position:
             raise LostPlace(f"nothing came for {QUIET_S:g} s, but {state} is there")
 
     def _tell_telemetry(self) -> None:
-        chain, partition = self.plan.name, unit_key(self.unit).rpartition(".")[2]
         counts, progress = self._chain.counts, self.progress
-        telemetry.set_unit(
-            chain,
-            partition,
-            frames=counts.frames_in,
-            events=counts.events_in,
-            published=progress.published,
-            suppressed=progress.suppressed,
-            pending=progress.pending,
-            snapshot_age_s=time.monotonic() - progress.saved_at,
+        self._told_at = time.monotonic()
+        self._meter.tell(
+            telemetry.UnitCounts(
+                frames=counts.frames_in,
+                published=progress.published,
+                suppressed=progress.suppressed,
+                events=counts.given,
+                symbols_scanned=counts.symbols,
+                pending=progress.pending,
+                lag_s=progress.lag_s,
+                queued=progress.queued,
+                snapshot_age_s=time.monotonic() - progress.saved_at,
+                state_bytes=progress.state_bytes,
+                symbols=self._chain.symbols,
+                clock_ns=self._chain.clock_ns,
+            )
         )
 
     async def _next(self, pull: Pull) -> Message | None:
@@ -448,7 +474,7 @@ class PartitionHost:
         with self._watchdog.watching(self._running_now):
             inputs = [(one.subject, one.data) for one in messages]
             outputs = self._chain.step_joined(messages[-1].sequence, inputs)
-        telemetry.HANDLER_S.labels(self.plan.name).observe(time.perf_counter() - began)
+        telemetry.SCAN_S.labels(self.plan.name).observe(time.perf_counter() - began)
         return outputs
 
     async def _answer(self, message: Message) -> None:
@@ -486,7 +512,7 @@ class PartitionHost:
                     delay_s = next(step)
             except StopIteration as end:
                 outputs: list[Output] = end.value
-                telemetry.HANDLER_S.labels(self.plan.name).observe(time.perf_counter() - began)
+                telemetry.SCAN_S.labels(self.plan.name).observe(time.perf_counter() - began)
                 return outputs
             await asyncio.sleep(delay_s)
 
@@ -523,7 +549,7 @@ class PartitionHost:
         message = messages[0]  # the one that waited longest
         position = (messages[-1].sequence, output.part)
         if position <= said.position:
-            self.progress.suppressed += 1
+            self._note_suppressed(output)
             return
         headers = {POSITION: f"{position[0]}.{position[1]}", EPOCH: str(self.owner.epoch)}
         headers[INPUT_TIME] = message.headers.get(INPUT_TIME, str(message.ts_ns))
@@ -536,11 +562,23 @@ class PartitionHost:
                 )
             except Refused:
                 if await self._already_said(output, said, messages):
+                    self._note_suppressed(output)
                     return
                 continue
             said.sequence, said.position = sequence, position
-            self.progress.published += 1
+            self._note_published(output)
             return
+
+    def _note_published(self, output: Output) -> None:
+        self.progress.published += 1
+        if output.base == ALERTS and output.frame is not None:
+            rules = output.frame.get("rule_id", [output.frame.source] * len(output.frame))
+            telemetry.note_alerts(rules)
+
+    def _note_suppressed(self, output: Output) -> None:
+        self.progress.suppressed += 1
+        if output.base == ALERTS:
+            telemetry.ALERTS_DEDUPLICATED.inc()
 
     async def _already_said(self, output: Output, said: Said, messages: list[Message]) -> bool:
         """Whether the subject's end answers the messages; raises Fenced, or Contested if some of them."""
@@ -664,6 +702,7 @@ class PartitionHost:
         chain = self._new_chain(plan)
         snapshot = self._chain.snapshot("reload")
         chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
+        chain.counts = self._chain.counts  # metrics go on
         self._chain, self.plan = chain, plan
         if not await self._rebuild():
             self._is_loaded = False

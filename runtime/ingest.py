@@ -286,6 +286,8 @@ class Ingest:
             if batch.kind == "clock":
                 self._ticked.set()
             telemetry.INGESTED.labels(self._provider.name, batch.kind).inc(len(batch))
+            if batch.kind == "trades":
+                telemetry.LAST_EVENT.labels(self._provider.name).set_to_current_time()
             self.published += len(batch) if batch.kind != "clock" and not is_known else 0
             if self._stopping.is_set() and batch.kind == "clock":
                 break  # a clock event in every partition is where the next run goes on
@@ -393,6 +395,7 @@ class Ingest:
         again at every start, and in other frames when files grew; so do gaps, which have no number.
         """
         record = self._subjects.record_of(outgoing.base)
+        telemetry.PUBLISHED_ROWS.labels("MARKET").observe(len(outgoing.frame))
         if _goes_by_content(outgoing.base):
             data = encode(outgoing.frame, record)
             digest = hashlib.blake2b(data, digest_size=16).hexdigest()

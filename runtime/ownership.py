@@ -24,6 +24,7 @@ from typing import Any
 
 from runtime import telemetry
 from runtime.bus import Bus, Closed, Kv, Listener, Message, NobodyThere, Refused, Silence
+from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
 
@@ -42,6 +43,15 @@ def unit_key(unit: Unit) -> str:
     """The key of a unit in the `owners` and `snapshots` buckets."""
     chain, partition = unit
     return f"{chain}.{'all' if partition is None else partition}"
+
+
+def declared_units(subjects: Subjects) -> set[str]:
+    """The keys of the units that subjects.yaml names; functions may add chains of their own."""
+    return {
+        unit_key((name, partition))
+        for name, chain in subjects.chains.items()
+        for partition in ([None] if chain.partitions == 1 else range(subjects.partitions))
+    }
 
 
 @dataclass(frozen=True)

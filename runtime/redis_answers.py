@@ -18,6 +18,7 @@ log = telemetry.get_logger(__name__)
 
 KEPT_S = 60
 ANSWER_S = 0.05  # a database answers a day of bars in less
+PING_S = 2.0
 REST_S = 5.0  # that a Redis which does not answer is left alone
 BYTES_MAX = 1 << 20
 
@@ -62,3 +63,16 @@ class Answers:
         """End the connection."""
         if self._redis is not None:
             await self._redis.aclose()
+
+
+async def ping(url: str) -> float:
+    """How long Redis takes to answer, in seconds; raises OSError."""
+    began = time.perf_counter()
+    client = aioredis.Redis.from_url(url, socket_timeout=PING_S, socket_connect_timeout=PING_S)
+    try:
+        await client.ping()
+    except RedisError as error:
+        raise OSError(str(error)) from error
+    finally:
+        await client.aclose()
+    return time.perf_counter() - began

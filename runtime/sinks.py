@@ -318,4 +318,5 @@ class SinkHost:
         identity = f"dead/{self.hosted.name}/{message.sequence}{identity}"
         body = msgpack.packb(letter)
         await self._bus.put(f"dead.{self.hosted.name}.all", body, message_id=identity)
+        telemetry.DEAD_LETTERS.labels(self.hosted.name).inc()
         log.error("dead letter", function=self.hosted.name, reason=reason)

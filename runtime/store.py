@@ -12,7 +12,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -199,7 +208,12 @@ class Store:
         batch = Upsert(table, tuple(columns), tuple(key), newest)
         rows = list(zip(*(columns[name] for name in batch.columns), strict=True))
         places = [(*row, place) for place, row in enumerate(rows)]
-        return await self._written(batch, places)
+        with _measured(table, len(places)):
+            bad = await self._written(batch, places)
+        telemetry.WRITTEN.labels("written").inc(len(places) - len(bad))
+        telemetry.WRITTEN.labels("left_out").inc(len(bad))
+        telemetry.WRITE_ERRORS.labels("BadValue").inc(len(bad))
+        return bad
 
     async def _written(self, batch: Upsert, rows: Sequence[tuple[Any, ...]]) -> list[BadRow]:
         if not rows:
@@ -240,6 +254,22 @@ class Connection:
         except (TypeError, ValueError, OverflowError) as error:  # before it was sent
             raise BadValue(f"{batch.table}: {error}") from error
         await self._raw.execute(batch.merge())
+
+
+@contextlib.contextmanager
+def _measured(table: str, rows: int) -> Iterator[None]:
+    """Count a batch: its rows while they wait, its time when they were taken, why when they were not."""
+    began = time.perf_counter()
+    telemetry.WRITING.inc(rows)
+    try:
+        yield
+    except (Outage, StoreError) as error:
+        telemetry.WRITE_ERRORS.labels(type(error).__name__).inc()
+        raise
+    finally:
+        telemetry.WRITING.dec(rows)
+    telemetry.WRITTEN_S.labels(table).observe(time.perf_counter() - began)
+    telemetry.WRITTEN_ROWS.labels(table).observe(rows)
 
 
 @contextlib.contextmanager

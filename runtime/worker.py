@@ -316,7 +316,6 @@ class Worker:
             self.faults.refused.pop(unit_key(unit), None)
         finally:
             self._running.pop(unit, None)
-            telemetry.forget_unit(unit[0], unit_key(unit).rpartition(".")[2])
             self._changed.set()
         if is_released:
             with contextlib.suppress(BusError):

@@ -131,6 +131,7 @@ class Shelf:
                 raise RuleError(409, f"rule {whole['id']} was somebody's; choose another id")
             self._check_number(whole)
             await self._store(whole, None)
+        self._count(telemetry.RULES_CREATED)
         return whole
 
     async def replace(
@@ -141,6 +142,7 @@ class Shelf:
             check(self.get(thing_id))
             whole = self._complete({**self._object(given), "id": thing_id}, self.things[thing_id])
             await self._store(whole, self.revisions[thing_id])
+        self._count(telemetry.RULES_UPDATED)
         return whole
 
     async def remove(self, thing_id: str, check: Callable[[Thing], None] = lambda _: None) -> None:
@@ -151,6 +153,11 @@ class Shelf:
                 await self.book.note_departed(self.things[thing_id])
             await self.book.kv.delete(self.kind.prefix + thing_id)
             await self.book.refresh_now()
+        self._count(telemetry.RULES_DELETED)
+
+    def _count(self, counter: Any) -> None:
+        if self.kind is RULE:
+            counter.inc()
 
     def starter(self, given: Thing) -> tuple[str, bytes]:
         """Key and value of one that comes with the functions."""
@@ -294,6 +301,8 @@ class Book:
         _fill(self.rules, {key: one for key, one in entries.items() if key not in others})
         changed = self.scopes.fill({key: entries[key] for key in scopes})
         self._note_faults()
+        active = [one for one in self.rules.enabled() if one["id"] not in self.faults]
+        telemetry.RULES_ACTIVE.set(len(active))
         self.on_change()
         if changed:
             self.on_watchlists(changed)

@@ -18,6 +18,7 @@ from runtime.gateway.engine import Engine
 from runtime.gateway.following import Following
 from runtime.gateway.hub import Hub
 from runtime.gateway.keeper import Keeper
+from runtime.gateway.levels import Levels
 from runtime.gateway.limits import Limits
 from runtime.gateway.passwords import Passwords
 from runtime.gateway.profiles import Profiles
@@ -126,6 +127,7 @@ class Gateway:
                 group.create_task(self.directory.keep())
                 group.create_task(self.limits.keep())
                 group.create_task(Watched(self).keep())
+                group.create_task(Levels(self.bus, self.subjects, self.engine).keep())
                 group.create_task(self._look_up_watchlists())
                 group.create_task(self._look_at_lag())
         finally:

@@ -137,12 +137,3 @@ async def test_figures_hold_while_nobody_answers_and_are_exported(
         assert 'jetscan_desired_workers{chain="market"} 2.0' in (await client.get("/metrics")).text
     server.close()
     await asyncio.wait_for(server.wait_closed(), 5)
-
-
-def test_a_unit_that_was_handed_over_is_exported_no_more() -> None:
-    told = {"frames": 1, "events": 1, "published": 1, "suppressed": 0, "pending": 7}
-    telemetry.set_unit("gone", "3", **told, snapshot_age_s=1.0)
-    assert b'jetscan_lag_messages{chain="gone"' in telemetry.rendered()[0]
-    telemetry.forget_unit("gone", "3")
-    telemetry.forget_unit("gone", "3")
-    assert b'chain="gone"' not in telemetry.rendered()[0]

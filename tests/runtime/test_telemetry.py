@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import dataclasses
+from typing import Any
 
 import httpx
 import pytest
@@ -10,10 +13,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
 
 from runtime import telemetry
 from runtime.shapes import alert_shapes, latency_ms
 from runtime.testing import Harness
+from tests.conftest import ROOT
+
+SAID = {"log.error", "log.exception", "log.critical"}
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +52,70 @@ def test_an_alert_names_the_trace_of_its_cause() -> None:
     assert (alert["seq"], alert["rule_id"], alert["symbol"]) == (1, "test", "A")
 
 
+def counts(**told: Any) -> telemetry.UnitCounts:
+    whole = dict.fromkeys([one.name for one in dataclasses.fields(telemetry.UnitCounts)], 0)
+    return telemetry.UnitCounts(**{**whole, "events": {}, **told})  # type: ignore[arg-type]
+
+
+def value(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+def test_counters_of_a_unit_go_on_where_another_worker_s_ended_and_its_gauges_go() -> None:
+    before = value("ticks_processed_total", partition="77") or 0
+    first = telemetry.UnitMeter("market", "77")
+    first.tell(counts(events={"ticks.trades": 5}, pending=3, clock_ns=2 * 10**9))
+    first.tell(counts(events={"ticks.trades": 9}, pending=2, clock_ns=3 * 10**9))
+    assert value("ticks_processed_total", partition="77") == before + 9
+    assert value("consumer_lag", chain="market", partition="77") == 2
+    assert value("last_tick_timestamp", chain="market", partition="77") == 3
+    first.forget()
+    assert value("consumer_lag", chain="market", partition="77") is None
+    telemetry.UnitMeter("market", "77").tell(counts(events={"ticks.trades": 4}))
+    assert value("ticks_processed_total", partition="77") == before + 13
+
+
+def test_alerts_are_counted_by_rule_and_those_of_too_many_rules_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telemetry, "RULES_NAMED_MAX", len(telemetry._rules_named) + 1)
+    telemetry.note_alerts(["named", "named", "beyond", "further"])
+    assert value("alerts_emitted_total", rule_id="named") == 2
+    assert value("alerts_emitted_total", rule_id="beyond") is None
+    assert value("alerts_emitted_total", rule_id=telemetry.OTHERS) == 2
+
+
+def test_errors_that_are_logged_are_counted_and_only_they(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    telemetry.configure("error", "json", "worker")
+    log = telemetry.get_logger("test")
+    log.error("unit failed", unit="market.1")
+    log.warning("unit waits", unit="market.1")
+    assert value("errors_total", service="worker", error_type="unit failed") == 1
+    assert value("errors_total", service="worker", error_type="unit waits") is None
+    (line,) = capfd.readouterr().err.splitlines()
+    assert '"service": "worker"' in line
+
+
+def test_what_errors_say_is_a_text_of_the_code_so_that_there_are_few_series() -> None:
+    texts = 0
+    for file in sorted((ROOT / "runtime").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in SAID:
+                assert isinstance(node.args[0], ast.Constant | ast.Name), f"{file}:{node.lineno}"
+                texts += isinstance(node.args[0], ast.Constant)
+    assert texts > 20
+
+
 async def test_a_worker_serves_its_metrics_and_probes() -> None:
-    telemetry.set_unit(
-        "market", "3", frames=5, events=9, published=2, suppressed=0, pending=7, snapshot_age_s=1.5
-    )
+    telemetry.UnitMeter("market", "3").tell(counts(pending=7))
     is_ready = [False]
     server = await telemetry.serve_metrics("127.0.0.1", 0, lambda: is_ready[0])
     address = "http://127.0.0.1:" + str(server.sockets[0].getsockname()[1])
     async with httpx.AsyncClient(base_url=address) as client:
         text = (await client.get("/metrics")).text
-        assert 'jetscan_lag_messages{chain="market",partition="3"} 7.0' in text
+        assert 'consumer_lag{chain="market",partition="3"} 7.0' in text
         assert (await client.get("/ready")).status_code == 503
         is_ready[0] = True
         assert [(await client.get(path)).status_code for path in ("/ready", "/live", "/health", "/x")] == [200, 200, 200, 404]  # fmt: skip
