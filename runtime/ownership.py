@@ -44,6 +44,11 @@ def unit_key(unit: Unit) -> str:
     return f"{chain}.{'all' if partition is None else partition}"
 
 
+def consumer_of(unit: Unit) -> str:
+    """The durable that feeds a unit."""
+    return unit_key(unit).replace(".", "-")
+
+
 @dataclass(frozen=True)
 class Owner:
     """An ownership: who, since which epoch, and how often owners died without getting on."""
