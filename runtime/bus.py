@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from runtime import telemetry
+from runtime.credentials import address_of, shown
 
 log = telemetry.get_logger(__name__)
 
@@ -35,6 +36,7 @@ WRONG_LAST = 10071
 ONE_IN_FLIGHT = 10164
 FULL_CODES = frozenset({10077, 10023, 10047})  # stream, server or account has no room
 REQUEST_S = 2.0
+OPEN_S = 1.0  # at least, to say who we are: a wrong password is tried again and again otherwise
 BUSY_S = 0.1  # a timer that comes later than this says that our own event loop stood still
 RETRY_S = (0.05, 0.2, 0.5, 1.0)  # then every second
 GROUP = "owner"
@@ -146,6 +148,7 @@ class Bus:
         self._connection = connection
         self.reconnects = 0
         self.errors = 0
+        self._refusal = ""  # why the server does not let us in
         self._closed = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._streams = _Streams()
@@ -160,19 +163,28 @@ class Bus:
             # nats-py would retry the first connect for ever, without a word: knock first.
             if await _answers(url):
                 try:
-                    await bus._open(url, name)
+                    async with asyncio.timeout(max(until - time.monotonic(), OPEN_S)):
+                        await bus._open(url, name)
                 except (OSError, nats.errors.Error, TimeoutError) as error:
-                    reason = str(error) or type(error).__name__
+                    reason = bus._refusal or str(error) or type(error).__name__
+                    await bus._connection.close()
+                    bus = cls(Client())
                 else:
                     bus._watch = asyncio.create_task(bus._watch_reading())
                     return bus
             if time.monotonic() > until:
-                raise Closed(f"NATS at {url} does not answer within {connect_s:g} s: {reason}")
+                raise Closed(
+                    f"NATS at {shown(url)} does not answer within {connect_s:g} s: {reason}"
+                )
             await asyncio.sleep(0.1)
 
     async def _open(self, url: str, name: str) -> None:
+        address = address_of(url)
         await self._connection.connect(
-            url,
+            address.servers,
+            user=address.user or None,
+            password=address.password or None,
+            inbox_prefix=address.inbox,
             name=name,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -210,6 +222,8 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         self.errors += 1  # an exception here would kill the read loop: count, never raise
+        if "authorization" in str(error).lower():
+            self._refusal = f"{error}; see JETSCAN_NATS_USER and JETSCAN_NATS_PASSWORD"
         log.warning("nats error", error=str(error) or type(error).__name__)
 
     async def _on_reconnected(self) -> None:

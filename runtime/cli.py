@@ -20,6 +20,7 @@ import click
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
 from runtime.config import SECRETS, ConfigError, Settings, load_settings, sample_env
+from runtime.credentials import shown, signed
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
@@ -66,7 +67,7 @@ def plan_of(
 def nats_url(settings: Settings) -> str:
     """Where NATS is: the setting, or the embedded server of a `jetscan dev` on this data directory."""
     if settings.nats_url:
-        return settings.nats_url
+        return signed(settings.nats_url, settings.nats_user, settings.nats_password)
     file = Path(settings.data_dir) / "nats.url"
     try:
         return file.read_text(encoding="utf-8").strip()
@@ -199,6 +200,8 @@ def settings(is_env: bool, as_json: bool) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
+    if name == "nats_url":
+        return shown(value)
     if name == "database_url":
         return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", value)
     return "(set)" if name in SECRETS and value else value
@@ -368,6 +371,33 @@ def _rounded(value: Any) -> Any:
     if value is None:
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else value
+
+
+# -- what others are told of the code
+
+
+@main.group("export")
+def export_group() -> None:
+    """What the functions and the wire mean to others, in their own formats."""
+
+
+@export_group.command("nats-permissions")
+@json_option
+def export_nats_permissions(as_json: bool) -> None:
+    """Users of nats-server, each with what its part needs; passwords come from the environment."""
+    from runtime.exports import nats_permissions
+
+    told = nats_permissions.permissions_of(*exported_plan())
+    click.echo(json.dumps(told, indent=2) if as_json else nats_permissions.configuration(told))
+
+
+def exported_plan() -> tuple[Plan, Subjects]:
+    """The functions that are told of; with a fault among them nothing is told."""
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if plan.faults:
+        fail("\n".join(map(str, plan.faults)))
+    return plan, subjects
 
 
 # -- backups

@@ -14,7 +14,9 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "JETSCAN_"
-SECRETS = frozenset({"jwt_secret", "oidc_client_secret", "redis_url", "smtp_url"})  # never shown
+SECRETS = frozenset(  # never shown
+    {"jwt_secret", "nats_password", "oidc_client_secret", "redis_url", "smtp_url"}
+)
 FILES = SECRETS | {"database_url"}  # JETSCAN_X_FILE names a file that has the value
 
 
@@ -30,6 +32,8 @@ class Settings(BaseSettings):
     nats_url: str = Field(
         "", description="nats://host:port; empty: the embedded server of `jetscan dev`"
     )
+    nats_user: str = Field("", description="who this process is to NATS; empty: nobody")
+    nats_password: str = Field("", description="what it proves that with")
     database_url: str = Field(
         "", description="postgresql://user:password@host/name; empty: the one of `jetscan dev`"
     )
@@ -148,6 +152,8 @@ class Settings(BaseSettings):
     def _secret_outside_local(self) -> Settings:
         if self.mode != "local" and len(self.jwt_secret) < 32:
             raise ValueError("jwt_secret: expected 32 bytes or more outside local mode")
+        if bool(self.nats_user) != bool(self.nats_password):
+            raise ValueError("nats_user: expected together with nats_password")
         if self.workers_max < self.workers_min:
             raise ValueError("workers_max: expected at least workers_min")
         if self.smtp_url and not self.smtp_url.startswith(("smtp://", "smtps://")):

@@ -15,6 +15,7 @@ import httpx
 from runtime import telemetry
 from runtime.bus import Bus
 from runtime.config import Settings
+from runtime.credentials import shown, signed
 from runtime.embedded import EmbeddedError, EmbeddedNats
 from runtime.embedded_postgres import EmbeddedPostgres
 from runtime.embedded_valkey import EmbeddedValkey
@@ -39,7 +40,8 @@ async def run_dev(
     stopping = _stop_on_signals()
     data_dir = Path(settings.data_dir)
     server = None if settings.nats_url else await EmbeddedNats.start(data_dir)
-    url = settings.nats_url or (server.url if server else "")
+    url = signed(settings.nats_url, settings.nats_user, settings.nats_password)
+    url = url or (server.url if server else "")
     url_file = data_dir / "nats.url"
     url_file.parent.mkdir(parents=True, exist_ok=True)
     url_file.write_text(url, encoding="utf-8")
@@ -62,7 +64,7 @@ async def run_dev(
     try:
         bus = await Bus.connect(url, "dev")
         report = await provision(bus, subjects)
-        click.echo(f"NATS at {url}; {len(report.changes)} changes to streams and buckets")
+        click.echo(f"NATS at {shown(url)}; {len(report.changes)} changes to streams and buckets")
         for change in report.refused:
             click.echo(f"  {change}")
         for _ in range(workers):

@@ -33,7 +33,7 @@ from runtime.bus import Bus, Kv, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.frames import FRAME_BYTES_TARGET
 from runtime.loader import ChainPlan
-from runtime.ownership import Owner, Owners, Unit, unit_key
+from runtime.ownership import Owner, Owners, Unit, consumer_of, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
 from runtime.snapshots import Damaged, Snapshot, blobs_of, chunks_of
 from runtime.subjects import Subjects
@@ -189,7 +189,7 @@ class PartitionHost:
     @property
     def consumer(self) -> str:
         """The durable that feeds this partition."""
-        return unit_key(self.unit).replace(".", "-")
+        return consumer_of(self.unit)
 
     def _new_chain(self, plan: ChainPlan) -> Chain:
         chain = Chain(plan, self._subjects, self.unit[1], self._limits.tries_max)

@@ -54,6 +54,11 @@ def declared_units(subjects: Subjects) -> set[str]:
     }
 
 
+def consumer_of(unit: Unit) -> str:
+    """The durable that feeds a unit."""
+    return unit_key(unit).replace(".", "-")
+
+
 @dataclass(frozen=True)
 class Owner:
     """An ownership: who, since which epoch, and how often owners died without getting on."""

@@ -44,6 +44,11 @@ OUTAGE_SAID_S = 30.0  # an outage is logged this often
 HTTP_TIMEOUT_S = 10.0
 
 
+def consumer_of(name: str) -> str:
+    """The durable that all replicas of a sink share."""
+    return f"sink-{name}"
+
+
 class _Stopped(Exception):
     """The host was drained while it waited for the end of an outage."""
 
@@ -87,7 +92,7 @@ class SinkHost:
     @property
     def consumer(self) -> str:
         """The durable that all replicas share."""
-        return f"sink-{self.hosted.name}"
+        return consumer_of(self.hosted.name)
 
     def drain(self) -> None:
         """Finish the present frame, then stop."""

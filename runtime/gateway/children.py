@@ -24,7 +24,8 @@ NICE = 15
 MEMORY_BYTES_MAX = 8 << 30  # of addresses: libraries reserve some they never use
 OUTPUT_BYTES_MAX = 4 << 20
 STOP_S = 5.0
-UNSHARED = SECRETS | {"mode", "port", "host"}  # production asks for secrets
+# Production asks for secrets; a child that reads what was recorded signs in to NATS as we do.
+UNSHARED = (SECRETS - {"nats_password"}) | {"mode", "port", "host"}
 
 
 class TooLong(RuntimeError):
