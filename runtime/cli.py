@@ -892,7 +892,9 @@ def ingest(
     async def feed() -> None:
         if metrics_port is not None:
             await telemetry.serve_metrics(found.host, metrics_port)
-        await run_ingest(found, subjects, url, list(urls), is_resuming, days, reference, bars, standby)
+        await run_ingest(
+            found, subjects, url, list(urls), is_resuming, days, reference, bars, standby
+        )
 
     run(feed())
 
