@@ -7,7 +7,7 @@ TOOLS := .tools
 TOOLS_STAMP := $(TOOLS)/.installed
 COMPOSE := docker compose -f docker-compose.nats.yaml
 
-.PHONY: help install tools dev test lint lint-deploy types format check deploy verify rollout rollback down logs bench lock clean
+.PHONY: help install tools dev test lint lint-deploy lint-chart chart types format check deploy verify rollout rollback down logs bench lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -64,6 +64,24 @@ lint-deploy: tools ## Dockerfile, compose, chart and workflows against their sch
 	$(TOOLS)/bin/zizmor --offline --quiet --persona auditor .github
 	$(TOOLS)/bin/checkov --quiet --compact --skip-download --directory . --framework dockerfile github_actions secrets \
 		--skip-check CKV_GHA_7 --skip-path $(TOOLS) --skip-path $(VENV)
+	@$(MAKE) --no-print-directory lint-chart
+
+# Tags are not pinned by the chart but by whoever deploys; what is checked is what is pinned.
+PINNED := sha256:$(shell printf '0%.0s' $$(seq 64))
+lint-chart: install tools
+	$(BIN)/helm lint --strict --quiet helm
+	@rm -rf $(TOOLS)/chart && mkdir -p $(TOOLS)/chart
+	@for values in helm/values.yaml helm/ci/*.yaml; do \
+		$(BIN)/helm template jetscan helm --namespace jetscan -f $$values \
+			--set image.digest=$(PINNED),nats.image.digest=$(PINNED) > $(TOOLS)/chart/$$(basename $$values) || exit 1; \
+	done
+	$(TOOLS)/bin/checkov --directory $(TOOLS)/chart --framework kubernetes --skip-download --quiet --compact
+
+chart: install ## What the chart has from the code and from deploy/: permissions, rules, dashboards, README
+	$(BIN)/jetscan export nats-permissions --json > helm/files/nats-permissions.json
+	@test ! -f deploy/prometheus/rules.yml || cp deploy/prometheus/rules.yml helm/files/
+	@test ! -d deploy/grafana/dashboards || cp deploy/grafana/dashboards/*.json helm/files/dashboards/
+	$(BIN)/python -m tests.helm.readme > helm/README.md
 
 types: install ## mypy, strict on runtime/
 	$(BIN)/mypy

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import yaml
 
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
@@ -271,11 +272,15 @@ def run_command(
         fail(f"no function {', '.join(unknown)}; there are {', '.join(sorted(known))}", EXIT_USAGE)
 
     async def host() -> None:
+        working: list[Worker] = []
+
         def ready(worker: Worker) -> None:
+            working.append(worker)
             on_signals(worker.stop)
 
         if metrics_port is not None:
-            await telemetry.serve_metrics(found.host, metrics_port)
+            is_ready = lambda: any(one.is_ready for one in working)  # noqa: E731
+            await telemetry.serve_metrics(found.host, metrics_port, is_ready)
         url = nats_url(found)
         await run_worker(found, subjects, url, names, is_reloading, ready, only_sinks)
 
@@ -289,12 +294,19 @@ main.add_command(run_command, "run")
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Show the differences and change nothing.")
 @click.option("--allow-shrink", is_flag=True, help="Also apply what may drop stored messages.")
+@click.option(
+    "--replicas",
+    default=1,
+    type=click.IntRange(1, 5),
+    help="At least so many of every stream and bucket; 3 in production.",
+)
 @json_option
-def provision(dry_run: bool, allow_shrink: bool, as_json: bool) -> None:
+def provision(dry_run: bool, allow_shrink: bool, replicas: int, as_json: bool) -> None:
     """Create and update streams and buckets from subjects.yaml; shows the differences first."""
     from runtime.provision import provision as apply
 
     found, subjects = settings_and_subjects()
+    subjects = subjects.replicated(replicas)
 
     async def work() -> Any:
         async with connected(found) as bus:
@@ -389,6 +401,16 @@ def export_nats_permissions(as_json: bool) -> None:
 
     told = nats_permissions.permissions_of(*exported_plan())
     click.echo(json.dumps(told, indent=2) if as_json else nats_permissions.configuration(told))
+
+
+@export_group.command("helm-values")
+@json_option
+def export_helm_values(as_json: bool) -> None:
+    """Values for `functions:` of the Helm chart: a Deployment for every chain and file of sinks."""
+    from runtime.exports.helm_values import helm_values
+
+    told = helm_values(*exported_plan())
+    click.echo(json.dumps(told, indent=2) if as_json else yaml.safe_dump(told, sort_keys=False))
 
 
 def exported_plan() -> tuple[Plan, Subjects]:

@@ -194,6 +194,18 @@ class Subjects(_Strict):
             return "ticks.trades", int(last), base.removeprefix("ticks.raw.")
         raise KeyError(f"{wire} is not a subject of subjects.yaml")
 
+    def replicated(self, least: int) -> Subjects:
+        """The same with at least so many replicas of every stream and bucket."""
+
+        def copies(known: dict[str, Any]) -> dict[str, Any]:
+            return {
+                name: one.model_copy(update={"replicas": max(least, one.replicas)})
+                for name, one in known.items()
+            }
+
+        changed = {"streams": copies(self.streams), "buckets": copies(self.buckets)}
+        return self.model_copy(update=changed)
+
     def transform_to(self, stream: str) -> tuple[str, str] | None:
         """(source, destination) of the stream's subject transform, partitions filled in."""
         transform = self.streams[stream].transform

@@ -85,6 +85,7 @@ class Worker:
         self._sinks: dict[str, _SinkRunning] = {}
         self._store = Store(settings.database_url) if settings.database_url else None
         self._paused: set[str] = set()
+        self._is_open = False
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._failed_at: dict[Unit, float] = {}
@@ -147,6 +148,7 @@ class Worker:
         self.load()
         gc.freeze()  # a full collection looks at all modules ever imported: 60 ms without an alert
         await self._roll.open()
+        self._is_open = True
         self._listeners = [
             await self._owners.hints(lambda _: self._changed.set()),
             await self._control.respond("runtime.status", self._status),
@@ -176,6 +178,12 @@ class Worker:
             await self._roll.close()
             if self._store is not None:
                 await self._store.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes its share: functions are loaded, both connections stand, it does not end."""
+        is_connected = self._bus.connected and self._control.connected
+        return self._is_open and is_connected and not self._stopping.is_set()
 
     def stop(self) -> None:
         """Hand over and end."""

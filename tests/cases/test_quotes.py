@@ -10,7 +10,7 @@ from functions.market.toplists import ranked
 from runtime.ingest import Splitter
 from runtime.providers import Batch
 from runtime.subjects import load_subjects
-from runtime.testing import SUBJECTS_FILE
+from runtime.testing.harness import SUBJECTS_FILE
 from tests.cases.printed import SECOND_NS, Day, ns
 
 QUOTED = ("bid", "ask", "mid", "spread", "spread_pct")

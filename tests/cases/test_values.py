@@ -23,7 +23,8 @@ from runtime.providers.numbers import I64_MAX, U32_MAX, U64_MAX, BadNumber, ns_o
 from runtime.shapes import alert_shapes
 from runtime.subjects import load_subjects
 from runtime.tables import TableError, read_trades
-from runtime.testing import SUBJECTS_FILE, Harness
+from runtime.testing import Harness
+from runtime.testing.harness import SUBJECTS_FILE
 from tests.cases.printed import SECOND_NS, Day, ns
 
 TRADES = load_subjects(SUBJECTS_FILE).record("trades")
