@@ -102,6 +102,8 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
         if unknown is not None or known is None:
             raise
         fail("; ".join(dict.fromkeys(str(error) for error in _leaves(known))))
+    except BrokenPipeError:
+        raise  # whoever read what is printed has seen enough, as `head` has: click ends without a word
     except (BusError, EmbeddedError, OSError, *STORE_ERRORS) as error:
         fail(str(error))
     except KeyboardInterrupt:
