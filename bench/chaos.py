@@ -1,5 +1,7 @@
 """What feeds make of a vendor's server that misbehaves, and what the vendor's own SDK makes of it, where it is installed.
 
+SDKs are in environments of their own, since they do not agree on the version of websockets: alpaca-py, massive,
+databento, binance-sdk-spot and binance-connector in one, coinbase-advanced-py in another, each with what Jetscan needs.
 Each reads the same script of `jetscan chaos-feed`, from its first print until it has been served again for
 a while, or for WAIT_S after the fault.
 
@@ -14,17 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
+from bench.chaos_sdks import LOUD, MUTE_S, Got, Sdk, installed, running
 from runtime.chaos.faults import parse_script
-from runtime.chaos.server import ChaosFeed
+from runtime.chaos.server import DIALECTS, ChaosFeed
 from runtime.config import Settings
 from runtime.connections import Connection
 from runtime.providers import open_provider
@@ -33,23 +34,7 @@ from runtime.subjects import Subjects
 RATE = 500.0
 WAIT_S = 30.0
 MORE_S = 1.5  # of prints after it was served again
-MUTE_S = 3.0
 FAULTS = ("drop", "reset", "close:1000", "close:1001", "half", "away:2", "silence")
-LOUD = ("alpaca", "massive", "WebSocketClient")
-
-
-@dataclass
-class Got:
-    """What a reader was given."""
-
-    numbers: dict[str, list[int]] = field(default_factory=dict)
-    is_told: bool = False
-    heard_at_s: list[float] = field(default_factory=list)
-
-    def take(self, symbol: str, number: int) -> None:
-        """One print."""
-        self.numbers.setdefault(symbol, []).append(number)
-        self.heard_at_s.append(time.monotonic())
 
 
 def run(
@@ -58,29 +43,26 @@ def run(
     quiet: bool,
     faults: tuple[str, ...] = FAULTS,
     wait_s: float = WAIT_S,
+    only: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    for name in ("ALPACA_KEY_ID", "ALPACA_SECRET_KEY", "MASSIVE_KEY"):
-        os.environ.setdefault(name, "any")
+    for name in ("ALPACA_KEY_ID", "ALPACA_SECRET_KEY", "MASSIVE_KEY", "DATABENTO_KEY"):
+        os.environ.setdefault(name, "any key of ours")
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    readers: dict[str, tuple[str, Callable[..., Any]]] = {
-        vendor: (vendor, _ours) for vendor in ("alpaca", "massive", "binance", "coinbase")
-    }
-    if importlib.util.find_spec("alpaca") is not None:
-        readers["alpaca-py"] = "alpaca", _alpaca_sdk
-    if importlib.util.find_spec("massive") is not None:
-        readers["massive-sdk"] = "massive", _massive_sdk
+    readers = {vendor: Sdk(vendor, "", _ours) for vendor in DIALECTS} | installed()
     found: dict[str, Any] = {}
-    for name, (vendor, reader) in readers.items():
-        for fault in faults:
-            told = asyncio.run(_measured(vendor, fault, reader, wait_s))
+    for name, reader in readers.items():
+        for fault in faults if not only or name in only else ():
+            told = asyncio.run(_measured(reader, fault, wait_s))
             found |= {f"{name} {fault} {key}": value for key, value in told.items()}
     return {"prints_per_s": RATE, "faults": len(faults)}, found
 
 
-async def _measured(vendor: str, fault: str, reader: Any, wait_s: float) -> dict[str, Any]:
-    feed, got = ChaosFeed(vendor, parse_script(f"{fault}@300"), RATE), Got()
-    async with feed.running(), reader(feed, got):
+async def _measured(reader: Sdk, fault: str, wait_s: float) -> dict[str, Any]:
+    feed, got = ChaosFeed(reader.vendor, parse_script(f"{fault}@300"), RATE), Got()
+    if reader.dialect is not None:
+        feed.dialect = reader.dialect()
+    async with feed.running(), reader.reading(feed, got):
         until_s = time.monotonic() + 30
         while not feed.fault_at_s and time.monotonic() < until_s:
             await asyncio.sleep(0.02)
@@ -92,10 +74,14 @@ async def _measured(vendor: str, fault: str, reader: Any, wait_s: float) -> dict
                 until_s = min(until_s, time.monotonic() + MORE_S)
                 break
         await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+        return _told(feed, got)  # before it is told to end
+
+
+def _told(feed: ChaosFeed, got: Got) -> dict[str, Any]:
     lost = twice = 0
     for numbers in got.numbers.values():
         times = Counter(numbers)
-        lost += max(numbers) - numbers[0] + 1 - len(times)
+        lost += max(numbers) - min(numbers) + 1 - len(times)
         twice += sum(count > 1 for count in times.values())
     back_s = _back_s(feed, got)
     told = {"prints": len(got.heard_at_s), "lost": lost, "twice": twice, "is_told": got.is_told}
@@ -128,44 +114,5 @@ async def _ours(feed: ChaosFeed, got: Got) -> AsyncIterator[None]:
                     for place, number in zip(batch.index.tolist(), ids, strict=True):
                         got.take(batch.symbols[place], number)
 
-    async with _running(read()):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Any) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def _alpaca_sdk(feed: ChaosFeed, got: Got) -> AsyncIterator[None]:
-    from alpaca.data.live import StockDataStream
-
-    async def handled(trade: Any) -> None:
-        got.take(trade.symbol, int(trade.id))
-
-    url = f"ws://127.0.0.1:{feed.port}/v2/iex"
-    stream = StockDataStream("key", "secret", url_override=url, data_timeout=MUTE_S)
-    stream.subscribe_trades(handled, "*")
-    async with _running(stream._run_forever()):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _massive_sdk(feed: ChaosFeed, got: Got) -> AsyncIterator[None]:
-    from massive import WebSocketClient
-
-    async def handled(trades: list[Any]) -> None:
-        for one in trades:
-            got.take(one.symbol, int(one.id))
-
-    client = WebSocketClient(
-        api_key="any", feed=f"127.0.0.1:{feed.port}", secure=False, subscriptions=["T.*"]
-    )
-    async with _running(client.connect(handled)):
+    async with running(read()):
         yield

@@ -8,7 +8,7 @@
     the market was closed         nothing is missing: the gap ends repaired
 
 Waits grow from half a second to 30 s, each drawn at random below that, and start small again after a
-minute of data. Nothing here decides for functions: they are told of gaps in event time.
+minute of data; where nobody listens it knocks every second or so. Nothing here decides for functions: they are told of gaps in event time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
 from runtime.providers.seen import Overlap
-from runtime.providers.trouble import BACK_OFF, GIVE_UP, MUTE, Dropped, decision, longest_wait_s
+from runtime.providers.trouble import (
+    BACK_OFF,
+    GIVE_UP,
+    KNOCK,
+    MUTE,
+    Dropped,
+    decision,
+    longest_wait_s,
+)
 
 log = telemetry.get_logger(__name__)
 
@@ -135,6 +143,7 @@ class Connection:
         self._lost = np.zeros(0, dtype=np.int64)  # places of the symbols that it is of
         self._dropped_ns = 0  # and by the wall
         self._tries = 0
+        self._is_away = False
         self._opened_s = 0.0
         self._opened_ns = 0
         self._filled: deque[Batch] = deque()  # what was sent again and waits to go on
@@ -311,10 +320,14 @@ class Connection:
         if time.monotonic() - self._opened_s > GOOD_S:
             self._tries = 0
         wait_s = self._draw(0.0, longest_wait_s(action, self._tries))
-        self._tries += 1
+        self._tries += action != KNOCK
         telemetry.DROPS.labels(error.vendor, error.code).inc()
-        tell = log.error if action == BACK_OFF else log.warning
-        tell("connection ended", source=error.vendor, code=error.code, then=action, wait_s=wait_s)
+        if action != KNOCK or not self._is_away:  # once, not every second of an outage
+            tell = log.error if action == BACK_OFF else log.warning
+            tell(
+                "connection ended", source=error.vendor, code=error.code, then=action, wait_s=wait_s
+            )
+        self._is_away = action == KNOCK
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._stopping.wait()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench import names, run_bench
+from runtime.chaos.server import DIALECTS
 from runtime.config import Settings
 from runtime.subjects import Subjects
 from tests.conftest import ROOT
@@ -68,7 +69,7 @@ SMALL: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "chaos": (
         {"faults": ("drop",), "wait_s": 10.0},
-        {f"{vendor} drop lost" for vendor in ("alpaca", "massive", "binance", "coinbase")},
+        {f"{vendor} drop lost" for vendor in DIALECTS},
     ),
     "feeds": (
         {"trades": 200},

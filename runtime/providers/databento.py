@@ -23,7 +23,7 @@ from runtime.providers.live import PUBLISHED, QUIET_S, hints, raise_if_final, te
 from runtime.providers.messages import Control
 from runtime.providers.parameters import secret, symbols_of
 from runtime.providers.seen import REACH_NS, Key, Seen, unseen
-from runtime.providers.trouble import CLOSED, MUTE, Dropped
+from runtime.providers.trouble import CLOSED, MUTE, Dropped, code_of
 from runtime.providers.universe import ALL, Universe
 
 log = telemetry.get_logger(__name__)
@@ -109,7 +109,7 @@ class Databento:
         except TimeoutError as error:
             raise Dropped(self.name, MUTE) from error
         except OSError as error:
-            raise Dropped(self.name, CLOSED) from error
+            raise Dropped(self.name, code_of(error)) from error
 
     # -- the session
 

@@ -23,7 +23,7 @@ from runtime.providers.exchange import open_between
 from runtime.providers.losses import TRADES, gap_batch
 from runtime.providers.messages import Control, Parsed
 from runtime.providers.numbering import Numbered
-from runtime.providers.trouble import CLOSED, MUTE, Dropped, request_fault
+from runtime.providers.trouble import CLOSED, MUTE, Dropped, code_of, request_fault
 from runtime.providers.universe import Universe
 
 log = telemetry.get_logger(__name__)
@@ -151,8 +151,10 @@ class Live:
             )
         except InvalidStatus as error:
             raise Dropped(self.name, str(error.response.status_code)) from error
-        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+        except (InvalidHandshake, EOFError) as error:
             raise Dropped(self.name, CLOSED) from error
+        except OSError as error:
+            raise Dropped(self.name, code_of(error)) from error
 
     def _followed(self, socket: ClientConnection, watermark: Watermark) -> Iterator[Batch]:
         heard_s = time.monotonic()

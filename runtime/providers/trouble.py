@@ -12,7 +12,8 @@ databento  1 2               the key is wrong, or off                          g
            3                 connection limit                                  back off
            7                 records were skipped, we read too slowly          again
            8                 what was to be sent again is too old              again, from now on
-any        anything else     a close we did not ask for, silence, their error  again
+any        away              nobody listens, or no way leads there             knock
+           anything else     a close we did not ask for, silence, their error  again
 
 A request that is refused leaves the connection and its subscriptions as they were:
 
@@ -27,19 +28,27 @@ coinbase   Failed to subscribe                 a product is wrong               
 In each case that does not give up, what was sent meanwhile is lost: a gap. Two of us that each open
 again at once would close one another for ever, so a twin waits as long as anybody does, and says so.
 
+Who is away is knocked at every KNOCK_S at most, however long that lasts: it costs nobody anything, and a
+server that is back is not left alone for half a minute.
+
 Sources: Alpaca, real-time stock data, error codes; Massive, websocket status messages; Databento,
 live API, error records.
 """
 
 from __future__ import annotations
 
+import errno
+import socket
+
 from runtime.providers import ProviderError
 
-AGAIN, BACK_OFF, GIVE_UP = "again", "back off", "give up"
+AGAIN, KNOCK, BACK_OFF, GIVE_UP = "again", "knock", "back off", "give up"
 REFUSE, HALVE, LIMIT = "refuse", "halve", "limit"
-MUTE, CLOSED = "mute", "closed"  # codes of our own
+MUTE, CLOSED, AWAY = "mute", "closed", "away"  # codes of our own
 WAIT_MAX_S = 30.0
 WAIT_FIRST_S = 0.5
+KNOCK_S = 1.5
+NO_WAY = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 _DECISIONS = {
     "alpaca": {"402": GIVE_UP, "409": GIVE_UP, "411": GIVE_UP, "406": BACK_OFF},
@@ -70,7 +79,15 @@ class Dropped(ProviderError):
 
 def decision(vendor: str, code: str) -> str:
     """What follows when a vendor ends a connection with a code."""
+    if code == AWAY:
+        return KNOCK
     return _DECISIONS.get(vendor, {}).get(code, AGAIN)
+
+
+def code_of(error: OSError) -> str:
+    """Why a connection could not be opened, or went on no more."""
+    is_away = isinstance(error, socket.gaierror) or error.errno in NO_WAY
+    return AWAY if is_away else CLOSED
 
 
 def request_fault(vendor: str, code: str) -> str:
@@ -80,6 +97,8 @@ def request_fault(vendor: str, code: str) -> str:
 
 def longest_wait_s(action: str, tries: int) -> float:
     """The longest time to wait before try number `tries`, from 0; the real one is drawn below it."""
-    return (
-        WAIT_MAX_S if action == BACK_OFF else min(WAIT_MAX_S, WAIT_FIRST_S * 2.0 ** min(tries, 10))
-    )
+    if action == KNOCK:
+        return KNOCK_S
+    if action == BACK_OFF:
+        return WAIT_MAX_S
+    return min(WAIT_MAX_S, WAIT_FIRST_S * 2.0 ** min(tries, 10))

@@ -343,6 +343,12 @@ async def test_case_64_waits_grow_to_half_a_minute() -> None:
     assert longest_wait_s(AGAIN, 5_000) == 30.0
 
 
+async def test_case_64_who_is_away_is_knocked_at_however_long_that_lasts() -> None:
+    waits: list[float] = []
+    await heard(Scripted(["closed"], *[["away"]] * 50, ["closed"], [prints(0)]), waits)
+    assert waits == [0.5, *[1.5] * 50, 1.0]
+
+
 # -- 65
 
 

@@ -119,6 +119,18 @@ async def test_after_an_end_all_comes_that_the_vendor_has(vendor: str, script: s
         assert got.lacking(symbol) == got.twice(symbol) == set()
 
 
+@pytest.mark.parametrize("vendor", ["databento", "binance"])
+async def test_a_server_that_was_away_is_read_within_two_seconds_of_its_return(vendor: str) -> None:
+    feed = ChaosFeed(vendor, parse_script("away:4@300"), RATE)
+    async with feed.running(), asyncio.timeout(30):
+        connection = Connection(open_provider(feed.url), asyncio.Event(), lambda _, high: high)
+        async with contextlib.aclosing(connection.batches()) as batches:
+            async for _ in batches:
+                if len(feed.connected_at_s) > 1:
+                    break
+    assert feed.connected_at_s[1] - feed.back_at_s < 2.0
+
+
 @pytest.mark.parametrize("vendor", sorted(DIALECTS))
 async def test_silence_is_an_end(vendor: str) -> None:
     feed, got = await run(vendor, "silence@300", mute_s=0.5)
