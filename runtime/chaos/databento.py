@@ -30,6 +30,7 @@ class Databento:
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT", "NVDA", "TSLA")
     keys: tuple[str, ...] = ("DATABENTO_KEY",)
+    is_patient: bool = True
 
     def url(self, address: str) -> str:
         return f"databento://{DATASET}?symbols={ALL}&schemas={SCHEMA}&host={address}"
@@ -80,6 +81,9 @@ class Databento:
     def _error(self, code: str, text: str) -> bytes:
         told = dbn.ErrorCode.from_int(int(code))
         return bytes(dbn.ErrorMsg(ts_event=time.time_ns(), err=text, code=told))
+
+    def slow(self) -> list[Any]:
+        return [_system("SLOW_READER_WARNING")]
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         return [b"".join(map(self._record, prints))]

@@ -44,6 +44,7 @@ class Dialect(Protocol):
 
     symbols: tuple[str, ...]  # that its market has
     keys: tuple[str, ...]  # variables that a reader needs, whatever they hold
+    is_patient: bool  # who reads too slowly is warned, not cut off
 
     def url(self, address: str) -> str:
         """What `jetscan ingest` is given to read from a server at HOST:PORT."""
@@ -59,6 +60,10 @@ class Dialect(Protocol):
 
     def error(self, code: str) -> Any:
         """An error of the vendor's."""
+        ...
+
+    def slow(self) -> list[Any]:
+        """What is said to who reads too slowly."""
         ...
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
@@ -105,6 +110,7 @@ class Alpaca:
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT", "NVDA", "TSLA")
     keys: tuple[str, ...] = ("ALPACA_KEY_ID", "ALPACA_SECRET_KEY")
+    is_patient: bool = False
 
     def url(self, address: str) -> str:
         return f"alpaca://iex?symbols=*&channels=trades&host=ws://{address}&rest=http://{address}"
@@ -133,6 +139,9 @@ class Alpaca:
 
     def error(self, code: str) -> Any:
         return [self._error(code)]
+
+    def slow(self) -> list[Any]:
+        return [self.error("407")]
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         return [
@@ -166,6 +175,7 @@ class Massive:
 
     symbols: tuple[str, ...] = Alpaca.symbols
     keys: tuple[str, ...] = ("MASSIVE_KEY",)
+    is_patient: bool = False
 
     def url(self, address: str) -> str:
         return f"massive://stocks?symbols=*&channels=T&host=ws://{address}&rest=http://{address}"
@@ -194,6 +204,9 @@ class Massive:
 
     def error(self, code: str) -> Any:
         return self._status(code, "as the script says")
+
+    def slow(self) -> list[Any]:
+        return [self.error("slow_consumer")]
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         return [
@@ -224,6 +237,7 @@ class Binance:
 
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
     keys: tuple[str, ...] = ()
+    is_patient: bool = False
 
     def url(self, address: str) -> str:
         return f"binance://btcusdt,ethusdt?host=ws://{address}&rest=http://{address}"
@@ -240,6 +254,9 @@ class Binance:
 
     def error(self, code: str) -> Any:
         return {"error": {"code": int(code), "msg": "as the script says"}, "id": None}
+
+    def slow(self) -> list[Any]:
+        return []
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         return [
@@ -268,6 +285,7 @@ class Coinbase:
 
     symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     keys: tuple[str, ...] = ()
+    is_patient: bool = False
 
     def url(self, address: str) -> str:
         return f"coinbase://BTC-USD,ETH-USD?host=ws://{address}&rest=http://{address}"
@@ -285,6 +303,9 @@ class Coinbase:
 
     def error(self, code: str) -> Any:
         return {"type": "error", "message": code, "reason": "as the script says"}
+
+    def slow(self) -> list[Any]:
+        return []
 
     def frame(self, prints: Iterable[Print]) -> list[Any]:
         return [{"type": "match", "product_id": one.symbol, **self._told(one)} for one in prints]

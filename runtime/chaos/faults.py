@@ -6,6 +6,7 @@ close:CODE    the websocket is closed; TCP, as drop auth          from now on no
 silence       nothing more on this connection     half          half a frame, then TCP ends
 duplicate     the last frame once more            giant:N       nothing until N prints make one frame
 reorder       a frame backwards                   skew:S        stamps are S seconds off from now on
+slow          the vendor says that it is read too slowly, and ends the connection where that follows
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from runtime.providers import ProviderError
 
-PLAIN = ("drop", "reset", "silence", "duplicate", "reorder", "half", "auth")
+PLAIN = ("drop", "reset", "silence", "duplicate", "reorder", "half", "auth", "slow")
 WITH_NUMBER = {"close": 1000.0, "away": 2.0, "giant": 5_000.0, "skew": 5.0}
 SCRIPTS = {
     "calm": "",

@@ -185,6 +185,12 @@ class ChaosFeed:
             case "error":
                 await wire.say(self.dialect.error(fault.argument))
                 await wire.close(1008)
+            case "slow":
+                for message in self.dialect.slow():
+                    await wire.say(message)
+                if self.dialect.is_patient:
+                    return False
+                await wire.close(1008)
             case "auth":
                 self._is_refusing = True
                 return False

@@ -182,6 +182,8 @@ class Databento:
             # What is sent again is a day old at most: a time is held against no receipt.
             parsed = parser.parse(data)
             for control in parsed.controls:
+                if control.kind == "slow":
+                    log.warning("read too slowly", source=self.name, said=control.text)
                 if control.code == GONE:
                     self._gone_ns = time.time_ns()
                 if not asking.hear(control):

@@ -139,8 +139,8 @@ class DatabentoParser:
         code = int(_value(getattr(system, "code", 0) or 0))
         if code == END_OF_INTERVAL:
             self.watermark_ns = max(self.watermark_ns, int(system.ts_event))
-        kind = "closing" if code == SLOW_READER else "other"
-        return Control(kind, str(code), system.msg)
+        kind = "slow" if code == SLOW_READER else "other"
+        return Control(kind, text=system.msg)  # its codes are not those of errors
 
     # -- columns
 

@@ -38,7 +38,7 @@ RFC3339_LEAST = len(EPOCH) + 1
 class Control:
     """What a vendor says of the connection.
 
-    kind  connected, authenticated, subscribed, error, closing or other
+    kind  connected, authenticated, subscribed, error, closing, slow (we read too slowly) or other
     code  the vendor's own, as text; see `runtime.providers.trouble`
     """
 

@@ -119,6 +119,13 @@ async def test_after_an_end_all_comes_that_the_vendor_has(vendor: str, script: s
         assert got.lacking(symbol) == got.twice(symbol) == set()
 
 
+@pytest.mark.parametrize("vendor", sorted(DIALECTS))
+async def test_a_reader_that_is_too_slow_has_all_and_is_not_given_up(vendor: str) -> None:
+    feed, got = await run(vendor, "slow@300")
+    assert feed.counts["connections"] == (1 if vendor == "databento" else 2)
+    assert all(got.lacking(symbol) == set() for symbol in feed.tape.symbols)
+
+
 @pytest.mark.parametrize("vendor", ["databento", "binance"])
 async def test_a_server_that_was_away_is_read_within_two_seconds_of_its_return(vendor: str) -> None:
     feed = ChaosFeed(vendor, parse_script("away:4@300"), RATE)
