@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, date, datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -412,6 +413,25 @@ def export_helm_values(as_json: bool) -> None:
     from runtime.exports.helm_values import helm_values
 
     told = helm_values(*exported_plan())
+    click.echo(json.dumps(told, indent=2) if as_json else yaml.safe_dump(told, sort_keys=False))
+
+
+@export_group.command("jsonschema")
+def export_jsonschema() -> None:
+    """A JSON Schema of every record, as one event in plain JSON."""
+    from runtime.exports.json_schema import json_schema
+
+    _, subjects = settings_and_subjects()
+    click.echo(json.dumps(json_schema(subjects), indent=2))
+
+
+@export_group.command("asyncapi")
+@json_option
+def export_asyncapi(as_json: bool) -> None:
+    """AsyncAPI 3 of the wire: channels, messages, who writes and who reads."""
+    from runtime.exports.asyncapi import asyncapi
+
+    told = asyncapi(*exported_plan(), version=metadata.version("jetscan"))
     click.echo(json.dumps(told, indent=2) if as_json else yaml.safe_dump(told, sort_keys=False))
 
 
