@@ -309,7 +309,10 @@ class Bus:
             if result is not None:
                 await result
 
-        return Listener(await self._connection.subscribe(subject, queue=queue, cb=received))
+        try:
+            return Listener(await self._connection.subscribe(subject, queue=queue, cb=received))
+        except nats.errors.ConnectionClosedError as error:
+            raise Closed("the connection to NATS is closed") from error
 
     async def respond(self, subject: str, answer: Callable[[Message], bytes]) -> Listener:
         """Answer requests on `subject` from this event loop."""

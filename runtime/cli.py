@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 import yaml
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.bus import Bus, BusError, Closed
 from runtime.config import SECRETS, ConfigError, Settings, load_settings, sample_env
 from runtime.credentials import shown, signed
@@ -30,6 +30,7 @@ from runtime.store import Outage, Store, StoreError
 from runtime.subjects import Subjects, SubjectsError, load_subjects
 
 SERVICES = {"run": "worker"}  # other commands are called like what they run
+TRACED = {"run", "ingest", "gateway", "probe"}
 EXIT_USAGE = 2
 EXIT_FAILED = 1
 NS_LEAST, NS_MOST = 10**17, 92 * 10**17  # 1973 and 2261; less is seconds, milliseconds or a year
@@ -53,6 +54,11 @@ def settings_and_subjects() -> tuple[Settings, Subjects]:
     command = click.get_current_context().info_name or "jetscan"
     service = SERVICES.get(command, command)
     telemetry.configure(settings.log_level, settings.log_format, service)
+    if settings.otlp_url and command in TRACED:
+        try:
+            tracing.export_to(settings.otlp_url, service)
+        except tracing.TracingError as error:
+            fail(str(error), EXIT_USAGE)
     return settings, subjects
 
 

@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field(
         "json", description="json for machines, console for people"
     )
+    otlp_url: str = Field(
+        "", description="http://HOST:4318 of a collector that traces are sent to; empty: none"
+    )
+    trace_every: int = Field(
+        100, ge=0, description="one of so many frames of a feed is traced; 0: none"
+    )
     linger_ms: float = Field(
         3.0,
         ge=0,
@@ -162,6 +168,8 @@ class Settings(BaseSettings):
             raise ValueError("database_url: expected postgresql://USER:PASSWORD@HOST/NAME")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("redis_url: expected redis://HOST:PORT, rediss:// or unix:///SOCKET")
+        if self.otlp_url and not self.otlp_url.startswith(("https://", "http://")):
+            raise ValueError("otlp_url: expected http://HOST:4318")
         if self.public_url and not self.public_url.startswith(("https://", "http://")):
             raise ValueError("public_url: expected https://HOST or http://HOST:PORT")
         self._check_access()

@@ -24,7 +24,7 @@ import httpx
 import msgpack
 import numpy as np
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.bus import Bus, LostPlace, Message, Pull
 from runtime.contract import Drop, Retry
 from runtime.frames import BadFrame, Frame, encode_parts
@@ -94,6 +94,10 @@ class CourierHost(SinkHost):
                 task.add_done_callback(lambda _: self._room.release())
 
     async def _carry(self, message: Message, http: httpx.AsyncClient) -> None:
+        with tracing.within(self.hosted.name, message.headers, tried=message.delivered):
+            await self._carry_traced(message, http)
+
+    async def _carry_traced(self, message: Message, http: httpx.AsyncClient) -> None:
         try:
             base, frame = self._decoded(message)
             answer = await self._handled(message, base, frame, http)

@@ -49,11 +49,13 @@ async def run_dev(
     valkey = None if settings.redis_url else await _valkey(data_dir)
     redis_url = settings.redis_url or (valkey.url if valkey else "")
     (data_dir / "redis.url").write_text(redis_url, encoding="utf-8")
+    every = settings.trace_every if "trace_every" in settings.model_fields_set else 1
     environment = {
         "JETSCAN_NATS_URL": url,
         "JETSCAN_PORT": str(port),
         "JETSCAN_DATA_DIR": str(data_dir),
         "JETSCAN_LOG_FORMAT": "json",
+        "JETSCAN_TRACE_EVERY": str(every),
         "JETSCAN_REDIS_URL": redis_url,
         "JETSCAN_REDIS_URL_FILE": "",  # it was read
         "JETSCAN_DATABASE_URL": "",  # of the process `history` alone

@@ -28,7 +28,7 @@ from typing import Any
 
 import msgpack
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.bus import Bus, Kv, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.frames import FRAME_BYTES_TARGET
@@ -42,7 +42,6 @@ from runtime.watchdog import Watchdog
 log = telemetry.get_logger(__name__)
 
 EPOCH = "Jetscan-Epoch"
-TRACE = "traceparent"
 INPUT_TIME = "Jetscan-Input-Time"  # when the first input behind an output was stored
 STRIKES_MAX = 1  # owners that died at one cursor before the next one goes frame by frame
 DEATHS_MAX = 2  # processes a frame may end before it is set aside
@@ -458,6 +457,17 @@ class PartitionHost:
         return base if self._subjects.subjects[base].joins else None
 
     async def _answer_all(self, messages: list[Message]) -> None:
+        """Answer messages, as a span of the first of them whose trace is sampled."""
+        first = next((one for one in messages if tracing.is_sampled(one.headers)), None)
+        if first is None:
+            await self._answer_traced(messages)
+            return
+        others = [one.headers for one in messages if one is not first]
+        told = {"unit": unit_key(self.unit), "position": first.sequence}
+        with tracing.within(self.plan.name, first.headers, others, **told):
+            await self._answer_traced(messages)
+
+    async def _answer_traced(self, messages: list[Message]) -> None:
         """Answer messages as one where that can be, else one by one."""
         if len(messages) > 1:
             outputs = self._stepped_joined(messages)
@@ -483,7 +493,6 @@ class PartitionHost:
         if self._suspect.is_careful:
             await self._mark_suspect(message.sequence)
         if self._suspect.is_poison(message.sequence):
-            log.error("frame set aside", unit=unit_key(self.unit), position=message.sequence)
             outputs = self._chain.bury_input(
                 message.sequence, message.subject, message.data, "killed the process that ran it"
             )
@@ -493,9 +502,16 @@ class PartitionHost:
             await self._mark_suspect(0)
         for output in outputs:
             if output.base == "dead":
-                telemetry.DEAD_LETTERS.labels(output.subject.split(".")[1]).inc()
+                self._note_dead(message, output.subject.split(".")[1])
         await self._publish([message], outputs)
         self._note_answered(message)
+
+    def _note_dead(self, message: Message, function: str) -> None:
+        telemetry.DEAD_LETTERS.labels(function).inc()
+        told: dict[str, Any] = {"unit": unit_key(self.unit), "position": message.sequence}
+        told["function"] = function
+        with tracing.within("dead letter", message.headers, **told):
+            log.error("dead letter", **told)
 
     def _note_answered(self, message: Message) -> None:
         self.progress.position = message.sequence
@@ -553,8 +569,9 @@ class PartitionHost:
             return
         headers = {POSITION: f"{position[0]}.{position[1]}", EPOCH: str(self.owner.epoch)}
         headers[INPUT_TIME] = message.headers.get(INPUT_TIME, str(message.ts_ns))
-        if TRACE in message.headers:
-            headers[TRACE] = message.headers[TRACE]
+        traced = tracing.present() or message.headers.get(tracing.TRACEPARENT)
+        if traced:
+            headers[tracing.TRACEPARENT] = traced
         while True:
             try:
                 sequence = await self._bus.put_expecting(

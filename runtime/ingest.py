@@ -39,6 +39,7 @@ from runtime.shedding import LATE_S, QUEUED_MAX, Shedder
 from runtime.sources import Sources
 from runtime.subjects import Subjects, partition_of
 from runtime.tables import TableError
+from runtime.tracing import Sampling
 from runtime.universe import Follower
 
 log = telemetry.get_logger(__name__)
@@ -201,8 +202,10 @@ class Ingest:
         linger_ms: float = LINGER_MS,
         follower: Follower | None = None,
         knowledge: Knowledge | None = None,
+        trace_every: int = 0,
     ) -> None:
         self._bus = bus
+        self._sampling = Sampling(trace_every)
         self._linger_s = linger_ms / 1000
         self._subjects = subjects
         self._provider = provider
@@ -384,8 +387,8 @@ class Ingest:
             outgoing = await queue.get()
             data, identity = self._message(outgoing)
             subject = self._subjects.wire(outgoing.base, outgoing.partition)
-            with telemetry.span("ingest", subject=subject):
-                await self._bus.put(subject, data, telemetry.inject({}), identity)
+            with self._sampling.begin("ingest", subject=subject) as headers:
+                await self._bus.put(subject, data, headers, identity)
             queue.task_done()
 
     def _message(self, outgoing: Outgoing) -> tuple[bytes, str]:
@@ -488,6 +491,7 @@ async def run_ingest(
             linger_ms=settings.linger_ms,
             follower=follower,
             knowledge=knowledge,
+            trace_every=settings.trace_every if settings.otlp_url else 0,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,6 +19,7 @@ import httpx
 from runtime import telemetry
 from runtime.bus import Bus, BusError
 from runtime.client import Feed, Message
+from runtime.tracing import Sampling
 
 log = telemetry.get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Probe:
     def __init__(self, bus: Bus, feed: Feed, answer_s: float = ANSWER_S) -> None:
         self._bus, self._feed, self._answer_s = bus, feed, answer_s
         self._awaited: dict[int, asyncio.Future[float]] = {}
+        self._sampling = Sampling(1)  # every probe is a trace, where traces are exported
         self._next_id = time.time_ns() // 1_000_000  # no probe before us had it
 
     async def run(self, every_s: float, count: int, say: Callable[[Answer], None]) -> None:
@@ -93,11 +95,12 @@ class Probe:
         trade_id = self._next_id
         heard = self._awaited[trade_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._trade(trade_id - 1, BELOW)
+            await self._trade(trade_id - 1, BELOW, {})
             sent = time.monotonic()
-            await self._trade(trade_id, ABOVE)
-            async with asyncio.timeout(self._answer_s):
-                took_s = await heard - sent
+            with self._sampling.begin("probe", trade_id=trade_id) as headers:
+                await self._trade(trade_id, ABOVE, headers)
+                async with asyncio.timeout(self._answer_s):
+                    took_s = await heard - sent
         except (TimeoutError, BusError) as error:
             reason = str(error) or f"no alert within {self._answer_s:g} s"
             log.warning("probe lost", trade_id=trade_id, reason=reason)
@@ -110,11 +113,11 @@ class Probe:
         telemetry.PROBED_AT.set_to_current_time()
         return Answer(trade_id, took_s)
 
-    async def _trade(self, trade_id: int, price: float) -> None:
+    async def _trade(self, trade_id: int, price: float, headers: dict[str, str]) -> None:
         trade = {"price": price, "size": 1, "id": trade_id}
         async with asyncio.timeout(self._answer_s):
             await self._bus.put(
-                f"ticks.raw.{SYMBOL}", json.dumps(trade).encode(), message_id=f"probe-{trade_id}"
+                f"ticks.raw.{SYMBOL}", json.dumps(trade).encode(), headers, f"probe-{trade_id}"
             )
 
     async def _hear(self) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 import msgpack
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.bus import Bus, BusError, LostPlace, Message, Pull
 from runtime.contract import Drop, Retry
 from runtime.frames import BadFrame, Frame, concatenate, decode, encode_parts
@@ -141,7 +141,8 @@ class SinkHost:
                 if not await self._took(taken, http):
                     alone += [one.message for one in taken]
         for message in alone:
-            await self._take(message, http)
+            with tracing.within(self.hosted.name, message.headers, position=message.sequence):
+                await self._take(message, http)
 
     def _joined(self, messages: list[Message], alone: list[Message]) -> Iterator[list[_Taken]]:
         """Messages of one kind together; those that cannot be read go to `alone`."""
@@ -157,6 +158,13 @@ class SinkHost:
 
     async def _took(self, taken: list[_Taken], http: httpx.AsyncClient) -> bool:
         """Whether the sink took these messages as one frame."""
+        headers = [one.message.headers for one in taken]
+        first = next(filter(tracing.is_sampled, headers), headers[0])
+        others = [one for one in headers if one is not first]
+        with tracing.within(self.hosted.name, first, others, messages=len(taken)):
+            return await self._took_traced(taken, http)
+
+    async def _took_traced(self, taken: list[_Taken], http: httpx.AsyncClient) -> bool:
         base = taken[0].base
         record = self._subjects.record_of(base)
         try:

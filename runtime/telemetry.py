@@ -1,22 +1,24 @@
-"""Logs, metrics and traces: the one place that knows structlog, Prometheus and OpenTelemetry."""
+"""Logs and metrics: the one place that knows structlog and Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import contextlib
+import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import structlog
-from opentelemetry import propagate, trace
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+from runtime import tracing
 
 LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REQUEST_BYTES_MAX = 8 << 10
@@ -267,8 +269,14 @@ class UnitMeter:
 
 def note_published(stream: str, partition: str, took_s: float) -> None:
     """A message was stored."""
-    PUBLISHED.labels(stream, partition).inc()
-    PUBLISH_S.labels(stream, partition).observe(took_s)
+    stored, latency = _published(stream, partition)
+    stored.inc()
+    latency.observe(took_s)
+
+
+@functools.cache  # labels are looked up once, not for every message
+def _published(stream: str, partition: str) -> tuple[Counter, Histogram]:
+    return PUBLISHED.labels(stream, partition), PUBLISH_S.labels(stream, partition)
 
 
 def note_feeds(are_up: Mapping[str, bool]) -> None:
@@ -291,7 +299,12 @@ def note_alerts(rule_ids: Iterable[str]) -> None:
 
 def timed(function: str) -> AbstractContextManager[Any]:
     """Measure one call of a function."""
-    return FUNCTION_S.labels(function).time()
+    return _function(function).time()
+
+
+@functools.cache
+def _function(name: str) -> Histogram:
+    return FUNCTION_S.labels(name)
 
 
 _service = ["jetscan"]
@@ -335,10 +348,7 @@ def _counted(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMap
 
 
 def _with_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = format(context.trace_id, "032x")
-        event["span_id"] = format(context.span_id, "016x")
+    event.update(tracing.ids())
     return event
 
 
@@ -350,25 +360,6 @@ def get_logger(name: str) -> Any:
 def bind(**values: str) -> None:
     """Add values to every log line of the present task."""
     structlog.contextvars.bind_contextvars(**values)
-
-
-# -- traces: no cost without an SDK
-
-_tracer = trace.get_tracer("jetscan")
-
-
-@contextlib.contextmanager
-def span(name: str, headers: Mapping[str, str] | None = None, **attributes: Any) -> Iterator[Any]:
-    """A span, child of the one that the message's headers name."""
-    parent = propagate.extract(dict(headers)) if headers else None
-    with _tracer.start_as_current_span(name, context=parent, attributes=attributes) as current:
-        yield current
-
-
-def inject(headers: dict[str, str]) -> dict[str, str]:
-    """Add the present span to a message's headers."""
-    propagate.inject(headers)
-    return headers
 
 
 # -- metrics over HTTP, for processes without a gateway

@@ -20,7 +20,7 @@ DOORS = {
     "jwt": {"runtime/gateway"},
     "polars": {"runtime/tables.py"},
     "prometheus_client": {"runtime/telemetry.py"},
-    "opentelemetry": {"runtime/telemetry.py"},
+    "opentelemetry": {"runtime/tracing.py"},
     "structlog": {"runtime/telemetry.py"},
     "pydantic_settings": {"runtime/config.py"},
     "yaml": {"runtime/subjects.py"},

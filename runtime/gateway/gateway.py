@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.bus import Bus, BusError, Message
 from runtime.config import Settings
 from runtime.frames import BadFrame, decode
@@ -36,7 +36,6 @@ from runtime.subjects import Subjects
 
 log = telemetry.get_logger(__name__)
 
-TRACEPARENT = "traceparent"
 INPUT_TIME = "Jetscan-Input-Time"
 RECONNECTED_S = 1.0
 LOOK_S = 1.0  # as the supervisor: the figures are the same
@@ -183,17 +182,17 @@ class Gateway:
         record = self.subjects.record_of("alerts.filtered")
         try:
             alerts = alert_shapes(
-                decode(message.data, record), message.headers.get(TRACEPARENT, "")
+                decode(message.data, record), message.headers.get(tracing.TRACEPARENT, "")
             )
         except (BadFrame, ValueError, KeyError) as error:
             log.error("alerts refused", sequence=message.sequence, reason=str(error))
             return
-        with telemetry.span("deliver", message.headers, alerts=len(alerts)):
+        with tracing.within("deliver", message.headers, alerts=len(alerts)):
             told = message.headers.get(INPUT_TIME, "")
             input_ns = int(told) if told.isdigit() else 0
             for alert in alerts:
                 alert["latency_ms"] = latency_ms(alert["ts_ns"], input_ns, message.ts_ns, heard_ns)
-                self.hub.add_alert(alert)
+                self.hub.add_alert(alert, tracing.present())
 
     def _heard_toplists(self, message: Message) -> None:
         self._take_toplists(message.data)

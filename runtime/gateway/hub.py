@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from runtime import telemetry
+from runtime import telemetry, tracing
 from runtime.frames import Frame
 from runtime.gateway.client import Client
 from runtime.gateway.rankings import Ranking, follow
@@ -32,6 +32,7 @@ HOLD_S = (
 LOOK_S = 0.02  # who is behind is looked at again
 PART = 200  # clients written to before the event loop turns: 2 ms
 CATCH_UP = 100  # alerts written to one client at once: what a slow line takes in a few seconds
+TRACED_MAX = 100  # alerts of a storm whose writing is traced
 LIST, BAR = "list:", "bar:"
 
 Item = TypeVar("Item")
@@ -51,6 +52,7 @@ class Hub:
         self._behind: set[Client] = set()
         self._news: dict[str, Topic] = {}
         self._has_alerts = False
+        self._traced: list[tuple[str, int, int]] = []  # spans of alerts, when heard, their numbers
         self._wake = asyncio.Event()
         self._fell_behind = asyncio.Event()
 
@@ -70,9 +72,11 @@ class Hub:
         """The alerts held, newest first; at most so many."""
         return list(islice(self._ring.newest_first(), most))
 
-    def add_alert(self, alert: dict[str, Any]) -> None:
-        """Hold an alert, and have it written to whoever wants it."""
+    def add_alert(self, alert: dict[str, Any], trace: str = "") -> None:
+        """Hold an alert, and have it written to whoever wants it; `trace`: the span it comes from."""
         if self._ring.add(alert):
+            if tracing.is_recorded(trace) and len(self._traced) < TRACED_MAX:
+                self._traced.append((trace, time.time_ns(), alert["seq"]))
             self.newest_ns = max(self.newest_ns, alert["ts_ns"])
             self._has_alerts = True
             self._wake.set()
@@ -302,10 +306,17 @@ class Hub:
                     self._offer_alerts(client)
                 await asyncio.sleep(0)
             told = self.delivered - before
+            self._note_traces(told)
             if held is not None and told:  # of the newest, when the last client was written to
                 telemetry.SENT.inc(told)
                 telemetry.ALERTS_DELIVERED.inc(told)
                 telemetry.DELIVERY_S.observe(time.monotonic() - held.heard_at)
+
+    def _note_traces(self, told: int) -> None:
+        """Alerts that are traced were written: to so many clients, with those beside them."""
+        traced, self._traced = self._traced, []
+        for trace, heard_ns, number in traced:
+            tracing.record("websocket", trace, heard_ns, number=number, written=told)
 
     def _fall_behind(self, client: Client) -> None:
         if client in self.clients:

@@ -1,4 +1,4 @@
-"""Traces go through message headers; metrics are served without a gateway."""
+"""Metrics are told, counted and served without a gateway; alerts say what they are and how late."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
 from runtime import telemetry
@@ -21,26 +17,6 @@ from runtime.testing import Harness
 from tests.conftest import ROOT
 
 SAID = {"log.error", "log.exception", "log.critical"}
-
-
-@pytest.fixture(scope="module")
-def exported() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
-def test_a_span_continues_behind_a_message(exported: InMemorySpanExporter) -> None:
-    with telemetry.span("ingest"):
-        headers = telemetry.inject({})
-    with telemetry.span("deliver", headers):
-        pass
-    ingest, deliver = exported.get_finished_spans()
-    assert deliver.parent is not None
-    assert deliver.parent.span_id == ingest.context.span_id
-    assert headers["traceparent"].split("-")[1] == format(ingest.context.trace_id, "032x")
 
 
 def test_an_alert_names_the_trace_of_its_cause() -> None:
@@ -83,19 +59,6 @@ def test_alerts_are_counted_by_rule_and_those_of_too_many_rules_together(
     assert value("alerts_emitted_total", rule_id="named") == 2
     assert value("alerts_emitted_total", rule_id="beyond") is None
     assert value("alerts_emitted_total", rule_id=telemetry.OTHERS) == 2
-
-
-def test_errors_that_are_logged_are_counted_and_only_they(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    telemetry.configure("error", "json", "worker")
-    log = telemetry.get_logger("test")
-    log.error("unit failed", unit="market.1")
-    log.warning("unit waits", unit="market.1")
-    assert value("errors_total", service="worker", error_type="unit failed") == 1
-    assert value("errors_total", service="worker", error_type="unit waits") is None
-    (line,) = capfd.readouterr().err.splitlines()
-    assert '"service": "worker"' in line
 
 
 def test_what_errors_say_is_a_text_of_the_code_so_that_there_are_few_series() -> None:
