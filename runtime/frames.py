@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import msgpack
 import numpy as np
@@ -68,6 +68,10 @@ class Frame:
     def __contains__(self, name: str) -> bool:
         return name in self.columns or (name in ("row", "symbol") and self.index is not None)
 
+    @overload
+    def __getitem__(self, key: str) -> Array: ...
+    @overload
+    def __getitem__(self, key: Array | slice | Sequence[int]) -> Frame: ...
     def __getitem__(self, key: Any) -> Any:
         """A column by its name, or the events picked by a mask, a slice or positions."""
         if not isinstance(key, str):

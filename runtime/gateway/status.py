@@ -67,6 +67,7 @@ class Status(BaseModel):
         description="market time between the newest clock event and what functions answered; "
         "null = no worker tells"
     )
+    refused: int = Field(description="functions that are not hosted as they stand on disk")
     alerts: AlertLamp
     sources: list[Source]
     feeds: list[Feed] = Field(description="what processes told within 5 s, the worst first")
@@ -103,7 +104,7 @@ class Board:
             log.warning("status not known", reason=str(error))
             alerts = {"state": "down", "newest": self._gateway.hub.newest}
             unknown = dict.fromkeys(("clock", "data_age_ms", "engine_lag_ms"))
-            told = {"session": "closed", **unknown, "is_replay": False}
+            told = {"session": "closed", **unknown, "is_replay": False, "refused": 0}
             self._told = {**told, "alerts": alerts, "sources": [], "feeds": []}
         finally:
             self._asking = None
@@ -128,6 +129,7 @@ class Board:
             "data_age_ms": sources[0]["age_ms"],
             "is_replay": is_replay,
             "engine_lag_ms": view.behind_ms(),
+            "refused": len(set(view.faults)),
             "alerts": {"state": self._alerts_state(view), "newest": self._gateway.hub.newest},
             "sources": sources,
             "feeds": [_feed(one) for one in self._heard.feeds()],

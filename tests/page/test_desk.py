@@ -356,3 +356,28 @@ async def test_the_data_lamp_says_that_a_standby_sends_and_that_nobody_does(
     async with asyncio.timeout(40):
         while "lost" in await lamp.inner_text():  # not told any more: not known
             await asyncio.sleep(0.2)
+
+
+async def test_a_function_that_is_refused_is_told_with_file_and_line(
+    page: Page, served: Served
+) -> None:
+    faults = ["functions/fresh_high.py:17: not Python: '(' was never closed"]
+    none: dict[str, object] = {"units": [], "sinks": [], "sink_versions": {}, "refused": {}}
+
+    def told(_: object) -> bytes:
+        return json.dumps({"worker": "w", "pid": 1, **none, "faults": faults}).encode()
+
+    worker = await served.bus.respond("runtime.status", told)
+    lamp = page.locator("#lamp-engine")
+    await expect(lamp).to_contain_text("1 refused")
+    await lamp.click()
+    await expect(page.locator("dialog code")).to_have_text(faults[0])
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Add a window").first.click()
+    await page.get_by_role("menuitem", name="Functions", exact=True).click()
+    refused = window(page, "functions").get_by_role("alert")
+    await expect(refused).to_have_text(f"Refused: {faults[0]}")
+    faults.clear()
+    await expect(refused).to_be_hidden()
+    await expect(lamp).not_to_contain_text("refused")
+    await worker.stop()

@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from runtime.cli import main
 from runtime.developing.replaying import Asked, Replayed, ReplayError, lines, replay
+from runtime.frames import Frame, encode
 from runtime.loader import load_plan
+from runtime.rebuild import POSITION
 from runtime.subjects import Subjects
 from tests.conftest import ROOT, Nats
 from tests.runtime.test_looking import HIGHEST, PARTITION, T0, hosted, send
@@ -52,6 +55,7 @@ async def test_a_change_of_code_is_a_difference_of_what_was_said_live(
         async with asyncio.timeout(20):
             while (await nats.bus.consumer_state("MARKET", f"highest-{PARTITION}") or _Nobody).acknowledged < 5:  # fmt: skip
                 await asyncio.sleep(0.05)
+    await another(nats, subjects)
     same = await again(nats, subjects, folder, HIGHEST)
     assert (same.compared, same.differ, same.dead) == ((3, 3), 0, 1)
     assert same.reasons == ["highest: Drop: nobody means that"]
@@ -76,6 +80,14 @@ async def test_a_change_of_code_is_a_difference_of_what_was_said_live(
     command = await asyncio.to_thread(CliRunner().invoke, main, words)
     assert command.exit_code == 1, command.output
     assert json.loads(command.stdout)["compared"] == [1, 1]
+
+
+async def another(nats: Nats, subjects: Subjects) -> None:
+    """An alert that another function said of the same input."""
+    columns = {"ts_ns": np.array([T0 + 1]), "price": np.array([5.0])}
+    frame = Frame(columns, ["AAPL"], np.zeros(1, int), "another")
+    data = encode(frame, subjects.record_of("alerts"))
+    await nats.bus.put(f"alerts.{PARTITION}", data, {POSITION: "2.1"})
 
 
 class _Nobody:

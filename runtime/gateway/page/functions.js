@@ -28,8 +28,9 @@ class Functions {
       ),
       (this.note = element("span", { class: "faint push" })),
     );
+    this.refused = element("div", { class: "pad bad", role: "alert", hidden: true });
     this.place = element("div", { class: "window-body" });
-    context.body.append(this.place);
+    context.body.append(this.refused, this.place);
     for (const end of [
       socket.followFunctions(),
       socket.functionsHeard.on((told) => this.takeUnits(told)),
@@ -210,6 +211,7 @@ class Functions {
     this.grid.setRows(told);
     put(this.note, `${told.length} functions`);
     const behind = told.map(lagOf).filter((value) => value !== null);
+    if (lag) this.refuse(lag.faults || []);
     const total = lag?.lag ?? lag?.total ?? (behind.length ? Math.max(...behind) : null);
     if (total === null || !lag) return;
     this.lags.push(total);
@@ -225,6 +227,15 @@ class Functions {
         ),
       ),
     );
+  }
+
+  /** What the loader says of functions that are not hosted as they stand on disk. */
+  refuse(faults) {
+    this.refused.hidden = !faults.length;
+    const told = faults.join("\n");
+    if (told === this.told) return;
+    this.told = told;
+    this.refused.replaceChildren(...faults.map((fault) => element("p", {}, "Refused: ", element("code", {}, fault))));
   }
 
   async letter(one) {

@@ -71,7 +71,9 @@ function show() {
   else set("data", age > red ? "bad" : age > amber ? "slow" : "good", age < 1_000 ? (state.status?.is_replay ? "replay" : "live") : `${lasting(age)} old`);
 
   const lag = state.status?.engine_lag_ms ?? (state.lags.length ? percentile(state.lags, 0.5) : null);
+  const refused = state.status?.refused || 0; // the last good version of each goes on
   if (!isOpen) set("engine", "off", "not known");
+  else if (refused) set("engine", "bad", `${refused} refused`);
   else if (lag === null || lag === undefined) set("engine", "off", "no alert yet");
   else set("engine", lag > LAG_MS[1] ? "bad" : lag > LAG_MS[0] ? "slow" : "good", lasting(lag));
 
@@ -86,11 +88,19 @@ const ago = (since) => `for ${lasting(Math.max(0, Date.now() - Date.parse(since)
 
 const MEANINGS = {
   data: "How long ago the newest market data came, and whether a standby or nobody sends it. Amber and red depend on the session: less trades outside regular hours.",
-  engine: "How long functions take from stored input to numbered alert.",
+  engine: "How long functions take from stored input to numbered alert, and whether one is refused as it stands on disk: then its last good version goes on.",
   alerts: "Whether this page hears alerts as they are said. What is missed while it does not is sent afterwards.",
 };
 
-function explain(name) {
+/** Which functions are refused, where and why, for those who may know. */
+async function refusals() {
+  if (!state.status?.refused || !isAdmin()) return null;
+  const told = await ask("GET", "/admin/lag").catch(() => null);
+  return told?.faults.map((fault) => make("p", { class: "bad" }, make("code", {}, fault)));
+}
+
+async function explain(name) {
+  const refused = name === "engine" ? await refusals() : null;
   const rows = [];
   const add = (title, value) =>
     rows.push(make("tr", {}, make("th", { scope: "row" }, title), make("td", { class: "number" }, value)));
@@ -117,6 +127,7 @@ function explain(name) {
   }
   dialog.open(byId(`lamp-${name}`).dataset.title, [
     make("p", {}, MEANINGS[name]),
+    ...(refused || []),
     make("table", { class: "facts" }, make("tbody", {}, rows)),
     isAdmin() ? make("p", { class: "hint" }, "More in the window Functions.") : null,
   ]);
