@@ -72,6 +72,8 @@ lock: ## Lock the dependencies again: hashes, no addresses (needs uv)
 		--no-annotate --no-header --group dev -o requirements.txt pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o deploy/tools/requirements.txt deploy/tools/requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -c requirements.txt -o deploy/image/requirements.txt pyproject.toml deploy/image/requirements.in
 
 clean: ## Remove .venv, caches and state
 	rm -rf $(VENV) $(TOOLS) .jetscan .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

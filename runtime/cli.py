@@ -19,7 +19,7 @@ import click
 
 from runtime import telemetry
 from runtime.bus import Bus, BusError, Closed
-from runtime.config import SECRETS, ConfigError, Settings, load_settings
+from runtime.config import SECRETS, ConfigError, Settings, load_settings, sample_env
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
@@ -178,9 +178,15 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--env", "is_env", is_flag=True, help="Print a file of environment variables to fill in."
+)
 @json_option
-def settings(as_json: bool) -> None:
+def settings(is_env: bool, as_json: bool) -> None:
     """Show every setting, its value and what it means."""
+    if is_env:
+        click.echo("\n".join(sample_env()))
+        return
     found, _ = settings_and_subjects()
     rows = [
         {"setting": f"JETSCAN_{name.upper()}", "value": _shown(name, value), "meaning": meaning}
@@ -820,11 +826,13 @@ async def _with_store_if_any(
 @click.option(
     "--standby", multiple=True, help="A URL that takes over when the ones before are silent."
 )
+@click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
 @live_options
 def ingest(
     urls: tuple[str, ...],
     is_resuming: bool,
     standby: tuple[str, ...],
+    metrics_port: int | None,
     daily: tuple[str, ...],
     reference: tuple[str, ...],
     minutes: tuple[str, ...],
@@ -835,7 +843,15 @@ def ingest(
     found, subjects = settings_and_subjects()
     days, bars = ([Path(one) for one in several] for several in (daily, minutes))
     url = nats_url(found)
-    run(run_ingest(found, subjects, url, list(urls), is_resuming, days, reference, bars, standby))
+
+    async def feed() -> None:
+        if metrics_port is not None:
+            await telemetry.serve_metrics(found.host, metrics_port)
+        await run_ingest(
+            found, subjects, url, list(urls), is_resuming, days, reference, bars, standby
+        )
+
+    run(feed())
 
 
 @main.command("chaos-feed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -192,6 +193,19 @@ def load_settings() -> Settings:
     except SettingsError as error:  # the one value that is JSON cannot be read
         example = '{"bars": {"grace_ms": 500}}'
         raise ConfigError(f"{PREFIX}FUNCTIONS: expected JSON such as {example}") from error
+
+
+def sample_env() -> list[str]:
+    """A file of environment variables: every setting at its default, commented out, with its meaning."""
+    defaults = Settings.model_construct()
+    lines = [
+        "# Settings of Jetscan; what is commented out is the default. A secret is better named by its _FILE."
+    ]
+    for name, value, meaning in defaults.described():
+        shown = json.dumps(value) if isinstance(value, dict) else value
+        file = f" ({PREFIX}{name.upper()}_FILE names a file that has it)" if name in FILES else ""
+        lines += ["", f"# {meaning}{file}", f"#{PREFIX}{name.upper()}={shown}"]
+    return lines
 
 
 def listed(text: str) -> list[str]:
