@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 TOOLS_STAMP := $(TOOLS)/.installed
+COMPOSE := docker compose -f docker-compose.nats.yaml
 
-.PHONY: help install tools dev test lint lint-deploy types format check bench lock clean
+.PHONY: help install tools dev test lint lint-deploy types format check deploy verify rollout rollback down logs bench lock clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -63,6 +64,24 @@ types: install ## mypy, strict on runtime/
 
 check: lint types test ## All of it
 	$(BIN)/jetscan check
+
+deploy: ## Bring docker-compose.nats.yaml up here, and look whether it works
+	deploy/deploy.sh
+
+verify: ## Whether what runs here works
+	deploy/verify.sh
+
+rollout: ## Another version, a worker first: make rollout VERSION=1.2.0
+	deploy/rollout.sh $(VERSION)
+
+rollback: ## The version before
+	deploy/rollout.sh --back
+
+down: ## End what `make deploy` began; what is stored stays
+	$(COMPOSE) --profile '*' down
+
+logs: ## Follow the logs of what runs here
+	$(COMPOSE) logs --follow --tail 100 $(ARGS)
 
 bench: install ## Every bench, as JSON lines
 	@for name in bars scan pipeline latency takeover; do $(BIN)/jetscan bench $$name --json || exit 1; done
