@@ -2,88 +2,123 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_docs import blocks_of
 
-JETSCAN = f"{sys.executable} -m runtime.cli"
-START_S = 60
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 @dataclass
 class Deployment:
     """A running `jetscan dev` and what a script needs to find it."""
 
-    process: asyncio.subprocess.Process
+    process: subprocess.Popen[str]
+    gateway: str
     environment: dict[str, str]
 
-    async def verified(self, tries: int) -> tuple[int, str]:
-        """How verify.sh ends, and what it says."""
-        script = await asyncio.create_subprocess_exec(
-            str(ROOT / "deploy" / "verify.sh"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self.environment | {"TRIES": str(tries)},
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """What a command says and how it ends."""
+        return subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment | environment,
+            timeout=150,
         )
-        said, _ = await script.communicate()
-        return script.returncode or 0, said.decode()
+
+    def verified(self, tries: int) -> subprocess.CompletedProcess[str]:
+        script = str(ROOT / "deploy" / "verify.sh")
+        return self.run(script, JETSCAN="jetscan", GATEWAY=self.gateway, TRIES=str(tries))
 
 
-@pytest.fixture
-async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    program = folder / "jetscan"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m runtime.cli "$@"\n')
+    program.chmod(0o755)
     environment = os.environ | {
+        "PATH": f"{folder}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "JETSCAN_DATA_DIR": str(tmp_path / "data"),
-        "JETSCAN_PORT": "0",
+        "JETSCAN_DATA_DIR": str(folder / "data"),
+        "JETSCAN_FUNCTIONS_DIR": str(ROOT / "functions"),
+        "JETSCAN_SUBJECTS_FILE": str(ROOT / "subjects.yaml"),
+        "JETSCAN_MIGRATIONS_DIR": str(ROOT / "migrations"),
+        "JETSCAN_PORT": str(free_port()),
     }
-    process = await asyncio.create_subprocess_exec(
-        *JETSCAN.split(),
-        *("dev", "--feed", "sim://?symbols=20&seed=7", "--workers", "1"),
-        cwd=ROOT,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(START_S):
-            async for line in process.stdout:
-                if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
-                    break
-        told = {"JETSCAN": JETSCAN, "GATEWAY": found[0].decode() if found else ""}
-        yield Deployment(process, environment | told)
-    finally:
-        if process.returncode is None:
+    words = ("dev", "--feed", "sim://?symbols=20&seed=7&warm=2m", "--workers", "1")
+    with subprocess.Popen(
+        [program, *words], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = next(filter(None, map(ADDRESS.search, process.stdout)))
+            yield Deployment(process, found[0], environment)
+        finally:
             process.terminate()
-        await process.wait()
 
 
-async def test_a_deployment_that_works_is_verified_and_one_that_ended_is_not(
-    deployment: Deployment,
-) -> None:
-    code, said = await deployment.verified(tries=15)
-    assert code == 0, said
-    assert said.splitlines() == [
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def blocks(label: str) -> list[str]:
+    found = [one.text for one in blocks_of(ROOT / "docs" / "quickstart.md") if one.label == label]
+    assert found
+    return found
+
+
+def test_a_deployment_that_works_is_verified(deployment: Deployment) -> None:
+    done = deployment.verified(tries=15)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines() == [
         "ok  gateway is ready",
         "ok  streams are as written",
         "ok  tables are newest",
         "ok  every unit is hosted",
         "ok  data moves",
     ]
+
+
+def test_the_quick_start_does_what_it_says_on_a_live_deployment(deployment: Deployment) -> None:
+    script = "\n".join(blocks("live")).replace("http://127.0.0.1:8090", deployment.gateway)
+    done = deployment.run("bash", "-euo", "pipefail", "-c", script)
+    assert done.returncode == 0, done.stdout
+    assert "Fires as soon as the price is above $1" in done.stdout
+    assert '"rule_name":"First rule"' in done.stdout.replace('": "', '":"')
+
+
+def test_the_quick_start_does_what_it_says_without_a_server(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    script = f"cd {tmp_path}\n" + "\n".join(blocks("offline"))
+    done = deployment.run("bash", "-euo", "pipefail", "-c", script)
+    assert done.returncode == 0, done.stdout
+    assert '"symbol":"AAPL"' in done.stdout.replace('": "', '":"')
+
+
+def test_a_deployment_that_ended_is_not_verified(deployment: Deployment) -> None:
+    """The last of them: it ends what the others look at."""
     deployment.process.terminate()
-    await deployment.process.wait()
-    code, said = await deployment.verified(tries=1)
-    assert code == 1
-    assert "gateway is ready: no" in said
+    deployment.process.wait()
+    done = deployment.verified(tries=1)
+    assert done.returncode == 1
+    assert "gateway is ready: no" in done.stdout
 
 
 # -- a Docker that only writes down what it is told
