@@ -18,8 +18,9 @@ from runtime.frames import Array, Frame
 from runtime.loader import Hosted, Plan
 from runtime.providers import Batch, Provider, frame_of
 from runtime.providers.bars import BarFeed, Bars, bars_of
+from runtime.providers.beside import Informed
 from runtime.providers.file import FileProvider
-from runtime.providers.history import DAY_KNOWN_NS, Informed, by_time, known_in_time
+from runtime.providers.history import DAY_KNOWN_NS, by_time, known_in_time
 from runtime.rule_answers import SUBJECT
 from runtime.store import Store
 from runtime.subjects import partition_of

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     )
     reference_at: str = Field(
         "03:45",
-        pattern=r"([01]\d|2[0-3]):[0-5]\d",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
         description="New York time at which reference data is brought up to date, before the day starts",
     )
     snapshot_interval_s: float = Field(

@@ -7,8 +7,11 @@ for what came since. A fetch that fails half way keeps what it had, and asks for
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -31,10 +34,17 @@ from runtime.providers.asked_reference import (
 from runtime.providers.crypto_reference import open_binance, open_coinbase
 from runtime.providers.massive_reference import open_massive
 from runtime.providers.parameters import symbols_of
-from runtime.providers.symbols import normal
 from runtime.reference import TABLES
 from runtime.store import Store
-from runtime.tables import TableError, make_folder, merge_parquet, read_columns, write_text
+from runtime.tables import (
+    Replaced,
+    TableError,
+    make_folder,
+    merge_parquet,
+    read_columns,
+    write_parquet,
+    write_text,
+)
 
 SQL = "sql"
 OPENERS: dict[str, Callable[[dict[str, str]], Vendor]] = {
@@ -55,7 +65,9 @@ WINDOWS = {  # days before and after today
     "earnings": (120, 120),
     "news_times": (3, 0),
 }
-STATE = "fetched.json"
+KEPT_DAYS = {"daily_bars": PAST_DAYS + 30, "fundamentals": PAST_DAYS, "news_times": 7}
+MOMENTS = {"daily_bars": "day", "fundamentals": "known_at", "news_times": "timestamp"}
+STATE, LOCK = "fetched.json", ".lock"
 
 CALENDAR_DAYS = 30  # ahead, in which a vendor's calendar is compared
 NEW_YORK = ZoneInfo("America/New_York")
@@ -77,7 +89,7 @@ class Fetched:
 
 
 def open_vendor(text: str) -> tuple[Vendor, tuple[str, ...]]:
-    """(vendor, symbols) of `alpaca`, or `massive?symbols=AAPL,MSFT`; raises ProviderError."""
+    """(vendor, symbols as it spells them) of `alpaca`, or `massive?symbols=AAPL,MSFT`; raises ProviderError."""
     parts = urlsplit(text)
     name = parts.path.strip("/") or parts.netloc
     if name not in OPENERS:
@@ -89,12 +101,12 @@ def open_vendor(text: str) -> tuple[Vendor, tuple[str, ...]]:
         symbols = symbols_of(given.pop("symbols")) if "symbols" in given else []
     except ValueError as error:
         raise ProviderError(f"{text}: {error}; expected ?name=value&name=value") from error
-    return OPENERS[name](given), tuple(normal(one) for one in symbols)
+    return OPENERS[name](given), tuple(symbols)
 
 
 def is_vendor(text: str) -> bool:
     """Whether a source is a vendor's, not a file, a folder or the database."""
-    return urlsplit(text).path.strip("/") in OPENERS
+    return urlsplit(text).path in OPENERS
 
 
 # -- what to ask
@@ -161,20 +173,36 @@ def fetch_into(
     now: datetime,
     progress: Progress,
     since: date | None = None,
+    is_cut: bool = False,
 ) -> list[Fetched]:
-    """Fetch tables into a folder. A table that cannot be had costs itself: see `problem`. Raises TableError."""
+    """Fetch tables into a folder. A table that cannot be had costs itself: see `problem`. Raises TableError.
+
+    `is_cut`: what is too old to be told is dropped. One process at a time: another one waits.
+    """
     make_folder(folder)
-    state = Fetches(folder, symbols)
-    found = []
-    for table in tables:
-        today = today_of(vendor, now)
-        wish = wish_of(table, symbols, today, state.newest(table))
-        wish = Wish(since, max(wish.until, since), symbols) if since else wish
-        one = _fetch(vendor, table, wish, progress, FolderSink(folder, table, wish))
-        if not one.is_passing:
-            state.note(table, None if one.problem else today, now)
-        found.append(one)
+    with locked(folder):
+        state = Fetches(folder, symbols)
+        found = []
+        for table in tables:
+            today = today_of(vendor, now)
+            wish = wish_of(table, symbols, today, state.newest(table))
+            wish = Wish(since, max(wish.until, since), symbols) if since else wish
+            one = _fetch(vendor, table, wish, progress, FolderSink(folder, table, wish, is_cut))
+            if not one.is_passing:
+                state.note(table, None if one.problem else today, now)
+            found.append(one)
     return found
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else fetches into a folder meanwhile. Raises TableError."""
+    try:
+        with (folder / LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise TableError(f"{folder / LOCK}: {error.strerror}") from error
 
 
 class Fetches:
@@ -196,48 +224,105 @@ class Fetches:
 
     def newest(self, table: str) -> date | None:
         """The day up to which a table was fetched for these symbols."""
-        told = self._of(table)
-        return date.fromisoformat(told["until"]) if told.get("until") else None
+        told = self._of(table, "until")
+        return date.fromisoformat(told) if told else None
 
     def asked_at(self, table: str) -> datetime | None:
         """When a table was asked for these symbols and answered, or refused for good."""
-        told = self._of(table)
-        return datetime.fromisoformat(told["at"]) if told else None
+        told = self._of(table, "at")
+        return datetime.fromisoformat(told) if told else None
 
-    def _of(self, table: str) -> dict[str, Any]:
+    def _of(self, table: str, name: str) -> str:
         told = self._known.get(table)
-        return told if isinstance(told, dict) and told.get("symbols") == self._symbols else {}
+        if not isinstance(told, dict) or told.get("symbols") != self._symbols:
+            return ""
+        return str(told.get(name) or "")
 
     def note(self, table: str, until: date | None, now: datetime) -> None:
         """A table is whole up to a day; None: it is as far as it was, and asking again is no use."""
-        known = str(until) if until else self._of(table).get("until", "")
+        known = str(until) if until else self._of(table, "until")
         self._known[table] = {"until": known, "symbols": self._symbols, "at": now.isoformat()}
         write_text(self._path, json.dumps(self._known, indent=1))
 
 
+class Parts:
+    """Rows of one table on their way into its file: written as they come, and merged once all are there."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self.path = folder / f"{table}.parquet"
+        self._begin = folder / f".{table}.{os.getpid()}"
+        self._parts: list[Path] = []
+
+    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Write some rows beside the file. Raises TableError."""
+        part = self._begin.with_name(f"{self._begin.name}.{len(self._parts)}.parquet")
+        write_parquet(part, columns)
+        self._parts.append(part)
+
+    def merge(
+        self,
+        key: Sequence[str],
+        replaced: Replaced | None = None,
+        oldest: tuple[str, Any] | None = None,
+    ) -> None:
+        """The file with them. Raises TableError."""
+        if self._parts or self.path.exists():
+            merge_parquet(self.path, self._parts, key, replaced, oldest)
+
+    def remove(self) -> None:
+        """Leave nothing beside the file."""
+        for part in self._parts:
+            part.unlink(missing_ok=True)
+        self._parts = []
+
+
 class FolderSink:
-    """Rows of one table into its file; what is replaced goes when all is there."""
+    """Pages of one table into its file; what is replaced goes when all is there."""
 
-    def __init__(self, folder: Path, table: str, wish: Wish) -> None:
-        self._path, self._shape, self._wish = folder / f"{table}.parquet", TABLES[table], wish
-        self._is_whole = table == "symbols" or bool(self._shape.replaced_by)
+    def __init__(self, folder: Path, table: str, wish: Wish, is_cut: bool = False) -> None:
+        self._table, self._shape, self._wish, self._is_cut = table, TABLES[table], wish, is_cut
+        self._parts = Parts(folder, table)
+        self._waiting: list[dict[str, Any]] = []
 
-    def write(self, columns: dict[str, list[Any]], is_last: bool) -> None:
-        """Merge rows; of a table that is replaced only all of them at once."""
-        replaced = None
-        if self._is_whole and is_last:
-            least, most = _bounds(self._shape, self._wish)
-            replaced = (self._shape.replaced_by, least, most, list(self._wish.symbols))
-        key = [name for name in self._shape.key if name in columns]
-        merge_parquet(self._path, columns, key, replaced)
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Take rows; they are written when they are many."""
+        self._waiting += rows
+        if len(self._waiting) > ROWS_AT_ONCE:
+            self._flush()
 
-    @property
-    def rows_at_once(self) -> int | None:
-        """None where rows are wanted all together."""
-        return None if self._is_whole else ROWS_AT_ONCE
+    def end(self, is_whole: bool) -> None:
+        """Merge what came. Of a table that is replaced only all of it counts."""
+        self._flush()
+        is_replaced = self._table == "symbols" or bool(self._shape.replaced_by)
+        try:
+            if is_whole or not is_replaced:
+                self._parts.merge(
+                    self._shape.key, self._replaced() if is_replaced else None, self._oldest()
+                )
+        finally:
+            self._parts.remove()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._parts.add(columns_of(self._waiting))
+            self._waiting = []
+
+    def _replaced(self) -> Replaced:
+        least, most = bounds(self._shape, self._wish)
+        of = ("symbol", "new_symbol") if self._table == "renames" else ("symbol",)
+        return Replaced(self._shape.replaced_by, least, most, self._wish.symbols, of)
+
+    def _oldest(self) -> tuple[str, Any] | None:
+        moment = MOMENTS.get(self._table)
+        if not self._is_cut or moment is None:
+            return None
+        days = KEPT_DAYS[self._table]
+        oldest = self._wish.until - timedelta(days)
+        return moment, oldest if moment in self._shape.days else midnight(oldest)
 
 
-def _bounds(shape: reference.Table, wish: Wish) -> tuple[Any, Any]:
+def bounds(shape: reference.Table, wish: Wish) -> tuple[Any, Any]:
+    """The first and the last moment of a wish, as the column that tells them has it."""
     if shape.replaced_by in shape.days:
         return wish.since, wish.until
     return midnight(wish.since), midnight(wish.until + timedelta(1)) - timedelta(microseconds=1)
@@ -246,29 +331,25 @@ def _bounds(shape: reference.Table, wish: Wish) -> tuple[Any, Any]:
 def _fetch(vendor: Vendor, table: str, wish: Wish, progress: Progress, sink: FolderSink) -> Fetched:
     if table not in vendor.tables:
         return Fetched(table, 0, problem=f"{vendor.name} does not have it")
-    rows, left_out, refused, waiting = 0, 0, list[str](), list[dict[str, Any]]()
+    rows, left_out, refused = 0, 0, list[str]()
     problem, is_passing = "", False
     try:
         for page in _told(vendor, table, wish):
             rows += len(page.rows)
             left_out += len(page.refused)
             refused += page.refused[: REFUSED_SHOWN - len(refused)]
-            waiting += page.rows
             progress(table, rows)
-            if sink.rows_at_once and len(waiting) > sink.rows_at_once:
-                sink.write(columns_of(waiting), is_last=False)
-                waiting = []
+            sink.add(page.rows)
     except NotToBeHad as error:
         problem = str(error)
     except ProviderError as error:
         problem, is_passing = str(error), True
-    if waiting and (sink.rows_at_once or not problem):
-        sink.write(columns_of(waiting), is_last=not problem)
+    sink.end(is_whole=not problem)
     return Fetched(table, rows, left_out, tuple(refused), problem, is_passing, wish)
 
 
 def _told(vendor: Vendor, table: str, wish: Wish) -> Iterator[Page]:
-    if table in vendor.needs_symbols and not wish.symbols:
+    if table in vendor.needs_symbols and not wish.asked:
         raise NotToBeHad(
             f"{vendor.name} is asked for {table} symbol by symbol: say {vendor.name}?symbols=A,B"
         )
@@ -289,13 +370,13 @@ async def store_folder(store: Store, folder: Path, fetched: list[Fetched]) -> li
     found = []
     for one in fetched:
         path = folder / f"{one.table}.parquet"
-        if one.wish is None or not path.exists():
+        if one.wish is None or (one.problem and not path.exists()):
             found.append(one)
             continue
         columns = await asyncio.to_thread(_since, path, one.table, one.wish.since)
         loaded = await reference.write(store, one.table, columns)
         if TABLES[one.table].replaced_by and not one.problem:
-            least, most = _bounds(TABLES[one.table], one.wish)
+            least, most = bounds(TABLES[one.table], one.wish)
             await reference.forget(store, one.table, least, most, list(one.wish.symbols), columns)
         bad = tuple(f"row {row.place}: {row.reason}" for row in loaded.bad)
         refused = (*one.refused, *bad)[:REFUSED_SHOWN]
@@ -305,6 +386,8 @@ async def store_folder(store: Store, folder: Path, fetched: list[Fetched]) -> li
 
 def _since(path: Path, table: str, since: date) -> dict[str, list[Any]]:
     """The rows of a file; of daily bars those that were asked for."""
+    if not path.exists():
+        return {name: [] for name in TABLES[table].key}
     columns = read_columns(path, ["symbol"])
     if table != "daily_bars":
         return columns
@@ -313,25 +396,24 @@ def _since(path: Path, table: str, since: date) -> dict[str, list[Any]]:
 
 
 async def copy_tables(store: Store, folder: Path, now: datetime) -> None:
-    """The tables of the database as files of a folder. Raises Outage, TableError."""
+    """The tables of the database as files of a folder, each whole or as it was. Raises Outage, TableError."""
     make_folder(folder)
     today = now.astimezone(UTC).date()
     for table, shape in TABLES.items():
-        path = folder / f"{table}.parquet"
-        key = [name for name in shape.key if name != "active_from"]
-        everything: tuple[str, None, None, list[str]] | None = ("", None, None, [])
-        for since, until in _spans(table, today):
-            columns = await reference.read(store, table, since, until)
-            if columns["symbol"]:
-                await asyncio.to_thread(merge_parquet, path, columns, key, everything)
-                everything = None
-        if everything is not None:  # the table has nothing, and so has the folder
-            path.unlink(missing_ok=True)
+        parts = Parts(folder, table)
+        try:
+            for since, until in _spans(table, today):
+                columns = await reference.read(store, table, since, until)
+                if columns["symbol"]:
+                    parts.add(columns)
+            parts.merge(shape.key, Replaced())
+        finally:
+            parts.remove()
 
 
 def _spans(table: str, today: date) -> Iterator[tuple[date, date]]:
     """Days from the first up to before the second: what is long is read in parts."""
-    since, end = today - timedelta(PAST_DAYS), today + timedelta(2)
+    since, end = today - timedelta(KEPT_DAYS.get(table, PAST_DAYS)), today + timedelta(2)
     step = DAYS_AT_ONCE if table == "daily_bars" else PAST_DAYS + 2
     while since < end:
         yield since, min(since + timedelta(step), end)

@@ -12,12 +12,15 @@ asked for again, and what was known stays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from runtime import telemetry
@@ -34,7 +37,8 @@ from runtime.fetching import (
 )
 from runtime.providers import Batch, ProviderError
 from runtime.providers.asked_reference import Vendor
-from runtime.providers.history import Beside, known_in_time
+from runtime.providers.beside import Beside, Known
+from runtime.providers.history import known_in_time
 from runtime.store import BadValue, Outage, Store, StoreError
 from runtime.tables import TableError
 
@@ -42,6 +46,7 @@ log = telemetry.get_logger(__name__)
 
 NEW_YORK = ZoneInfo("America/New_York")
 RETRY_S = 60.0
+Value = TypeVar("Value")
 FRESH = timedelta(hours=1)  # a process that ends and starts again does not ask for everything again
 
 
@@ -53,8 +58,8 @@ class Source(Protocol):
         """A file, or a folder that need not be there yet."""
         ...
 
-    async def refresh(self) -> None:
-        """Bring the file or folder up to date. Raises ProviderError, TableError, Outage."""
+    def refresh(self, since: datetime) -> None:
+        """Bring it up to date where that was not done since; waits. Raises ProviderError, TableError, Outage."""
         ...
 
 
@@ -64,8 +69,9 @@ class Kept:
 
     path: Path
 
-    async def refresh(self) -> None:
+    def refresh(self, since: datetime) -> None:
         """Nothing to do."""
+        del since
 
 
 @dataclass(frozen=True)
@@ -77,34 +83,39 @@ class FromVendor:
     symbols: tuple[str, ...]
     path: Path
 
-    async def refresh(self) -> None:
-        """Fetch what came since the last time, unless that was just now. What can not be had is told, and no failure."""
+    def refresh(self, since: datetime) -> None:
+        """Fetch the tables that were not asked for since. What cannot be had is told, and no failure, unless nothing can."""
         now = datetime.now(UTC)
         asked_at = Fetches(self.path, self.symbols).asked_at
         times = {table: asked_at(table) for table in self.vendor.tables}
-        tables = tuple(one for one, at in times.items() if at is None or now - at > FRESH)
-        if not tables:
-            return
-        found = await asyncio.to_thread(
-            fetch_into, self.path, self.vendor, self.symbols, tables, now, _unseen
-        )
+        due = tuple(one for one, at in times.items() if at is None or not since <= at <= now)
+        found = fetch_into(self.path, self.vendor, self.symbols, due, now, _unseen, is_cut=True)
         for one in found:
-            log.info(
+            told = log.warning if one.problem or one.left_out else log.info
+            told(
                 "reference data fetched",
                 source=self.vendor.name,
                 table=one.table,
                 rows=one.rows,
                 left_out=one.left_out,
+                refused=one.refused[:1],
                 problem=one.problem,
             )
-        today = today_of(self.vendor, now)
-        for said in await asyncio.to_thread(
-            calendar_differences, self.vendor, self.settings, today
-        ):
-            log.warning("calendars differ", said=said)
         failed = [one for one in found if one.is_passing]
+        if not failed and len(due) == len(times) and all(one.problem for one in found):
+            failed = found
         if failed:
             raise ProviderError("; ".join(f"{one.table}: {one.problem}" for one in failed))
+        if due:
+            self._compare_calendars(now)
+
+    def _compare_calendars(self, now: datetime) -> None:
+        try:
+            today = today_of(self.vendor, now)
+            for said in calendar_differences(self.vendor, self.settings, today):
+                log.warning("calendars differ", said=said)
+        except ProviderError as error:
+            log.warning("the vendor's calendar is not known", error=str(error))
 
 
 def _unseen(table: str, rows: int) -> None:
@@ -119,8 +130,9 @@ class FromDatabase:
     settings: Settings
     path: Path
 
-    async def refresh(self) -> None:
+    def refresh(self, since: datetime) -> None:
         """Copy them. Of a `jetscan dev` the database may come up after us: then it is asked for again."""
+        del since
         url = self.settings.database_url
         file = Path(self.settings.data_dir) / "postgres.url"
         if not url:
@@ -128,6 +140,9 @@ class FromDatabase:
                 url = file.read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise Outage(f"no JETSCAN_DATABASE_URL, and no {file}") from error
+        asyncio.run(self._copy(url))
+
+    async def _copy(self, url: str) -> None:
         store = Store(url, connections_max=1)
         try:
             await copy_tables(store, self.path, datetime.now(UTC))
@@ -142,13 +157,42 @@ def source_of(text: str, settings: Settings) -> Source:
         return FromDatabase(settings, folder / SQL)
     if is_vendor(text):
         vendor, symbols = open_vendor(text)
-        return FromVendor(settings, vendor, symbols, folder / vendor.name)
+        return FromVendor(settings, vendor, symbols, folder / name_of(vendor, symbols))
     path = Path(text)
     if not path.exists():
         raise ProviderError(
             f"--reference {text}: expected a file, a folder, {SQL}, or alpaca, massive, binance, coinbase"
         )
     return Kept(path)
+
+
+def name_of(vendor: Vendor, symbols: tuple[str, ...]) -> str:
+    """The folder of what is fetched: another one for every list of symbols."""
+    if not symbols:
+        return vendor.name
+    told = ",".join(sorted(symbols)).encode()
+    return f"{vendor.name}-{hashlib.blake2b(told, digest_size=4).hexdigest()}"
+
+
+async def beside_the_loop(work: Callable[[], Value]) -> Value:
+    """What work returns, done in a thread that a process which ends does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Value] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            settle(value)
+
+    def run() -> None:
+        try:
+            settle, value = done.set_result, work()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            settle, value = done.set_exception, error  # type: ignore[assignment]
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, settle, value)
+
+    threading.Thread(target=run, daemon=True, name="reference").start()
+    return await done
 
 
 class Knowledge:
@@ -165,7 +209,8 @@ class Knowledge:
         self._daily = list(daily)
         self._sources = [source_of(one, settings) for one in reference]
         self._at = settings.reference_at
-        self._read_at: dict[Path, int] = {}
+        self._read_at = self._changes()
+        self._news: Known | None = None
         self._due = asyncio.Event()
         self._due_ns = 0
         self._is_whole = all(isinstance(one, Kept) for one in self._sources)
@@ -183,41 +228,48 @@ class Knowledge:
 
     async def keep(self) -> None:
         """Refresh whenever that is due, until cancelled."""
+        since = datetime.now(UTC) - FRESH  # at the start what was asked for just now will do
         while True:
             await self._due.wait()
             self._due.clear()
-            if not await self._refreshed():
+            while not await beside_the_loop(lambda since=since: self._refreshed(since)):  # type: ignore[misc]
+                self._tell()
                 await asyncio.sleep(RETRY_S)
-                self._due.set()
+            self._tell()
+            await self._due.wait()
+            since = datetime.now(UTC)
 
-    async def _refreshed(self) -> bool:
-        """Bring every source up to date and tell what is new; whether all of them could be."""
+    def _tell(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            self._beside.renew(news)
+            log.info("reference data renewed", events=sum(len(one) for _, one in news))
+
+    def _refreshed(self, since: datetime) -> bool:
+        """Bring every source up to date, find what is new; whether all could be. Whatever goes wrong costs no feed."""
         is_whole = True
         for one in self._sources:
+            name = one.path.name
             try:
-                await one.refresh()
-            except (ProviderError, TableError, Outage, StoreError, BadValue) as error:
+                one.refresh(since)
+            except Exception as error:  # noqa: BLE001 - a vendor may answer anything
                 is_whole = False
-                log.warning("reference data not refreshed", path=str(one.path), error=str(error))
-                telemetry.REFERENCE_FAILED.labels(one.path.name).inc()
+                _tell_failure("reference data not refreshed", one.path, error)
+                telemetry.REFERENCE_FAILED.labels(name).inc()
             else:
-                telemetry.REFERENCE_REFRESHED.labels(one.path.name).set(time.time())
+                telemetry.REFERENCE_REFRESHED.labels(name).set(time.time())
         try:
-            if self._is_changed():
-                news = await asyncio.to_thread(lambda: self._beside.news(self._read()))
-                self._beside.renew(news)
-                log.info("reference data renewed", events=sum(len(one) for _, one in news))
-        except TableError as error:  # half written by somebody else, perhaps
+            changes = self._changes()
+            if changes != self._read_at:
+                self._news = self._beside.news(self._read())
+                self._read_at = changes
+        except Exception as error:  # noqa: BLE001 - half written by somebody else, perhaps
             is_whole = False
-            log.warning("reference data not read", error=str(error))
+            _tell_failure("reference data not read", Path(), error)
         return is_whole
 
-    def _read(self) -> list[tuple[int, Batch]]:
-        self._read_at = self._changes()
+    def _read(self) -> Known:
         return known_in_time(self._daily, [one.path for one in self._sources if one.path.exists()])
-
-    def _is_changed(self) -> bool:
-        return self._changes() != self._read_at
 
     def _changes(self) -> dict[Path, int]:
         """When each file was written."""
@@ -225,6 +277,11 @@ class Knowledge:
         for one in self._sources:
             paths += sorted(one.path.glob("*.parquet")) if one.path.is_dir() else [one.path]
         return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+
+
+def _tell_failure(what: str, path: Path, error: Exception) -> None:
+    is_known = isinstance(error, ProviderError | TableError | Outage | StoreError | BadValue)
+    log.warning(what, path=str(path), error=str(error) or repr(error), exc_info=not is_known)
 
 
 def next_refresh_ns(now_ns: int, at: str) -> int:

@@ -167,11 +167,18 @@ async def read(store: Store, table: str, since: date, until: date) -> dict[str, 
     """The columns of a table of TABLES; of daily bars and news those from `since` on and before `until`."""
     shape = TABLES[table]
     moment = {"daily_bars": "day", "news_times": "timestamp"}.get(table)
+    is_sound = ""
+    if (
+        table == "daily_bars"
+    ):  # one that cannot have traded would cost all others where they are read
+        prices = ("open", "high", "low", "close")
+        finite = " AND ".join(f"{one} > 0 AND {one} < 'infinity'" for one in prices)
+        is_sound = f" AND {finite} AND high >= low AND volume >= 0 AND volume < 'infinity'"
     names = [name for name in shape.columns if name != "active_from"]
     statement = f"SELECT {', '.join(names)} FROM {table}"  # noqa: S608 - names of TABLES
     values: list[Any] = []
     if moment:
-        statement += f" WHERE {moment} >= $1 AND {moment} < $2"
+        statement += f" WHERE {moment} >= $1 AND {moment} < $2{is_sound}"
         values = [since, until] if moment in shape.days else [_midnight(since), _midnight(until)]
     elif table == "symbols":
         statement += " WHERE active_to IS NULL"

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,33 +169,56 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         pl.DataFrame(dict(columns)).write_parquet(unfinished, compression="zstd")
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """Rows that others take the place of: those of a column between two values, of some symbols (none: of all)."""
+
+    column: str = ""  # none: whenever
+    least: Any = None
+    most: Any = None
+    symbols: tuple[str, ...] = ()
+    of: tuple[str, ...] = ("symbol",)  # columns of which one has such a symbol
+
+
 def merge_parquet(
     path: Path,
-    columns: Mapping[str, Any],
-    key: list[str],
-    replaced: tuple[str, Any, Any, list[str]] | None = None,
-) -> int:
-    """Rows into a file, those of equal key in the place of what was there; the file appears whole. Raises TableError.
+    parts: Sequence[Path],
+    key: Sequence[str],
+    replaced: Replaced | None = None,
+    oldest: tuple[str, Any] | None = None,
+) -> None:
+    """Parts of a table into its file, rows of equal key in the place of what was there; the file appears whole.
 
-    `replaced` is a column, its least and greatest value, and symbols (none: all): rows of the file in there
-    are dropped first. Returns how many rows the file has.
+    Rows `replaced` of the file go first, and in the end those whose column is below `oldest`. A file without
+    rows is removed. Raises TableError.
     """
-    table = pl.DataFrame(dict(columns), infer_schema_length=None)
-    if path.exists():
-        there = _read(path)
-        if replaced is not None:
-            there = there.filter(~_is_within(*replaced))
-        if there.height:
-            table = pl.concat([there, table], how="diagonal_relaxed")
-    table = table.unique(key, keep="last", maintain_order=True).sort(key)
-    with whole(path) as unfinished:
-        table.write_parquet(unfinished, compression="zstd")
-    return table.height
+    try:
+        tables = [_read(one) for one in parts]
+        if path.exists():
+            there = _read(path)
+            tables.insert(0, there if replaced is None else there.filter(~_is_within(replaced)))
+        table = pl.concat([one for one in tables if one.height] or tables, how="diagonal_relaxed")
+        known = [name for name in key if name in table.columns]
+        table = table.unique(known, keep="last", maintain_order=True).sort(known)
+        if oldest is not None:
+            table = table.filter(pl.col(oldest[0]) >= oldest[1])
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{path}: {error}; remove it to have it written anew") from error
+    if table.height:
+        with whole(path) as unfinished:
+            table.write_parquet(unfinished, compression="zstd")
+    else:
+        path.unlink(missing_ok=True)
 
 
-def _is_within(column: str, least: Any, most: Any, symbols: list[str]) -> pl.Expr:
-    within = pl.col(column).is_between(least, most) if column else pl.lit(value=True)
-    return within & pl.col("symbol").is_in(symbols) if symbols else within
+def _is_within(replaced: Replaced) -> pl.Expr:
+    within = pl.lit(value=True)
+    if replaced.column:
+        within = pl.col(replaced.column).is_between(replaced.least, replaced.most)
+    if replaced.symbols:
+        of = [pl.col(name).is_in(list(replaced.symbols)) for name in replaced.of]
+        within &= pl.any_horizontal(of)
+    return within
 
 
 def write_text(path: Path, text: str) -> None:

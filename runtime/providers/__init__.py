@@ -228,8 +228,8 @@ def backtest_events(
     minutes: list[Path] | None = None,
 ) -> Iterator[tuple[str, Frame]]:
     """Trades, clock events and what is known beside them, from files, as frames in the order of a live feed."""
+    from runtime.providers.beside import informed
     from runtime.providers.file import FileProvider
-    from runtime.providers.history import informed
 
     provider = FileProvider([Path(name) for name in files])
     done, told = 0, 0

@@ -34,6 +34,15 @@ TRADING = "https://api.alpaca.markets"
 FEEDS = ("sip", "iex", "otc")
 SYMBOLS_A_REQUEST = 200  # what an address may be long
 BAR_ROWS, ACTION_ROWS, NEWS_ROWS = 10_000, 1_000, 50
+# Alpaca's names of exchanges as codes of ISO 10383, which toplists filter by.
+MARKETS = {
+    "NYSE": "XNYS",
+    "NASDAQ": "XNAS",
+    "AMEX": "XASE",
+    "ARCA": "ARCX",
+    "NYSEARCA": "ARCX",
+    "OTC": "OTCM",
+}
 NEWS_DAYS = 3  # older news is no news; the feed tells what comes
 
 
@@ -89,7 +98,7 @@ class AlpacaReference:
 
     def daily_bars(self, wish: Wish) -> Iterator[Page]:
         """Daily bars as they traded; without symbols those of every active stock."""
-        symbols = wish.symbols or tuple(
+        symbols = wish.asked or tuple(
             row["symbol"] for page in self.symbols(wish) for row in page.rows
         )
         all_of_them = Wish(wish.since, wish.until, symbols)
@@ -229,7 +238,12 @@ def _by_symbol(news: object) -> object:
 
 
 def _asset_row(one: _Asset) -> Row:
-    return {"symbol": one.symbol, "name": one.name or None, "exchange": one.exchange or None}
+    code = one.exchange or ""
+    return {
+        "symbol": one.symbol,
+        "name": one.name or None,
+        "exchange": MARKETS.get(code, code) or None,
+    }
 
 
 def _bar_row(one: _Bar) -> Row:

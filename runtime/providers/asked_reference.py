@@ -7,22 +7,23 @@ cannot be what it says is left out and told, it costs only itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
 from runtime.providers import ProviderError
-from runtime.providers.rest import answer
+from runtime.providers.rest import Refused, answer
 from runtime.providers.symbols import is_test, normal
 
 Row = dict[str, Any]
 PAGES_MAX = 10_000
-REFUSED_SHOWN = 20
 FORBIDDEN = (401, 403)
+REFUSED_SHOWN = 20
 
 Record = TypeVar("Record")
 
@@ -33,11 +34,22 @@ class Wish:
 
     since: date
     until: date
-    symbols: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()  # symbols as the vendor spells them
 
-    def wants(self, symbol: str) -> bool:
-        """Whether a symbol, in our spelling, was asked for."""
-        return not self.symbols or symbol in self.symbols
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols in our spelling."""
+        return tuple(normal(one) for one in self.asked)
+
+    @cached_property
+    def _wanted(self) -> frozenset[str]:
+        return frozenset(self.symbols)
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row is of a symbol that was asked for; of a rename either may be."""
+        return not self.asked or not self._wanted.isdisjoint(
+            {row["symbol"], row.get("new_symbol", "")}
+        )
 
     def days(self) -> Iterator[date]:
         """Every day of it."""
@@ -46,8 +58,8 @@ class Wish:
 
     def parts(self, size: int) -> Iterator[tuple[str, ...]]:
         """The symbols, so many at a time; one empty part where all are asked for."""
-        for begin in range(0, max(len(self.symbols), 1), size):
-            yield self.symbols[begin : begin + size]
+        for begin in range(0, max(len(self.asked), 1), size):
+            yield self.asked[begin : begin + size]
 
 
 @dataclass
@@ -78,6 +90,10 @@ class Vendor:
 class NotToBeHad(ProviderError):
     """The vendor does not give it for these keys, or not as it was asked for: asking again is no use."""
 
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
 
 def paged(
     client: httpx.Client,
@@ -101,14 +117,27 @@ def decoded_answer(client: httpx.Client, vendor: str, path: str, asked: Mapping[
     """One answer. Raises NotToBeHad where the keys do not reach, ProviderError otherwise."""
     try:
         body = answer(client, vendor, path, asked)
-    except ProviderError as error:
-        if any(f"status {status}" in str(error) for status in FORBIDDEN):
-            raise NotToBeHad(str(error)) from error
+    except Refused as error:
+        if error.is_final:
+            raise NotToBeHad(str(error), error.status) from error
         raise
+    except httpx.InvalidURL as error:
+        raise ProviderError(f"{vendor}: {path}: {error}") from error
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProviderError(f"{vendor}: {path}: not JSON: {error}") from error
+
+
+def of_each(symbols: Iterable[str], page: Callable[[str], Page]) -> Iterator[Page]:
+    """A page for each symbol; one that the vendor does not know costs itself. Raises ProviderError."""
+    for symbol in symbols:
+        try:
+            yield page(symbol)
+        except NotToBeHad as error:
+            if error.status in FORBIDDEN:  # no other symbol would be answered
+                raise
+            yield Page(refused=[f"{symbol}: {error}"])
 
 
 def page_of(
@@ -134,7 +163,7 @@ def page_of(
         for name in ("symbol", "new_symbol"):
             if name in row:
                 row[name] = normal(row[name])
-        if not is_test(row["symbol"]) and wish.wants(row["symbol"]):
+        if not is_test(row["symbol"]) and wish.wants(row):
             page.rows.append(row)
     return page
 

@@ -21,6 +21,7 @@ from runtime.providers.asked_reference import (
     Wish,
     bar,
     decoded_answer,
+    of_each,
     page_of,
 )
 from runtime.providers.crypto_rest import BINANCE, COINBASE
@@ -82,17 +83,20 @@ class BinanceReference:
         """Days that are over, symbol by symbol; raises NotToBeHad where none is named."""
         _check("binance", wish)
         with httpx.Client(base_url=self._rest, timeout=TIMEOUT_S) as client:
-            for symbol in wish.symbols:
-                for since, until in _spans(wish, KLINES):
-                    asked = {
-                        "symbol": symbol,
-                        "interval": "1d",
-                        "startTime": str(_seconds(since) * 1000),
-                        "endTime": str(_seconds(until) * 1000),
-                        "limit": str(KLINES),
-                    }
+            for since, until in _spans(wish, KLINES):
+                asked = {
+                    "interval": "1d",
+                    "startTime": str(_seconds(since) * 1000),
+                    "endTime": str(_seconds(until) * 1000),
+                    "limit": str(KLINES),
+                }
+
+                def page(symbol: str, asked: dict[str, str] = asked) -> Page:
+                    asked = {**asked, "symbol": symbol}
                     told = decoded_answer(client, "binance", "/api/v3/klines", asked)
-                    yield page_of(_named(symbol, told), _Kline, _kline_row, wish)
+                    return page_of(_named(symbol, told), _Kline, _kline_row, wish)
+
+                yield from of_each(wish.asked, page)
 
 
 class CoinbaseReference:
@@ -111,16 +115,19 @@ class CoinbaseReference:
         """Days that are over, symbol by symbol; raises NotToBeHad where none is named."""
         _check("coinbase", wish)
         with httpx.Client(base_url=self._rest, timeout=TIMEOUT_S) as client:
-            for symbol in wish.symbols:
-                for since, until in _spans(wish, CANDLES):
-                    asked = {
-                        "granularity": str(DAY_S),
-                        "start": f"{since}T00:00:00Z",
-                        "end": f"{until}T00:00:00Z",
-                    }
+            for since, until in _spans(wish, CANDLES):
+                asked = {
+                    "granularity": str(DAY_S),
+                    "start": f"{since}T00:00:00Z",
+                    "end": f"{until}T00:00:00Z",
+                }
+
+                def page(symbol: str, asked: dict[str, str] = asked) -> Page:
                     path = f"/products/{symbol}/candles"
                     told = decoded_answer(client, "coinbase", path, asked)
-                    yield page_of(_named(symbol, told), _Candle, _candle_row, wish)
+                    return page_of(_named(symbol, told), _Candle, _candle_row, wish)
+
+                yield from of_each(wish.asked, page)
 
 
 def open_binance(given: dict[str, str]) -> Vendor:
@@ -138,7 +145,7 @@ def open_coinbase(given: dict[str, str]) -> Vendor:
 
 
 def _check(vendor: str, wish: Wish) -> None:
-    if not 0 < len(wish.symbols) <= SYMBOLS_MAX:
+    if not 0 < len(wish.asked) <= SYMBOLS_MAX:
         raise NotToBeHad(
             f"{vendor}: daily bars are asked for symbol by symbol: name 1 to {SYMBOLS_MAX}"
         )

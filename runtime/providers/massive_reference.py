@@ -7,6 +7,7 @@ ratios, news; partners: Benzinga earnings. What a plan does not have is told and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -29,6 +30,7 @@ from runtime.providers.asked_reference import (
     decoded_answer,
     factor_of,
     midnight,
+    of_each,
     page_of,
     paged,
     time_of,
@@ -74,6 +76,15 @@ class _Change(msgspec.Struct):
     symbol: str
     day: str
     new_symbol: str
+
+
+class _Ticked(msgspec.Struct):
+    ticker: str
+
+
+class _Event(msgspec.Struct):
+    date: str
+    ticker_change: _Ticked
 
 
 class _Float(msgspec.Struct):
@@ -142,16 +153,18 @@ class MassiveReference:
 
     def renames(self, wish: Wish) -> Iterator[Page]:
         """Changed symbols, one request a symbol; raises ProviderError for all, or for too many."""
-        if not 0 < len(wish.symbols) <= RENAMES_MAX:
+        if not 0 < len(wish.asked) <= RENAMES_MAX:
             raise NotToBeHad(
                 f"massive: renames are asked for symbol by symbol: name 1 to {RENAMES_MAX}"
             )
         with self._client() as client:
-            for symbol in wish.symbols:
+
+            def page(symbol: str) -> Page:
                 path = f"/vX/reference/tickers/{symbol}/events"
                 told = decoded_answer(client, "massive", path, {"types": "ticker_change"})
-                everyone = Wish(wish.since, wish.until)  # the old symbol need not be wished for
-                yield page_of(_changes(told), _Change, partial(_change_row, wish), everyone)
+                return page_of(_changes(told), _Change, partial(_change_row, wish), wish)
+
+            yield from of_each(wish.asked, page)
 
     def daily_bars(self, wish: Wish) -> Iterator[Page]:
         """Daily bars of all stocks as they traded, one request a day."""
@@ -165,9 +178,7 @@ class MassiveReference:
 
     def fundamentals(self, wish: Wish) -> Iterator[Page]:
         """Float, market capitalisation and short interest, each dated when it was known; the newest of each."""
-        wish = Wish(
-            max(wish.since, wish.until - timedelta(FUNDAMENTALS_DAYS)), wish.until, wish.symbols
-        )
+        wish = replace(wish, since=max(wish.since, wish.until - timedelta(FUNDAMENTALS_DAYS)))
         floats: dict[str, float] = {}
         missing: list[str] = []
         for pages in (self._floats(wish, floats), self._ratios(wish), self._shorts(wish, floats)):
@@ -268,7 +279,10 @@ def _between(column: str, wish: Wish) -> dict[str, str]:
 def _following(told: object) -> Mapping[str, str] | None:
     """Only what the next page asks, never where: the key goes with it."""
     address = told.get("next_url") if isinstance(told, dict) else None
-    return dict(httpx.URL(str(address)).params) if address else None
+    try:
+        return dict(httpx.URL(str(address)).params) if address else None
+    except httpx.InvalidURL as error:
+        raise ProviderError(f"massive: next_url: {error}") from error
 
 
 def _results(told: object) -> object:
@@ -281,11 +295,13 @@ def _changes(told: object) -> list[object]:
     """Each change of a symbol with what it was called before."""
     found = _results(told)
     events = found.get("events") if isinstance(found, dict) else None
-    named = sorted(
-        (str(one["date"]), str(one["ticker_change"]["ticker"]))
-        for one in events or ()
-        if isinstance(one, dict) and isinstance(one.get("ticker_change"), dict)
-    )
+    try:
+        named = sorted(
+            (one.date, one.ticker_change.ticker)
+            for one in msgspec.convert(events or [], list[_Event])
+        )
+    except msgspec.ValidationError as error:
+        raise ProviderError(f"massive: ticker events: {error}") from error
     return [
         {"symbol": old, "day": day, "new_symbol": new} for (_, old), (day, new) in pairwise(named)
     ]

@@ -16,6 +16,20 @@ WAIT_MAX_S = 30.0  # however long a vendor asks us to wait
 TOO_MANY = 429
 
 
+class Refused(ProviderError):
+    """A vendor answered, but not with what was asked for."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request would be refused again."""
+        client_error = httpx.codes.BAD_REQUEST <= self.status < httpx.codes.INTERNAL_SERVER_ERROR
+        return client_error and self.status != TOO_MANY
+
+
 def answer(client: httpx.Client, vendor: str, path: str, asked: Mapping[str, str]) -> bytes:
     """The body of an answer; raises ProviderError for a refusal, or after TRIES."""
     for tried in range(1, TRIES + 1):
@@ -31,7 +45,7 @@ def answer(client: httpx.Client, vendor: str, path: str, asked: Mapping[str, str
                 return response.content
             is_passing = status == TOO_MANY or status >= httpx.codes.INTERNAL_SERVER_ERROR
             if tried == TRIES or not is_passing:
-                raise ProviderError(f"{vendor}: {path}: status {status}: {response.text[:200]}")
+                raise Refused(f"{vendor}: {path}: status {status}: {response.text[:200]}", status)
             wait_s = _wait_s(response, tried)
         time.sleep(wait_s)
     raise AssertionError("unreachable")

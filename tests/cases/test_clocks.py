@@ -155,7 +155,7 @@ async def test_what_is_known_is_published_before_the_first_tick_and_may_come_aga
         f"symbol,ts_ns,open,high,low,close,volume\nA,{TEN - MINUTE_NS},9,9,9,9,5\nA,{TEN + 10 * MINUTE_NS},9,9,9,9,5\n"
     )
     url = f"file://{trades}?speed=max"
-    files = {"daily": [daily], "reference": [facts], "minutes": [minutes]}
+    files = {"daily": [daily], "reference": [str(facts)], "minutes": [minutes]}
     await run_ingest(Settings(), subjects, nats.url, [url], **files)
     told = await published(nats.bus, subjects, "A")
     first_trade = next(k for k, (base, _) in enumerate(told) if base == "ticks.trades")

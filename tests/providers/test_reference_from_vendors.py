@@ -55,7 +55,7 @@ async def test_alpaca_assets_are_symbols_with_their_exchange() -> None:
         {"exchange": "NASDAQ"},
     ]
     rows, refused, rest = await asked("alpaca", "symbols", answer_with({"/v2/assets": told}))
-    assert rows == [{"symbol": "BRK.B", "name": "Berkshire", "exchange": "NYSE"}]
+    assert rows == [{"symbol": "BRK.B", "name": "Berkshire", "exchange": "XNYS"}]
     assert len(refused) == 1
     assert "symbol" in refused[0]
     assert rest.asked[0][1] == {"status": "active", "asset_class": "us_equity"}
@@ -268,6 +268,66 @@ async def test_massive_news_are_told_once_for_each_of_their_symbols() -> None:
     told = [{"id": "n1", "published_utc": "2026-01-08T13:00:00Z", "tickers": ["A", "B"]}]
     rows, _, _ = await asked("massive", "news_times", paged("/v2/reference/news", told, []))
     assert [(row["symbol"], row["id"]) for row in rows] == [("A", "n1"), ("B", "n1")]
+
+
+async def test_massive_a_symbol_that_is_not_known_costs_only_itself() -> None:
+    events = [
+        {"date": day, "ticker_change": {"ticker": ticker}}
+        for day, ticker in (("2026-01-07", "C"), ("2020-01-01", "OLD"))
+    ]
+    answers = answer_with({"/vX/reference/tickers/C/events": {"results": {"events": events}}})
+    rows, refused, _ = await asked(
+        "massive", "renames", answers, Wish(WISH.since, WISH.until, ("A", "C"))
+    )
+    assert [row["symbol"] for row in rows] == ["OLD"]
+    assert len(refused) == 1
+    assert refused[0].startswith("A: massive: /vX/reference/tickers/A/events: status 404")
+
+
+async def test_massive_keys_that_are_refused_are_not_tried_for_every_symbol() -> None:
+    async with answering(lambda *_: (403, {})) as (rest, address):
+        found, _ = open_vendor(f"massive?rest={address}")
+        wish = Wish(WISH.since, WISH.until, ("A", "B", "C"))
+        with pytest.raises(NotToBeHad):
+            await asyncio.to_thread(list, found.tables["renames"](wish))
+        assert len(rest.asked) == 1
+
+
+async def test_massive_is_asked_in_its_own_spelling() -> None:
+    wish = Wish(WISH.since, WISH.until, ("BACpL",))
+    events = [
+        {"date": day, "ticker_change": {"ticker": ticker}}
+        for day, ticker in (("2026-01-07", "BACpL"), ("2020-01-01", "BOFpL"))
+    ]
+    answers = answer_with({"/vX/reference/tickers/BACpL/events": {"results": {"events": events}}})
+    rows, _, _ = await asked("massive", "renames", answers, wish)
+    assert rows == [{"symbol": "BOF.PRL", "day": date(2026, 1, 7), "new_symbol": "BAC.PRL"}]
+
+
+async def test_alpaca_a_rename_is_of_its_new_symbol_as_well() -> None:
+    changes = [{"old_symbol": "FB", "new_symbol": "META", "process_date": "2026-01-06"}]
+    told = {"corporate_actions": {"name_changes": changes}, "next_page_token": None}
+    wish = Wish(WISH.since, WISH.until, ("META",))
+    rows, _, _ = await asked(
+        "alpaca", "renames", answer_with({"/v1/corporate-actions": told}), wish
+    )
+    assert [row["symbol"] for row in rows] == ["FB"]
+
+
+@pytest.mark.parametrize(
+    "told", [{"results": {"events": [{"date": 7}]}}, {"results": {"events": 5}}]
+)
+async def test_massive_events_that_are_none_are_an_error(told: Any) -> None:
+    with pytest.raises(ProviderError, match="ticker events"):
+        await asked(
+            "massive", "renames", lambda *_: (200, told), Wish(WISH.since, WISH.until, ("A",))
+        )
+
+
+async def test_massive_a_next_page_that_is_no_address_is_an_error() -> None:
+    told = {"results": [], "next_url": "http://[::1"}
+    with pytest.raises(ProviderError, match="next_url"):
+        await asked("massive", "splits", lambda *_: (200, told))
 
 
 # -- crypto

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from runtime import reference
 from runtime.cli import main
 from runtime.config import Settings
 from runtime.fetching import (
@@ -22,14 +25,16 @@ from runtime.fetching import (
     open_vendor,
     store_folder,
 )
-from runtime.knowledge import Knowledge, next_refresh_ns
+from runtime.knowledge import Knowledge, next_refresh_ns, source_of
 from runtime.providers import Batch, ProviderError, clock_batch
-from runtime.providers.history import DAY_NS, Beside, known_in_time
+from runtime.providers.beside import Beside
+from runtime.providers.folders import DAY_NS
+from runtime.providers.history import known_in_time
 from runtime.reference import load
-from runtime.store import Store
+from runtime.store import Outage, Store
 from runtime.tables import TableError, read_columns, write_parquet
 from tests.answers import Answer, answering
-from tests.conftest import database_in
+from tests.conftest import ROOT, database_in
 
 NOW = datetime(2026, 1, 9, 8, 45, tzinfo=UTC)
 HOUR_NS = 3_600_000_000_000
@@ -137,7 +142,114 @@ async def test_a_folder_that_takes_no_files_says_so(tmp_path: Path) -> None:
         await fetched(taken, "http://127.0.0.1:9", "earnings")
 
 
+async def test_a_split_that_was_cancelled_is_gone_also_where_no_other_is_told(
+    tmp_path: Path, store: Store
+) -> None:
+    splits: list[Any] = [
+        {"ticker": "A", "execution_date": "2026-01-12", "split_from": 1, "split_to": 2}
+    ]
+    async with answering(lambda *_: (200, {"results": splits})) as (_, address):
+        await store_folder(
+            store, tmp_path, list((await fetched(tmp_path, address, "splits")).values())
+        )
+        assert (tmp_path / "splits.parquet").exists()
+        splits.clear()
+        await store_folder(
+            store, tmp_path, list((await fetched(tmp_path, address, "splits")).values())
+        )
+    assert not (tmp_path / "splits.parquet").exists()
+    assert await store.fetch("SELECT * FROM splits") == []
+
+
+async def test_a_rename_that_was_moved_is_not_kept_twice(tmp_path: Path) -> None:
+    events = [
+        {"date": "2026-01-05", "ticker_change": {"ticker": "A"}},
+        {"date": "2012-01-01", "ticker_change": {"ticker": "OLD"}},
+    ]
+    async with answering(lambda *_: (200, {"results": {"events": events}})) as (_, address):
+        await fetched(tmp_path, address, "renames")
+        events[0]["date"] = "2026-01-06"
+        await fetched(tmp_path, address, "renames")
+    assert read_columns(tmp_path / "renames.parquet", ["symbol"])["day"] == [date(2026, 1, 6)]
+
+
+async def test_news_that_are_too_old_to_be_told_are_dropped_where_nobody_asked_for_them(
+    tmp_path: Path,
+) -> None:
+    news = {"id": "n", "tickers": ["A"]}
+    told = [{**news, "published_utc": f"2026-01-0{day}T10:00:00Z"} for day in (1, 8)]
+    vendor_tables = ("news_times",)
+    async with answering(lambda *_: (200, {"results": told})) as (_, address):
+        vendor, symbols = open_vendor(f"massive?symbols=A&rest={address}")
+        for is_cut, kept_days in ((False, [1, 8]), (True, [8])):
+            words = (tmp_path, vendor, symbols, vendor_tables, NOW, lambda *_: None)
+            await asyncio.to_thread(fetch_into, *words, is_cut=is_cut)
+            times = read_columns(tmp_path / "news_times.parquet", ["symbol"])["timestamp"]
+            assert [one.day for one in times] == kept_days
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("splits", {"symbol": ["A"], "day": ["soon"], "factor": [0.5]}),
+        ("symbols", {"symbol": ["A"]}),
+        ("fundamentals", {"symbol": ["A"], "name": ["float"], "value": [1.0]}),
+    ],
+)
+def test_a_table_of_a_folder_that_is_none_is_named(
+    tmp_path: Path, table: str, columns: Any
+) -> None:
+    write_parquet(tmp_path / f"{table}.parquet", columns)
+    with pytest.raises(TableError, match=f"{table}.parquet"):
+        known_in_time([], [tmp_path])
+
+
+async def test_a_file_of_other_types_is_said_and_not_overwritten(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "earnings.parquet", {"symbol": ["A"], "timestamp": ["soon"]})
+    async with answering(Massive()) as (_, address):
+        with pytest.raises(TableError, match=r"earnings\.parquet.*remove it"):
+            await fetched(tmp_path, address, "earnings")
+    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".parquet"] == [
+        "earnings.parquet"
+    ]
+
+
 # -- the database
+
+
+async def test_a_copy_that_breaks_half_way_leaves_what_was_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(
+        tmp_path / "splits.parquet", {"symbol": ["OLD"], "day": [date(2026, 1, 1)], "factor": [2.0]}
+    )
+    await store.execute("INSERT INTO daily_bars VALUES ('A', '2025-12-30', 1, 2, 1, 2, 10)")
+    await copy_tables(store, tmp_path, NOW)
+    before = read_columns(tmp_path / "daily_bars.parquet", ["symbol"])
+    await store.execute("INSERT INTO daily_bars VALUES ('A', '2025-01-02', 1, 2, 1, 2, 10)")
+    reads = reference.read
+
+    async def breaking(store: Store, table: str, since: date, until: date) -> Any:
+        if table == "daily_bars" and until > date(2025, 6, 1):
+            raise Outage("the connection is lost")
+        return await reads(store, table, since, until)
+
+    monkeypatch.setattr("runtime.reference.read", breaking)
+    with pytest.raises(Outage):
+        await copy_tables(store, tmp_path, NOW)
+    assert read_columns(tmp_path / "daily_bars.parquet", ["symbol"]) == before
+    assert [one.name for one in tmp_path.glob("*.parquet")] == ["daily_bars.parquet"]
+
+
+async def test_a_bar_that_cannot_have_traded_is_left_in_the_database(
+    store: Store, tmp_path: Path
+) -> None:
+    await store.execute(
+        "INSERT INTO daily_bars VALUES ('A', '2025-12-30', 1, 2, 1, 2, 10), ('B', '2025-12-30', 1, 1, 2, 2, 10),"
+        " ('C', '2025-12-30', 1, 'NaN', 1, 2, 10)"
+    )
+    await copy_tables(store, tmp_path, NOW)
+    assert read_columns(tmp_path / "daily_bars.parquet", ["symbol"])["symbol"] == ["A"]
 
 
 async def test_the_tables_of_the_database_become_a_folder(store: Store, tmp_path: Path) -> None:
@@ -254,6 +366,87 @@ def test_a_split_counts_whenever_it_is_learnt(files: Files) -> None:
     assert again == [("reference", "A", "split", 0.1)]
 
 
+def test_what_is_as_it_once_was_is_told_again(files: Files) -> None:
+    at = ns(2026, 1, 9, 10)
+    days = "A,2026-01-08,1,99,1,{},10\n"
+    files.told("A,float,5,0\nA,exchange.XNYS,1,0\n", days.format(10))
+    for number, (value, close, exchange, left) in enumerate(
+        ((6, 11, "XNAS", "XNYS"), (5, 10, "XNYS", "XNAS")), 1
+    ):
+        facts = f"A,float,{value},0\nA,exchange.{exchange},1,0\n"
+        told = files.told(facts, days.format(close), at + number * HOUR_NS)
+        assert told == [
+            ("reference", "A", "float", value),
+            ("reference", "A", f"exchange.{exchange}", 1.0),
+            ("daily", "A", "close", close),
+            ("reference", "A", f"exchange.{left}", 0.0),
+        ]
+
+
+def test_earnings_that_are_moved_are_told_wherever_they_are_moved_to(files: Files) -> None:
+    def facts(first: int, second: int) -> str:
+        known = ns(2025, 10, first) + DAY_NS
+        return (
+            f"A,earnings_ns,{ns(2025, 10, first)},0\nA,earnings_ns,{ns(2026, 1, second)},{known}\n"
+        )
+
+    files.told(facts(28, 28))
+    for number, (first, second) in enumerate(((27, 30), (27, 28), (28, 29)), 10):
+        told = files.told(facts(first, second), at=ns(2026, 1, 9, number))
+        assert told == [("reference", "A", "earnings_ns", float(ns(2026, 1, second)))]
+
+
+def test_news_that_the_feed_told_are_not_followed_by_older_ones(files: Files) -> None:
+    files.told("Z,float,1,0\n")
+    assert files.beside is not None
+    newest = ns(2026, 1, 9, 8)
+    columns = {"ts_ns": np.array([newest]), "name": np.array(["news_ns"], dtype=object)}
+    live = Batch(
+        "reference", columns | {"value": np.array([float(newest)])}, ["A"], np.zeros(1, int)
+    )
+    assert list(files.beside.around(live)) == [live]
+    older, newer = newest - HOUR_NS, newest + HOUR_NS
+    facts = f"Z,float,1,0\nA,news_ns,{older},{older}\n"
+    assert files.told(facts, at=ns(2026, 1, 9, 10)) == []
+    facts += f"A,news_ns,{newer},{newer}\n"
+    assert files.told(facts, at=ns(2026, 1, 9, 11)) == [("reference", "A", "news_ns", float(newer))]
+
+
+def test_what_is_told_while_news_are_looked_for_is_told_once(files: Files) -> None:
+    known = files.known(
+        "A,float,5,0\nB,float,6,0\n" + "".join(f"A,marketcap,{k},{k}\n" for k in range(1, 9))
+    )
+    beside = Beside(known, is_renewed=True)
+    telling = beside.around(clock_batch(np.array([ns(2026, 1, 9)])))
+    next(telling), next(telling)
+    beside.renew(beside.news(known))
+    told = [one for batch in telling if batch.index is not None for one in of_batch(batch)]
+    assert len(told) == len(set(told))
+
+
+def test_many_days_of_many_symbols_are_compared_at_once() -> None:
+    symbols = [f"S{k}" for k in range(2000)]
+    index = np.arange(len(symbols))
+
+    def known(close: float) -> list[tuple[int, Batch]]:
+        days = []
+        for day in range(1, 120):
+            columns = {
+                name: np.full(len(symbols), 10.0)
+                for name in ("open", "high", "low", "close", "volume")
+            }
+            columns["ts_ns"] = np.full(len(symbols), day * DAY_NS)
+            columns["close"][-1] = close if day == 119 else 10.0
+            days.append((day * DAY_NS, Batch("daily", columns, symbols, index)))
+        return days
+
+    beside = Beside(known(10.0), is_renewed=True)
+    list(beside.around(clock_batch(np.array([ns(2026, 1, 9)]))))
+    assert beside.news(known(10.0)) == []
+    news = [one for _, batch in beside.news(known(11.0)) for one in of_batch(batch)]
+    assert news == [("daily", "S1999", "close", 11.0)]
+
+
 def test_what_is_not_due_waits_and_what_was_taken_back_is_never_told(files: Files) -> None:
     tomorrow = ns(2026, 1, 10)
     assert files.told(f"A,float,5,{tomorrow}\nB,float,6,{tomorrow}\n") == []
@@ -269,6 +462,43 @@ def test_a_rename_that_is_learnt_late_gives_the_new_symbol_its_past(files: Files
         ("reference", "A", "ended", 1.0),
         ("daily", "NEW", "close", 7.0),
         ("daily", "NEW", "close", 8.0),
+    ]
+
+
+def test_symbols_that_swap_on_one_day_have_the_past_of_who_they_were(files: Files) -> None:
+    day = ns(2026, 1, 9)
+    days = "A,2026-01-07,1,99,1,1.5,10\nB,2026-01-07,1,99,1,20.5,10\n"
+    told = files.told(f"B,rename:A,1,{day}\nC,rename:B,1,{day}\n", days)
+    assert told[-4:] == [
+        ("reference", "A", "ended", 1.0),
+        ("reference", "B", "ended", 1.0),
+        ("daily", "B", "close", 1.5),
+        ("daily", "C", "close", 20.5),
+    ]
+
+
+def test_a_symbol_that_somebody_else_has_now_keeps_what_is_always_known_of_it(files: Files) -> None:
+    day = ns(2026, 1, 7)
+    told = files.told(
+        f"FB,exchange.XNAS,1,0\nMETA,rename:FB,1,{day}\n",
+        "FB,2026-01-06,1,9,1,5,10\nFB,2026-01-08,1,9,1,6,10\n",
+    )
+    assert told == [
+        ("reference", "FB", "exchange.XNAS", 1.0),
+        ("daily", "FB", "close", 5.0),
+        ("reference", "FB", "ended", 1.0),
+        ("reference", "FB", "exchange.XNAS", 1.0),
+        ("daily", "META", "close", 5.0),
+        ("daily", "FB", "close", 6.0),
+    ]
+
+
+def test_the_past_goes_through_several_renames(files: Files) -> None:
+    first, second = ns(2026, 1, 7), ns(2026, 1, 9)
+    days = "A,2026-01-06,1,9,1,5,10\nB,2026-01-07,1,9,1,6,10\nB,2026-01-08,1,9,1,7,10\n"
+    told = files.told(f"B,rename:A,1,{first}\nC,rename:B,1,{second}\n", days)
+    assert [one for one in told if one[1] == "C"] == [
+        ("daily", "C", "close", close) for close in (5.0, 6.0, 7.0)
     ]
 
 
@@ -387,6 +617,80 @@ async def test_a_database_that_is_away_is_asked_again_until_it_is_there(
 def test_a_source_that_is_none_ends_ingest_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ProviderError, match="expected a file, a folder, sql, or alpaca"):
         Knowledge(Settings(data_dir=str(tmp_path)), reference=["nowhere.csv"])
+
+
+async def test_another_list_of_symbols_is_asked_for_whatever_was_just_asked(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+    async with answering(Massive()) as (rest, address):
+        for symbols in ("A", "A,B"):
+            asked = len(rest.asked)
+            source = f"massive?symbols={symbols}&rest={address}"
+            told = await kept(
+                Knowledge(settings, reference=[source]), ns(2026, 1, 9, 12), until="close"
+            )
+            assert told
+            assert len(rest.asked) > asked
+
+
+async def test_the_refresh_of_the_day_asks_again_whatever_was_just_asked(tmp_path: Path) -> None:
+    massive = Massive()
+    massive.earnings = []
+    async with answering(massive) as (_, address):
+        source = f"massive?symbols=A&rest={address}"
+        knowledge = Knowledge(Settings(data_dir=str(tmp_path)), reference=[source])
+        keeping = asyncio.create_task(knowledge.keep())
+        for at, name in ((ns(2026, 1, 9, 8), "close"), (ns(2026, 1, 9, 9), "earnings_ns")):
+            async with asyncio.timeout(20):
+                while name not in [one[2] for one in beside(knowledge, at)]:
+                    await asyncio.sleep(0.02)
+            massive.earnings = ["2026-01-12"]
+        keeping.cancel()
+
+
+async def test_an_answer_that_nobody_foresaw_costs_no_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.knowledge.RETRY_S", 0.05)
+    broken = ["yes"]
+
+    def fetch(*words: Any, **more: Any) -> Any:
+        if broken:
+            raise KeyError("what nobody foresaw")
+        return fetch_into(*words, **more)
+
+    monkeypatch.setattr("runtime.knowledge.fetch_into", fetch)
+    async with answering(Massive()) as (_, address):
+        source = f"massive?symbols=A&rest={address}"
+        knowledge = Knowledge(Settings(data_dir=str(tmp_path)), reference=[source])
+        telling = asyncio.create_task(kept(knowledge, ns(2026, 1, 9, 12), until="close"))
+        await asyncio.sleep(0.2)
+        assert not telling.done()
+        broken.clear()
+        assert await telling
+
+
+async def test_keys_that_are_refused_for_everything_are_a_failure(tmp_path: Path) -> None:
+    async with answering(lambda *_: (401, {})) as (_, address):
+        found = source_of(f"massive?symbols=A&rest={address}", Settings(data_dir=str(tmp_path)))
+        with pytest.raises(ProviderError, match="401"):
+            await asyncio.to_thread(found.refresh, datetime.now(UTC))
+
+
+def test_a_process_that_ends_does_not_wait_for_a_fetch() -> None:
+    words = (
+        "import asyncio, time; from runtime.knowledge import beside_the_loop\n"
+        "async def main():\n"
+        "    task = asyncio.create_task(beside_the_loop(lambda: time.sleep(60)))\n"
+        "    await asyncio.sleep(0.1); task.cancel()\n"
+        "asyncio.run(main())"
+    )
+    subprocess.run([sys.executable, "-c", words], check=True, timeout=30, cwd=ROOT)
+
+
+@pytest.mark.parametrize("text", ["103:45", "03:456", "24:00", "3:45", "noon"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="reference_at"):
+        Settings(reference_at=text)
 
 
 # -- the calendar
