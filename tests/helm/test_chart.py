@@ -363,6 +363,7 @@ def test_a_worker_has_longer_to_hand_over_than_it_takes() -> None:
             "--set functions.history.scaling.min=3",
             "functions.history.scaling.max: expected at least",
         ),
+        ("--set functions.gateway.replicas=1", "functions.gateway: expected another name"),
         ("--set functions.market.natsUser=x", "functions.market.natsUser: expected one of alerts"),
         ("--set nats.enabled=false", "nats.url: expected the address"),
         (
