@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -150,16 +150,22 @@ def show(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
 Command = Callable[..., Any]
 
 
-def known_options(command: Command) -> Command:
+def known_options(command: Command, reference: str = "", kind: Any = None) -> Command:
     """Add --daily, --reference and --minutes: what is known of symbols beside their ticks."""
-    for name, text in (
-        ("--minutes", "Minute bars of the past, oldest file first; may be repeated."),
-        ("--reference", "Facts by symbol, splits, renames; may be repeated."),
-        ("--daily", "Daily bars of days before; may be repeated."),
+    facts = "Facts by symbol, splits, renames, or a folder of `jetscan reference fetch`"
+    file = click.Path(exists=True, dir_okay=False)
+    for name, text, type_ in (
+        ("--minutes", "Minute bars of the past, oldest file first; may be repeated.", file),
+        ("--reference", f"{facts}{reference}; may be repeated.", kind or click.Path(exists=True)),
+        ("--daily", "Daily bars of days before; may be repeated.", file),
     ):
-        kind = click.Path(exists=True, dir_okay=False)
-        command = click.option(name, multiple=True, type=kind, help=text)(command)
+        command = click.option(name, multiple=True, type=type_, help=text)(command)
     return command
+
+
+def live_options(command: Command) -> Command:
+    """The same for what runs on: reference data may be fetched, and is kept new."""
+    return known_options(command, ", or sql, or a vendor (alpaca, 'massive?symbols=A,B')", str)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
@@ -520,6 +526,76 @@ def reference_load(table: str, file: Path, as_json: bool) -> None:
     sys.exit(EXIT_FAILED if bad else 0)
 
 
+@reference_group.command("fetch")
+@click.argument("source")
+@click.option("--into", required=True, help="A folder, or sql for the database.")
+@click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.")
+@click.option("--since", default="", help="From this date on; else what came since the last fetch.")
+@json_option
+def reference_fetch(
+    source: str, into: str, tables: tuple[str, ...], since: str, as_json: bool
+) -> None:
+    """Ask SOURCE, a vendor, for what is known of symbols: alpaca, massive, 'coinbase?symbols=BTC-USD', ...
+
+    Keys come from the environment, as for a feed. Asked again it fetches what came since.
+    """
+    from runtime.fetching import (
+        SQL,
+        Fetched,
+        calendar_differences,
+        fetch_into,
+        open_vendor,
+        store_folder,
+        today_of,
+    )
+    from runtime.providers import ProviderError
+    from runtime.tables import TableError
+
+    found, _ = settings_and_subjects()
+    try:
+        vendor, symbols = open_vendor(source)
+        first = date.fromisoformat(since) if since else None
+    except (ProviderError, ValueError) as error:
+        fail(str(error), EXIT_USAGE)
+    unknown = [one for one in tables if one not in vendor.tables]
+    if unknown:
+        has = ", ".join(vendor.tables)
+        fail(f"{vendor.name} has no table {', '.join(unknown)}; it has {has}", EXIT_USAGE)
+    folder = Path(found.data_dir) / "reference" / vendor.name if into == SQL else Path(into)
+    wanted = tables or tuple(vendor.tables)
+
+    async def work() -> list[Fetched]:
+        now = datetime.now(UTC)
+        told = await asyncio.to_thread(
+            fetch_into, folder, vendor, symbols, wanted, now, _tell_rows, first
+        )
+        if into == SQL:
+            told = await with_store(found, lambda store: store_folder(store, folder, told))
+        return told
+
+    try:
+        fetched = run(work())
+        today = today_of(vendor, datetime.now(UTC))
+        differences = [] if tables else calendar_differences(vendor, found, today)
+    except (TableError, ProviderError) as error:
+        fail(str(error))
+    columns = ["table", "rows", "left_out", "problem"]
+    show([{name: getattr(one, name) for name in columns} for one in fetched], columns, as_json)
+    for one in fetched:
+        for reason in one.refused:
+            click.echo(f"{one.table}: left out: {reason}", err=True)
+    for said in differences:
+        click.echo(said, err=True)
+    is_failed = any(one.problem and (tables or one.is_passing) for one in fetched)
+    sys.exit(EXIT_FAILED if is_failed else 0)
+
+
+def _tell_rows(table: str, rows: int) -> None:
+    """How far a long fetch is, to people who watch."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{table}: {rows} rows ", nl=False, err=True)
+
+
 # -- looking and acting
 
 
@@ -817,7 +893,7 @@ async def _with_store_if_any(
     "--standby", multiple=True, help="A URL that takes over when the ones before are silent."
 )
 @click.option("--metrics-port", type=int, default=None, help="Serve /metrics, /health and /ready.")
-@known_options
+@live_options
 def ingest(
     urls: tuple[str, ...],
     is_resuming: bool,
@@ -831,13 +907,15 @@ def ingest(
     from runtime.ingest import run_ingest
 
     found, subjects = settings_and_subjects()
-    days, facts, bars = ([Path(one) for one in several] for several in (daily, reference, minutes))
+    days, bars = ([Path(one) for one in several] for several in (daily, minutes))
     url = nats_url(found)
 
     async def feed() -> None:
         if metrics_port is not None:
             await telemetry.serve_metrics(found.host, metrics_port)
-        await run_ingest(found, subjects, url, list(urls), is_resuming, days, facts, bars, standby)
+        await run_ingest(
+            found, subjects, url, list(urls), is_resuming, days, reference, bars, standby
+        )
 
     run(feed())
 
@@ -1178,7 +1256,7 @@ def watch_command(
 @main.command()
 @click.option("--feed", default="sim://?symbols=500&seed=7&warm=5m", show_default=True)
 @click.option("--workers", default=None, type=click.IntRange(1, 64), help="Workers to begin with.")
-@known_options
+@live_options
 def dev(
     feed: str,
     workers: int | None,

@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         le=1000,
         description="what a feed sent waits this long for more before it is published",
     )
+    reference_at: str = Field(
+        "03:45",
+        pattern=r"([01]\d|2[0-3]):[0-5]\d",
+        description="New York time at which reference data is brought up to date, before the day starts",
+    )
     snapshot_interval_s: float = Field(
         2.0,
         gt=0,

@@ -25,6 +25,7 @@ from runtime.connections import Connection
 from runtime.failover import Failover
 from runtime.feed_health import keep_told
 from runtime.frames import FRAME_BYTES_TARGET, Array, Frame, concatenate, decode, encode
+from runtime.knowledge import Knowledge
 from runtime.providers import (
     SECOND_NS,
     Batch,
@@ -34,7 +35,6 @@ from runtime.providers import (
     open_provider,
 )
 from runtime.providers.history import KINDS as KNOWN_KINDS
-from runtime.providers.history import informed
 from runtime.shedding import LATE_S, QUEUED_MAX, Shedder
 from runtime.sources import Sources
 from runtime.subjects import Subjects, partition_of
@@ -200,12 +200,13 @@ class Ingest:
         late_s: float = LATE_S,
         linger_ms: float = LINGER_MS,
         follower: Follower | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
         self._bus = bus
         self._linger_s = linger_ms / 1000
         self._subjects = subjects
         self._provider = provider
-        self._follower = follower
+        self._follower, self._knowledge = follower, knowledge
         self._splitter = Splitter(subjects, provider.name, after_ns=dict(clocks_ns or {}))
         self._queues = [asyncio.Queue[Outgoing](QUEUE_FRAMES) for _ in range(subjects.partitions)]
         self._shedders = [Shedder(late_s) for _ in range(subjects.partitions)]
@@ -250,7 +251,8 @@ class Ingest:
             telling = group.create_task(self._keep_alerts_told())
             flushing = group.create_task(self._keep_flushed())
             saying = group.create_task(keep_told(self._bus, self._feeds.healths))
-            following = [group.create_task(one.keep()) for one in (self._follower,) if one]
+            kept = (self._follower, self._knowledge)
+            following = [group.create_task(one.keep()) for one in kept if one]
             await self._feed(after_ns)
             with contextlib.suppress(TimeoutError):
                 limit_s = STOP_S if self._stopping.is_set() else None
@@ -271,7 +273,7 @@ class Ingest:
 
     async def _publish(self, batches: AsyncIterator[Batch], pace: Pace) -> None:
         turned_s = time.monotonic()
-        async for batch in batches:
+        async for batch in self._with_known(batches):
             is_known = batch.kind in KNOWN_KINDS  # dated in the past, due now
             wait_s = 0.0 if is_known else pace.wait_s(batch.newest_ns)
             self._late_s = -wait_s
@@ -293,6 +295,15 @@ class Ingest:
             if time.monotonic() - turned_s > self._linger_s:
                 turned_s = time.monotonic()
                 await asyncio.sleep(0)  # a provider that never waits lets senders and flushes run
+
+    async def _with_known(self, batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
+        """The feed's batches, and what becomes known beside them."""
+        async for batch in batches:
+            if self._knowledge is None:
+                yield batch
+                continue
+            for one in self._knowledge.around(batch):
+                yield one
 
     async def _cut(self, batch: Batch) -> None:
         async with self._cutting:
@@ -439,7 +450,7 @@ async def run_ingest(
     urls: list[str],
     is_resuming: bool = False,
     daily: Sequence[Path] = (),
-    reference: Sequence[Path] = (),
+    reference: Sequence[str] = (),
     minutes: Sequence[Path] = (),
     standby: Sequence[str] = (),
 ) -> None:
@@ -450,7 +461,7 @@ async def run_ingest(
     """
     try:
         first, *others = [open_provider(one) for one in urls]
-        first = informed(first, list(daily), list(reference), minutes)
+        knowledge = Knowledge(settings, daily, reference, minutes)
         standing_by = [open_provider(one) for one in standby]
         provider = _joined(first, others, standing_by)
     except (ProviderError, TableError) as error:
@@ -467,7 +478,13 @@ async def run_ingest(
         follower = Follower(bus, [first, *others, *standing_by])
         await follower.read()  # the first connection asks for what was asked of the last
         ingest = Ingest(
-            bus, subjects, provider, clocks_ns, linger_ms=settings.linger_ms, follower=follower
+            bus,
+            subjects,
+            provider,
+            clocks_ns,
+            linger_ms=settings.linger_ms,
+            follower=follower,
+            knowledge=knowledge,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Reference files into their tables: one file per table, its columns by name; a bad row costs only itself."""
+"""Reference data into its tables, and out of them: columns by name; a bad row costs only itself."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ class Table:
     days: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
 
+    replaced_by: str = ""  # rows of an asked time are those that are told, and no others
+
     @property
     def columns(self) -> tuple[str, ...]:
         return self.key + self.others
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that every row has to have."""
+        return tuple(name for name in self.key if name not in ("id", "active_from"))
 
 
 DAILY = ("open", "high", "low", "close", "volume", "factor")
@@ -36,12 +43,12 @@ TABLES = {
         ("active_to", "name", "exchange", "type"),
         days=("active_from", "active_to"),
     ),
-    "splits": Table(("symbol", "day"), ("factor",), ("factor",), ("day",)),
-    "renames": Table(("symbol", "day"), ("new_symbol",), days=("day",)),
+    "splits": Table(("symbol", "day"), ("factor",), ("factor",), ("day",), replaced_by="day"),
+    "renames": Table(("symbol", "day"), ("new_symbol",), days=("day",), replaced_by="day"),
     "fundamentals": Table(
         ("symbol", "name", "known_at"), ("value",), ("value",), times=("known_at",)
     ),
-    "earnings": Table(("symbol", "timestamp"), times=("timestamp",)),
+    "earnings": Table(("symbol", "timestamp"), times=("timestamp",), replaced_by="timestamp"),
     "news_times": Table(("symbol", "timestamp", "id"), times=("timestamp",)),
     "daily_bars": Table(("symbol", "day"), DAILY, DAILY, ("day",)),
 }
@@ -63,8 +70,12 @@ async def load(store: Store, table: str, file: Path) -> Loaded:
     be read or lacks a column of the key, Outage where the database is away.
     """
     shape = TABLES[table]
-    optional = ("id", "active_from")
-    columns = read_columns(file, [name for name in shape.key if name not in optional])
+    return await write(store, table, read_columns(file, [*shape.needed]))
+
+
+async def write(store: Store, table: str, columns: dict[str, list[Any]]) -> Loaded:
+    """Write columns into a table of TABLES, as `load` does."""
+    shape = TABLES[table]
     chosen = [name for name in shape.columns if name in columns or name in shape.key]
     size = len(columns["symbol"])
     given = {name: columns.get(name, [None] * size) for name in chosen}
@@ -125,3 +136,48 @@ async def _written(
     newest = shape.key[-1] if len(chosen) > len(shape.key) else ""
     found = await store.upsert(table, columns, shape.key, newest)
     return [BadRow(rows[one.place][0], one.reason) for one in found]
+
+
+async def forget(
+    store: Store, table: str, since: Any, until: Any, symbols: list[str], kept: dict[str, list[Any]]
+) -> None:
+    """Delete the rows from `since` to `until`, of these symbols (none: of all), that are not among `kept`.
+
+    Only of tables with `replaced_by`: earnings that were moved are not held twice.
+    """
+    moment = TABLES[table].replaced_by
+    kind = "date" if moment in TABLES[table].days else "timestamptz"
+    await store.execute(
+        f"""
+        DELETE FROM {table} AS old
+        WHERE {moment} BETWEEN $1 AND $2 AND (cardinality($3::text[]) = 0 OR symbol = ANY ($3))
+          AND NOT EXISTS (
+            SELECT 1 FROM unnest($4::text[], $5::{kind}[]) AS told(symbol, moment)
+            WHERE told.symbol = old.symbol AND told.moment = old.{moment})
+        """,  # noqa: S608 - names of TABLES, no values
+        since,
+        until,
+        symbols,
+        kept["symbol"],
+        kept[moment],
+    )
+
+
+async def read(store: Store, table: str, since: date, until: date) -> dict[str, list[Any]]:
+    """The columns of a table of TABLES; of daily bars and news those from `since` on and before `until`."""
+    shape = TABLES[table]
+    moment = {"daily_bars": "day", "news_times": "timestamp"}.get(table)
+    names = [name for name in shape.columns if name != "active_from"]
+    statement = f"SELECT {', '.join(names)} FROM {table}"  # noqa: S608 - names of TABLES
+    values: list[Any] = []
+    if moment:
+        statement += f" WHERE {moment} >= $1 AND {moment} < $2"
+        values = [since, until] if moment in shape.days else [_midnight(since), _midnight(until)]
+    elif table == "symbols":
+        statement += " WHERE active_to IS NULL"
+    rows = await store.fetch(statement, *values)
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -168,6 +168,35 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         pl.DataFrame(dict(columns)).write_parquet(unfinished, compression="zstd")
 
 
+def merge_parquet(
+    path: Path,
+    columns: Mapping[str, Any],
+    key: list[str],
+    replaced: tuple[str, Any, Any, list[str]] | None = None,
+) -> int:
+    """Rows into a file, those of equal key in the place of what was there; the file appears whole. Raises TableError.
+
+    `replaced` is a column, its least and greatest value, and symbols (none: all): rows of the file in there
+    are dropped first. Returns how many rows the file has.
+    """
+    table = pl.DataFrame(dict(columns), infer_schema_length=None)
+    if path.exists():
+        there = _read(path)
+        if replaced is not None:
+            there = there.filter(~_is_within(*replaced))
+        if there.height:
+            table = pl.concat([there, table], how="diagonal_relaxed")
+    table = table.unique(key, keep="last", maintain_order=True).sort(key)
+    with whole(path) as unfinished:
+        table.write_parquet(unfinished, compression="zstd")
+    return table.height
+
+
+def _is_within(column: str, least: Any, most: Any, symbols: list[str]) -> pl.Expr:
+    within = pl.col(column).is_between(least, most) if column else pl.lit(value=True)
+    return within & pl.col("symbol").is_in(symbols) if symbols else within
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text; the file appears whole or not at all. Raises TableError."""
     with whole(path) as unfinished:
@@ -240,8 +269,9 @@ def read_bars(path: Path) -> dict[str, Any]:
     Raises TableError as `read_trades` does; a bar whose high is below its low is refused.
     """
     table = _read(path)
-    if "ts_ns" not in table.columns and "date" in table.columns:
-        table = table.with_columns(_midnights(path, table["date"]).alias("ts_ns"))
+    date = next((name for name in ("date", "day") if name in table.columns), "")
+    if "ts_ns" not in table.columns and date:
+        table = table.with_columns(_midnights(path, table[date]).alias("ts_ns"))
     needed = ("symbol", "ts_ns", *OHLC, "volume")
     missing = [name for name in needed if name not in table.columns]
     if missing:

@@ -38,6 +38,16 @@ JOINED = Counter(
     "jetscan_joined_frames_total", "Frames run together with the one before them", ["chain"]
 )
 INGESTED = Counter("jetscan_ingested_total", "Events published by the feed", ["source", "kind"])
+REFERENCE_REFRESHED = Gauge(
+    "jetscan_reference_refreshed_timestamp_seconds",
+    "When reference data was brought up to date",
+    ["source"],
+)
+REFERENCE_FAILED = Counter(
+    "jetscan_reference_failures_total",
+    "Times reference data could not be brought up to date",
+    ["source"],
+)
 DROPS = Counter("jetscan_feed_drops_total", "Connections that a feed ended", ["source", "code"])
 SHED = Counter(
     "jetscan_shed_total", "Events that were not published, for want of time", ["source", "kind"]

@@ -1,5 +1,7 @@
 """What is known of symbols beside their ticks, from files: daily bars and facts, told when they became known.
 
+A file is daily bars or facts; a folder has the tables that `jetscan reference fetch` writes, one file each.
+
 A feed is wrapped: after its first clock event everything known by then is told, in order, and later
 things right after the clock event that reaches them. So whoever replays tells the same, and whoever
 starts again tells it all again: what is told twice counts once.
@@ -11,13 +13,18 @@ starts again tells it all again: what is told twice counts once.
     `split`, dated with its day               12:00 UTC on the day before
     `rename:OLD` of the new symbol, dated     05:00 UTC on its date: OLD ends there, and all that was told
     with its day                              of it is told again under the new symbol
+    one of several earnings of a symbol       a day after those before it; the first: always
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import calendar
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +32,7 @@ from runtime.frames import Array
 from runtime.providers import Batch, Provider, clock_batch
 from runtime.providers.minutes import minutes_until
 from runtime.providers.symbols import normal, normal_table
-from runtime.tables import read_bars, read_facts
+from runtime.tables import read_bars, read_columns, read_facts
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -33,11 +40,11 @@ DAY_KNOWN_NS = 29 * HOUR_NS
 SPLIT_BEFORE_NS = 12 * HOUR_NS
 RENAME_KNOWN_NS = 5 * HOUR_NS
 RENAME, ENDED = "rename:", "ended"
-KINDS = (
-    "daily",
-    "reference",
-    "minutes",
-)  # may be told again: never cut off by where a feed goes on
+DATED = ("split", ENDED)  # placed by their day, whatever came before
+MIXING = np.uint64(0x9E3779B97F4A7C15)
+HASH_BITS = 2**64 - 1
+KINDS = ("daily", "reference", "minutes")  # may be told again, wherever a feed goes on
+Fact = tuple[str, str, float, int]  # symbol, name, value, ts_ns
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,13 @@ class Told:
 
 def known_in_time(daily: list[Path], reference: list[Path]) -> list[tuple[int, Batch]]:
     """(known from, batch) of files, in order of time. Raises TableError."""
-    told = [one for path in daily for one in _days(path)]
-    facts = [one for path in reference for one in _facts(path)]
-    told = sorted(told + facts, key=lambda one: one.known_ns)
+    folders = [path for path in reference if path.is_dir()]
+    bars = [path / "daily_bars.parquet" for path in folders]
+    told = [one for path in (*(one for one in bars if one.exists()), *daily) for one in _days(path)]
+    for path in reference:
+        facts = facts_in(path) if path.is_dir() else read_facts(path)
+        told += _facts(facts)
+    told = sorted(told, key=lambda one: one.known_ns)
     for old, new, date_ns in _renames(told):
         told = _renamed(told, old, new, date_ns)
     told = [part for one in told if (part := _without_renames(one)) is not None]
@@ -84,8 +95,7 @@ def _days(path: Path) -> Iterator[Told]:
         yield Told(day + DAY_KNOWN_NS, "daily", symbols[rows], of_day)
 
 
-def _facts(path: Path) -> Iterator[Told]:
-    facts = read_facts(path)
+def _facts(facts: dict[str, Any]) -> Iterator[Told]:
     symbols, listed = _spelled(facts["symbol"])
     names = np.array(facts["name"], dtype=object)[listed]
     ts_ns, value = facts["ts_ns"][listed], facts["value"][listed]
@@ -97,6 +107,81 @@ def _facts(path: Path) -> Iterator[Told]:
         yield Told(when, "reference", symbols[rows], columns)
 
 
+def facts_in(folder: Path) -> dict[str, Any]:
+    """What the tables of a folder say, as `read_facts` has it; a table that is not there says nothing. Raises TableError."""
+    facts: list[tuple[str, str, float, int]] = []
+    for table, told in FACTS_OF.items():
+        path = folder / f"{table}.parquet"
+        if path.exists():
+            facts += told(read_columns(path, ["symbol"]))
+    columns = list(zip(*facts, strict=True)) or [(), (), (), ()]
+    return {
+        "symbol": list(columns[0]),
+        "name": list(columns[1]),
+        "value": np.array(columns[2], dtype=np.float64),
+        "ts_ns": np.array(columns[3], dtype=np.int64),
+    }
+
+
+def _exchanges(rows: dict[str, Any]) -> list[Fact]:
+    names = rows.get("exchange", [])
+    return [
+        (one, f"exchange.{name}", 1.0, 0)
+        for one, name in zip(rows["symbol"], names, strict=True)
+        if name
+    ]
+
+
+def _splits_of(rows: dict[str, Any]) -> list[Fact]:
+    columns = (rows["symbol"], rows["factor"], rows["day"])
+    return [(one, "split", factor, _ns(day)) for one, factor, day in zip(*columns, strict=True)]
+
+
+def _renames_of(rows: dict[str, Any]) -> list[Fact]:
+    columns = (rows["symbol"], rows["new_symbol"], rows["day"])
+    return [(new, RENAME + old, 1.0, _ns(day)) for old, new, day in zip(*columns, strict=True)]
+
+
+def _fundamentals(rows: dict[str, Any]) -> list[Fact]:
+    columns = (rows["symbol"], rows["name"], rows["value"], rows["known_at"])
+    return [(one, name, value, _ns(at)) for one, name, value, at in zip(*columns, strict=True)]
+
+
+def _earnings(rows: dict[str, Any]) -> list[Fact]:
+    """The next earnings of a symbol are known a day after the last ones: until then those are told."""
+    facts, newest = [], dict[str, int]()
+    for when, one in sorted(
+        (_ns(at), one) for one, at in zip(rows["symbol"], rows["timestamp"], strict=True)
+    ):
+        known_ns = newest[one] + DAY_NS if one in newest else 0
+        facts.append((one, "earnings_ns", float(when), known_ns))
+        newest[one] = when
+    return facts
+
+
+def _news(rows: dict[str, Any]) -> list[Fact]:
+    times = map(_ns, rows["timestamp"])
+    return [(one, "news_ns", float(at), at) for one, at in zip(rows["symbol"], times, strict=True)]
+
+
+FACTS_OF: dict[str, Callable[[dict[str, Any]], list[Fact]]] = {
+    "symbols": _exchanges,
+    "splits": _splits_of,
+    "renames": _renames_of,
+    "fundamentals": _fundamentals,
+    "earnings": _earnings,
+    "news_times": _news,
+}
+
+
+def _ns(when: date) -> int:
+    """A time, or 00:00 UTC of a day."""
+    if not isinstance(when, datetime):
+        return (when - date(1970, 1, 1)).days * DAY_NS
+    moment = when.astimezone(UTC) if when.tzinfo else when
+    return calendar.timegm(moment.timetuple()) * 1_000_000_000 + moment.microsecond * 1000
+
+
 def _spelled(symbols: list[str]) -> tuple[Array, Array]:
     """(symbols as they are spelled here, which events stay): test symbols do not."""
     table = normal_table(symbols)
@@ -106,6 +191,8 @@ def _spelled(symbols: list[str]) -> tuple[Array, Array]:
 
 def by_time(keys: Array) -> Iterator[tuple[int, Array]]:
     """(key, positions) of each distinct key, ascending; positions in their order."""
+    if not len(keys):
+        return
     order = np.argsort(keys, kind="stable")
     values, starts = np.unique(keys[order], return_index=True)
     yield from zip(values.tolist(), np.split(order, starts[1:]), strict=True)
@@ -162,46 +249,171 @@ def _without_renames(one: Told) -> Told | None:
 # -- beside a feed
 
 
+class Beside:
+    """What is known, told beside a feed: each thing right after the clock event that reaches it.
+
+    Minutes of the past come right after the first clock event. What is known may be renewed while the
+    feed runs: then what is new or different is told, and nothing older than what was told of its name.
+    """
+
+    def __init__(
+        self,
+        known: list[tuple[int, Batch]],
+        minutes: Sequence[Path] = (),
+        is_renewed: bool = False,
+    ) -> None:
+        self._waiting = deque(known)
+        self._minutes = minutes
+        self._memory = Memory() if is_renewed else None
+        self.clock_ns = 0
+
+    def around(self, batch: Batch) -> Iterator[Batch]:
+        """A batch of the feed, and after each of its clock events what became known by then."""
+        if batch.kind != "clock":
+            yield batch
+            return
+        start, times = 0, batch.times
+        if self._minutes:
+            yield clock_batch(times[:1])
+            minutes, self._minutes = self._minutes, ()
+            yield from minutes_until(minutes, int(times[0]))
+            start = 1
+        while self._waiting and self._waiting[0][0] <= times[-1]:
+            known_ns, known = self._waiting.popleft()
+            stop = max(int(np.searchsorted(times, known_ns)) + 1, start)
+            if stop > start:
+                yield clock_batch(times[start:stop])
+            if self._memory is not None:
+                self._memory.note(known)
+            yield known
+            start = stop
+        self.clock_ns = int(times[-1])
+        if start < len(batch):
+            yield clock_batch(times[start:]) if start else batch
+
+    def news(self, known: list[tuple[int, Batch]]) -> list[tuple[int, Batch]]:
+        """Of all that is known what is still to be told, for `renew`; may run in another thread."""
+        if self._memory is None:
+            raise RuntimeError("what was told is not remembered: expected is_renewed")
+        now_ns = self.clock_ns
+        due = [one for when, one in known if when <= now_ns]
+        later = [(when, one) for when, one in known if when > now_ns]
+        return [(0, one) for one in self._memory.news(due)] + later
+
+    def renew(self, news: list[tuple[int, Batch]]) -> None:
+        """Tell this from now on, and nothing else that waited; what comes twice counts once."""
+        self._waiting = deque(news)
+
+
+class Memory:
+    """What was told: fingerprints of events, the newest time of every fact, the newest day of every symbol."""
+
+    def __init__(self) -> None:
+        self._told: list[Array] = []
+        self._table: tuple[list[str], Array] = [], np.zeros(0, np.uint64)
+        self._facts: dict[tuple[str, str], int] = {}
+        self._days: dict[str, int] = {}
+
+    def note(self, batch: Batch) -> None:
+        """Remember a batch that is told."""
+        self._told.append(self._fingerprints(batch))
+        times = batch.columns["ts_ns"].tolist()
+        symbols = _symbols_of(batch)
+        if batch.kind == "daily":
+            for one, ts_ns in zip(symbols, times, strict=True):
+                self._days[one] = max(ts_ns, self._days.get(one, 0))
+            return
+        names = batch.columns["name"].tolist()
+        for one, name, ts_ns in zip(symbols, names, times, strict=True):
+            self._facts[one, name] = max(ts_ns, self._facts.get((one, name), 0))
+
+    def news(self, due: list[Batch]) -> Iterator[Batch]:
+        """Of what is known and due what was not told so; the days of a symbol whole if any before its newest differs."""
+        told = np.concatenate([np.zeros(0, np.uint64), *self._told])
+        fresh = [~np.isin(self._fingerprints(one), told) for one in due]
+        again = self._with_another_past(due, fresh)
+        for one, is_new in zip(due, fresh, strict=True):
+            if one.kind == "daily":
+                rows = is_new | np.array([name in again for name in _symbols_of(one)], dtype=bool)
+            else:
+                rows = is_new & self._is_newest(one)
+            if rows.any():
+                yield _rows_of(one, rows)
+
+    def _with_another_past(self, due: list[Batch], fresh: list[Array]) -> set[str]:
+        found = set()
+        for one, is_new in zip(due, fresh, strict=True):
+            if one.kind == "daily" and is_new.any():
+                symbols, times = _symbols_of(one), one.columns["ts_ns"].tolist()
+                for place in np.flatnonzero(is_new).tolist():
+                    if times[place] < self._days.get(symbols[place], 0):
+                        found.add(symbols[place])
+        return found
+
+    def _is_newest(self, one: Batch) -> Array:
+        """Facts that are not older than what was told of their name: functions keep what comes last."""
+        columns = (_symbols_of(one), one.columns["name"].tolist(), one.columns["ts_ns"].tolist())
+        return np.array(
+            [
+                name in DATED or ts_ns >= self._facts.get((symbol, name), 0)
+                for symbol, name, ts_ns in zip(*columns, strict=True)
+            ],
+            dtype=bool,
+        )
+
+    def _fingerprints(self, batch: Batch) -> Array:
+        """One number for what each event says and of which symbol."""
+        if batch.symbols is not self._table[0]:
+            self._table = batch.symbols, _hashes(batch.symbols)
+        found = self._table[1][_index(batch)]
+        for name in sorted(batch.columns):
+            values = batch.columns[name]
+            said = _hashes(values.tolist()) if values.dtype == object else _bits(values)
+            found = (found ^ said) * MIXING
+            found ^= found >> np.uint64(29)
+        return found
+
+
+def _symbols_of(batch: Batch) -> list[str]:
+    return [batch.symbols[one] for one in _index(batch).tolist()]
+
+
+def _rows_of(batch: Batch, rows: Array) -> Batch:
+    columns = {name: values[rows] for name, values in batch.columns.items()}
+    return Batch(batch.kind, columns, batch.symbols, _index(batch)[rows])
+
+
+def _index(batch: Batch) -> Array:
+    if batch.index is None:
+        raise ValueError(f"expected events of symbols, found {batch.kind}")
+    return batch.index
+
+
+def _hashes(texts: list[str]) -> Array:
+    known = {one: hash((one,)) & HASH_BITS for one in set(texts)}
+    return np.array([known[one] for one in texts], dtype=np.uint64)
+
+
+def _bits(values: Array) -> Array:
+    return np.ascontiguousarray(values).view(np.uint64)
+
+
 class Informed:
-    """A feed with what is known beside it, told in time; minutes of the past right after its first clock event."""
+    """A feed with what is known beside it."""
 
     def __init__(
         self, feed: Provider, known: list[tuple[int, Batch]], minutes: Sequence[Path] = ()
     ) -> None:
         self.name, self.speed, self.warm_ns = feed.name, feed.speed, feed.warm_ns
-        for name in (
-            "mute_s",
-            "again",
-            "open_between",
-            "universe",
-        ):  # what a connection asks a feed for, where it has them
-            if hasattr(feed, name):
-                setattr(self, name, getattr(feed, name))
         self._feed = feed
         self._known = known
         self._minutes = minutes
 
     def batches(self, after_ns: int = 0) -> Iterator[Batch]:
         """The feed's batches, and after each clock event what became known by then."""
-        place, minutes = 0, self._minutes
+        beside = Beside(self._known, self._minutes)
         for batch in self._feed.batches(after_ns):
-            start = 0
-            times = batch.times
-            if batch.kind == "clock" and minutes:
-                yield clock_batch(times[:1])
-                yield from minutes_until(minutes, int(times[0]))
-                start, minutes = 1, ()
-            while batch.kind == "clock" and place < len(self._known):
-                known_ns = self._known[place][0]
-                if known_ns > times[-1]:
-                    break
-                stop = max(int(np.searchsorted(times, known_ns)) + 1, start)
-                if stop > start:
-                    yield clock_batch(times[start:stop])
-                yield self._known[place][1]
-                start, place = stop, place + 1
-            if start < len(batch):
-                yield clock_batch(times[start:]) if start else batch
+            yield from beside.around(batch)
 
 
 def informed(

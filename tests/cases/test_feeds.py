@@ -17,7 +17,6 @@ from runtime.connections import Connection
 from runtime.frames import Frame, decode
 from runtime.ingest import Ingest, run_ingest
 from runtime.providers import Batch, ProviderError, clock_batch
-from runtime.providers.history import informed
 from runtime.providers.losses import QUOTES, TRADES
 from runtime.providers.trouble import AGAIN, BACK_OFF, GIVE_UP, Dropped, decision, longest_wait_s
 from runtime.shedding import Shedder
@@ -211,11 +210,15 @@ async def test_case_61_drops_before_anything_came_again_are_one_gap() -> None:
     assert told(await heard(provider)) == [("trades", 0), ("gap", 0, None, 0), ("gap", 0, 9, 0), ("trades", 9)]  # fmt: skip
 
 
-async def test_case_61_what_files_know_ends_no_gap(tmp_path: Path) -> None:
-    facts = tmp_path / "facts.csv"
-    facts.write_text("symbol,float\nZ,5000000\n")
-    feed = Sending([clock(0), prints(0), "closed"], [clock(5), prints(5)])
-    batches = await heard(informed(feed, [], [facts]))
+async def test_case_61_what_is_known_beside_the_ticks_ends_no_gap() -> None:
+    columns = {
+        "ts_ns": np.array([1]),
+        "name": np.array(["float"], dtype=object),
+        "value": np.ones(1),
+    }
+    known = Batch("reference", columns, ["Z"], np.zeros(1, dtype=np.int64))
+    feed = Sending([clock(0), known, prints(0), "closed"], [clock(5), known, prints(5)])
+    batches = await heard(feed)
     assert [one for one in told(batches) if one[0] != "reference"] == [
         ("clock", 0),
         ("trades", 0),

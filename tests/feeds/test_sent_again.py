@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -17,10 +16,10 @@ from runtime.connections import Connection
 from runtime.providers import Batch, open_provider
 from runtime.providers.massive_messages import MassiveParser
 from runtime.providers.massive_rest import trades_of
+from tests.answers import Answer, answering
 from tests.feeds.servers import Close, Hear, Pause, Say, massive_hello, scripted
 
 NOW_NS = time.time_ns()
-Answer = tuple[int, Any]
 Told = list[tuple[str, str, list[int]]]
 
 
@@ -28,37 +27,6 @@ Told = list[tuple[str, str, list[int]]]
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASSIVE_KEY", "the key")
     monkeypatch.setattr("runtime.providers.rest.WAIT_S", 0.01)
-
-
-class Rest:
-    """An HTTP server whose answers a function gives: path and parameters to status and body."""
-
-    def __init__(self, answers: Callable[[str, dict[str, str]], Answer]) -> None:
-        self.answers = answers
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.heads: list[str] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        address = urlsplit(head.split(" ")[1])
-        given = {name: words[0] for name, words in parse_qs(address.query).items()}
-        self.asked.append((address.path, given))
-        self.heads.append(head)
-        status, told = self.answers(address.path, given)
-        body = json.dumps(told).encode()
-        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n".encode())
-        writer.write(b"Connection: close\r\n\r\n" + body)
-        await writer.drain()
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def answering(
-    answers: Callable[[str, dict[str, str]], Answer],
-) -> AsyncIterator[tuple[Rest, str]]:
-    rest = Rest(answers)
-    async with await asyncio.start_server(rest.serve, "127.0.0.1", 0) as server:
-        yield rest, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def news(batch: Batch) -> Iterator[tuple[str, str, list[int]]]:
