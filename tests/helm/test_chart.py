@@ -286,6 +286,22 @@ def test_every_pod_has_a_policy_and_goes_where_it_must(values: str) -> None:
     assert 443 in ports_out(named(things, "NetworkPolicy", "notify"))
 
 
+def test_the_test_of_a_release_reaches_what_it_asks() -> None:
+    for values in ("", FULL):
+        things = rendered(values)
+        spec = named(things, "Pod", "test")
+        policy = named(things, "NetworkPolicy", "provision")["spec"]
+        assert matches(policy["podSelector"]["matchLabels"], spec["metadata"]["labels"])
+        (asking,) = spec["spec"]["initContainers"]
+        service = named(things, "Service", "gateway")
+        assert f"http://{service['metadata']['name']}:8090/ready" in asking["command"][-1]
+        gateway = named(things, "NetworkPolicy", "gateway")["spec"]
+        out = [rule for rule in policy["egress"] if {"port": 8090} in rule["ports"]]
+        assert out[0]["to"][0]["podSelector"] == gateway["podSelector"]
+        into = [peer for rule in gateway["ingress"] for peer in rule.get("from", [])]
+        assert not into or {"podSelector": policy["podSelector"]} in into
+
+
 def components(things: list[Thing]) -> dict[str, dict[str, str]]:
     return {
         one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
