@@ -246,6 +246,12 @@ def test_the_market_scales_by_the_gateways_figure_and_is_warm_before_the_open() 
     )
     assert figure["metadata"]["url"] == f"{address}/scaling"
     assert figure["metadata"]["valueLocation"] == "chains.market.desired"
+    (gateway,) = named(rendered(FULL), "Deployment", "gateway")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    told = {one["name"]: one["value"] for one in gateway["env"]}
+    limits = (told["JETSCAN_WORKERS_MIN"], told["JETSCAN_WORKERS_MAX"])
+    assert limits == (str(spec["minReplicaCount"]), str(spec["maxReplicaCount"]))
     assert cron["metadata"]["timezone"] == "America/New_York"
     assert int(cron["metadata"]["desiredReplicas"]) == 4
 
