@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import yaml
 
 from runtime import telemetry, tracing
 from runtime.bus import Bus, BusError, Closed
@@ -413,13 +412,11 @@ def export_nats_permissions(as_json: bool) -> None:
 
 
 @export_group.command("helm-values")
-@json_option
-def export_helm_values(as_json: bool) -> None:
+def export_helm_values() -> None:
     """Values for `functions:` of the Helm chart: a Deployment for every chain and file of sinks."""
     from runtime.exports.helm_values import helm_values
 
-    told = helm_values(*exported_plan())
-    click.echo(json.dumps(told, indent=2) if as_json else yaml.safe_dump(told, sort_keys=False))
+    click.echo(json.dumps(helm_values(*exported_plan()), indent=2))
 
 
 @export_group.command("jsonschema")
@@ -432,13 +429,12 @@ def export_jsonschema() -> None:
 
 
 @export_group.command("asyncapi")
-@json_option
-def export_asyncapi(as_json: bool) -> None:
+def export_asyncapi() -> None:
     """AsyncAPI 3 of the wire: channels, messages, who writes and who reads."""
     from runtime.exports.asyncapi import asyncapi
 
     told = asyncapi(*exported_plan(), version=metadata.version("jetscan"))
-    click.echo(json.dumps(told, indent=2) if as_json else yaml.safe_dump(told, sort_keys=False))
+    click.echo(json.dumps(told, indent=2))
 
 
 def exported_plan() -> tuple[Plan, Subjects]:

@@ -32,6 +32,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- $all := dict -}}
 {{- range $name, $own := omit .Values.functions "defaults" -}}
 {{- $one := mustMergeOverwrite (deepCopy $.Values.functions.defaults) $own -}}
+{{- if has $name (list "gateway" "ingest" "migrate" "nats" "provision" "setup" "sources" "test" "worker") -}}
+{{- fail (printf "functions.%s: expected another name; it is that of another part" $name) -}}
+{{- end -}}
 {{- if and $one.enabled (not $one.joins) -}}
 {{- if not $one.hosts -}}{{- $_ := set $one "hosts" (list $name) -}}{{- end -}}
 {{- if and (gt (int $one.partitions) 0) $one.scaling.enabled -}}

@@ -270,7 +270,7 @@ def _durable(stream: str, name: str) -> Iterator[str]:
 
 def _reads_bucket(user: User, bucket: str) -> None:
     user.publish |= {f"{API}.STREAM.{verb}.KV_{bucket}" for verb in ("INFO", "MSG.GET")}
-    user.publish.add(f"{API}.DIRECT.GET.KV_{bucket}")
+    user.publish |= {f"{API}.DIRECT.GET.KV_{bucket}", f"{API}.DIRECT.GET.KV_{bucket}.>"}
 
 
 def _hears_bucket(user: User, bucket: str) -> None:

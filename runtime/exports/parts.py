@@ -9,6 +9,10 @@ from runtime.loader import ChainPlan, Hosted, Plan
 from runtime.ownership import consumer_of
 from runtime.sinks import consumer_of as sink_consumer_of
 
+# Other parts of a deployment: names of Deployments and of users, which functions must not take.
+RESERVED = frozenset({"defaults", "gateway", "ingest", "migrate", "nats", "operator", "provision"})
+RESERVED |= {"setup", "sources", "test", "worker"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -42,8 +46,11 @@ def parts_of(plan: Plan) -> list[Part]:
     files: dict[str, list[Hosted]] = {}
     for one in plan.sinks:
         files.setdefault(Path(one.file).stem, []).append(one)
-    chains = [Part(chain.name, chain) for chain in plan.chains]
-    taken = {part.name for part in chains}
+    chains = [
+        Part(f"{chain.name}_chain" if chain.name in RESERVED else chain.name, chain)
+        for chain in plan.chains
+    ]
+    taken = RESERVED | {part.name for part in chains}
     sinks = [
         Part(f"{name}_sinks" if name in taken else name, None, tuple(hosted))
         for name, hosted in sorted(files.items())

@@ -246,6 +246,12 @@ def test_the_market_scales_by_the_gateways_figure_and_is_warm_before_the_open() 
     )
     assert figure["metadata"]["url"] == f"{address}/scaling"
     assert figure["metadata"]["valueLocation"] == "chains.market.desired"
+    (gateway,) = named(rendered(FULL), "Deployment", "gateway")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    told = {one["name"]: one["value"] for one in gateway["env"]}
+    limits = (told["JETSCAN_WORKERS_MIN"], told["JETSCAN_WORKERS_MAX"])
+    assert limits == (str(spec["minReplicaCount"]), str(spec["maxReplicaCount"]))
     assert cron["metadata"]["timezone"] == "America/New_York"
     assert int(cron["metadata"]["desiredReplicas"]) == 4
 
@@ -284,6 +290,22 @@ def test_every_pod_has_a_policy_and_goes_where_it_must(values: str) -> None:
     assert 5432 not in market
     assert 443 not in market
     assert 443 in ports_out(named(things, "NetworkPolicy", "notify"))
+
+
+def test_the_test_of_a_release_reaches_what_it_asks() -> None:
+    for values in ("", FULL):
+        things = rendered(values)
+        spec = named(things, "Pod", "test")
+        policy = named(things, "NetworkPolicy", "provision")["spec"]
+        assert matches(policy["podSelector"]["matchLabels"], spec["metadata"]["labels"])
+        (asking,) = spec["spec"]["initContainers"]
+        service = named(things, "Service", "gateway")
+        assert f"http://{service['metadata']['name']}:8090/ready" in asking["command"][-1]
+        gateway = named(things, "NetworkPolicy", "gateway")["spec"]
+        out = [rule for rule in policy["egress"] if {"port": 8090} in rule["ports"]]
+        assert out[0]["to"][0]["podSelector"] == gateway["podSelector"]
+        into = [peer for rule in gateway["ingress"] for peer in rule.get("from", [])]
+        assert not into or {"podSelector": policy["podSelector"]} in into
 
 
 def components(things: list[Thing]) -> dict[str, dict[str, str]]:
@@ -363,6 +385,7 @@ def test_a_worker_has_longer_to_hand_over_than_it_takes() -> None:
             "--set functions.history.scaling.min=3",
             "functions.history.scaling.max: expected at least",
         ),
+        ("--set functions.gateway.replicas=1", "functions.gateway: expected another name"),
         ("--set functions.market.natsUser=x", "functions.market.natsUser: expected one of alerts"),
         ("--set nats.enabled=false", "nats.url: expected the address"),
         (
