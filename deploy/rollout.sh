@@ -4,6 +4,7 @@
 # nothing aside, everything follows; if the whole then does not work, the version before is put back.
 source "$(dirname "$0")/compose.sh"
 
+unset TAG CANARY_TAG # .env says which runs; a variable would be stronger
 PARTS=(worker history ingest gateway)
 
 dead_letters() { compose exec -T gateway jetscan dead list --limit 10000 --json | grep -o '"letter"' | wc -l; }
@@ -43,7 +44,11 @@ fi
 
 new=$1
 [[ $new != "$now" ]] || fail "$new: is what runs"
-[[ -z $(from_env IMAGE "${IMAGE:-}") ]] || TAG=$new compose pull worker
+if [[ -n $(from_env IMAGE "${IMAGE:-}") ]]; then
+	TAG=$new compose pull worker
+else
+	TAG=$new compose build worker
+fi
 # Tables and streams first: what a version adds to them, the one before leaves alone (docs/upgrade.md).
 TAG=$new compose run --rm --no-deps migrate
 TAG=$new compose run --rm --no-deps provision

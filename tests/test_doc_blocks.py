@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tomllib
 
 import pytest
 import yaml
 
+from runtime.loader import load_plan
 from tests.test_docs import (
     BLOCKS,
     DOCUMENTS,
     ROOT,
+    SUBJECTS,
     Block,
     blocks_of,
     command_faults,
@@ -56,3 +59,16 @@ def test_a_document_closes_every_block_it_opens() -> None:
 def test_commands_in_the_guide_to_tests_exist() -> None:
     words = list(commands_in(GUIDE_TO_TESTS.read_text(encoding="utf-8")))
     assert [fault for one in words for fault in command_faults(one)] == []
+
+
+def test_the_picture_of_the_whole_has_every_stream_chain_and_no_other_bucket() -> None:
+    document = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    picture = document.split("## The whole", 1)[1].split("```")[1]
+    assert set(re.findall(r"│ ([A-Z]+) │", picture)) == set(SUBJECTS.streams)
+    shared = "owners snapshots rules livebars toplists channels functions".split()
+    assert set(shared) <= set(SUBJECTS.buckets)
+    assert all(name in picture for name in shared)
+    plan = load_plan(ROOT / "functions", SUBJECTS)
+    assert all(f"chain {chain.name}" in picture for chain in plan.chains)
+    for chain in plan.chains:
+        assert all(one.name in picture for one in chain.functions)

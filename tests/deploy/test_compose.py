@@ -270,7 +270,14 @@ def test_logs_are_kept_for_thirty_days_and_then_deleted() -> None:
 
 def test_lines_of_the_log_are_found_by_level_service_trace_and_span() -> None:
     text = (ROOT / "deploy" / "loki" / "config.alloy").read_text(encoding="utf-8")
-    assert set(re.findall(r'(\w+) = "\1"', text)) == {"level", "service", "trace_id", "span_id"}
+    read = {"level", "service", "trace_id", "span_id"}
+    for stage, names in {
+        "json": read,
+        "labels": {"level", "service"},
+        "structured_metadata": {"trace_id", "span_id"},
+    }.items():
+        block = text.split(f"stage.{stage} {{", 1)[1].split("\n  }", 1)[0]
+        assert set(re.findall(r'(\w+) = "\1"', block)) == names
     named = re.findall(r"^([\w.]+) \"(\w+)\" \{", text, re.MULTILINE)
     components = {f"{kind}.{label}" for kind, label in named}
     referred = set(re.findall(r"((?:discovery|loki)\.\w+\.\w+)\.\w+", text))

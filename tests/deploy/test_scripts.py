@@ -253,6 +253,14 @@ def test_a_version_that_does_not_work_as_a_whole_is_taken_back(place: Place) -> 
     assert len(put) == 2
 
 
+def test_without_a_registry_the_version_is_what_is_checked_out(place: Place) -> None:
+    (place.folder / ".env").write_text("FEED=sim://?symbols=9\nTAG=1\n")
+    assert place.run("rollout.sh", "2", TAG="3").returncode == 0
+    assert place.calls[0] == "TAG=2 build worker"
+    assert place.settings["TAG"] == "2"
+    assert not any(call.startswith("TAG=3") for call in place.calls)
+
+
 def test_back_goes_to_the_version_before(place: Place) -> None:
     assert "expected TAG_BEFORE" in place.run("rollout.sh", "--back").stderr
     place.run("rollout.sh", "2")
