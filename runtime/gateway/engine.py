@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.bus import Bus, Message
+from runtime.bus import Bus, BusError, Message
 from runtime.frames import BadFrame, decode
 from runtime.subjects import Subjects
 
@@ -63,10 +63,16 @@ class Engine:
 
     async def ask(self) -> EngineView:
         """What there is now; raises BusError."""
-        async with asyncio.TaskGroup() as group:
-            answers = group.create_task(self._bus.gather(STATUS))
-            clocks = group.create_task(self._bus.newest(STREAM, [f"{CLOCK}.*"]))
-            pauses = group.create_task(self._bus.kv(PAUSES).keys(PAUSE))
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers = group.create_task(self._bus.gather(STATUS))
+                clocks = group.create_task(self._bus.newest(STREAM, [f"{CLOCK}.*"]))
+                pauses = group.create_task(self._bus.kv(PAUSES).keys(PAUSE))
+        except ExceptionGroup as failed:
+            known = failed.subgroup(BusError)
+            if known is None or len(known.exceptions) < len(failed.exceptions):
+                raise
+            raise known.exceptions[0] from failed
         view = EngineView(clock_ns=newest_ns(clocks.result(), CLOCK, self._subjects))
         view.paused = {key.removeprefix(f"{PAUSE}.") for key in await self._set(pauses.result())}
         for name, chain in self._subjects.chains.items():

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from runtime import telemetry
-from runtime.bus import Bus
+from runtime.bus import Bus, BusError
 from runtime.config import Settings
 from runtime.frames import Frame, encode
 from runtime.gateway.engine import Engine
@@ -92,6 +92,21 @@ async def test_units_and_lag_are_told_while_a_worker_runs_and_when_none_does(
     assert level("jetscan_stream_bytes_max", stream="MARKET") == 4 << 30
     assert [level("jetscan_stream_refuses", stream=one) for one in ("MARKET", "BARS")] == [0, 1]
     assert level("consumer_lag", chain="market", partition="3") is None
+
+
+async def test_a_gateway_that_cannot_look_goes_on_and_looks_again(
+    nats: Nats, subjects: Subjects
+) -> None:
+    levels = Levels(nats.bus, subjects, Engine(nats.bus, subjects))
+    keeping = asyncio.create_task(levels.keep())
+    await nats.bus.api("STREAM.DELETE.DEAD")  # the look fails
+    await asyncio.sleep(0.3)
+    assert not keeping.done()
+    keeping.cancel()
+    bus = await Bus.connect(nats.url, "gone")
+    await bus.close()
+    with pytest.raises(BusError):
+        await Engine(bus, subjects).ask()
 
 
 def test_errors_that_are_logged_are_counted_and_only_they(
