@@ -309,6 +309,11 @@ class Bus:
             if result is not None:
                 await result
 
+        return await self._subscribed(subject, received, queue)
+
+    async def _subscribed(
+        self, subject: str, received: Callable[[Msg], Awaitable[None]], queue: str = ""
+    ) -> Listener:
         try:
             return Listener(await self._connection.subscribe(subject, queue=queue, cb=received))
         except nats.errors.ConnectionClosedError as error:
@@ -321,7 +326,7 @@ class Bus:
             if message.reply:
                 await self._connection.publish(message.reply, answer(_message(message)))
 
-        return Listener(await self._connection.subscribe(subject, cb=received))
+        return await self._subscribed(subject, received)
 
     async def gather(self, subject: str, data: bytes = b"", wait_s: float = 0.4) -> list[Message]:
         """Ask everybody; the answers that came within `wait_s`."""
@@ -433,7 +438,7 @@ class Bus:
                 done.set_result(None)  # 204 end, 404 none
 
         inbox = self._connection.new_inbox()
-        subscription = await self._connection.subscribe(inbox, cb=received)
+        listener = await self._subscribed(inbox, received)
         try:
             query = json.dumps({"multi_last": subjects, "batch": 1024}).encode()
             await self._connection.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
@@ -442,7 +447,7 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             raise Silence(f"no answer from stream {stream}") from error
         finally:
-            await Listener(subscription).stop()
+            await listener.stop()
         return found
 
     async def stream_state(self, stream: str) -> StreamState:
