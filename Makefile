@@ -38,7 +38,7 @@ lint: install ## Format, lint, import contract
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-types: install ## mypy, strict on runtime/ and examples/
+types: install ## mypy, strict on runtime/
 	$(BIN)/mypy
 
 check: lint types test ## All of it
