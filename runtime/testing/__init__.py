@@ -2,11 +2,12 @@
 
 from runtime.testing.checks import any_crash, any_cut, said_twice
 from runtime.testing.golden import golden
-from runtime.testing.harness import Harness
+from runtime.testing.harness import SUBJECTS_FILE, Harness
 from runtime.testing.literals import LiteralError, columns_of, ns
 from runtime.testing.sink import SinkHarness
 
 __all__ = [
+    "SUBJECTS_FILE",
     "Harness",
     "LiteralError",
     "SinkHarness",
