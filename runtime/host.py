@@ -32,6 +32,7 @@ from runtime import telemetry
 from runtime.bus import Bus, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.frames import FRAME_BYTES_TARGET
+from runtime.handover import read_blobs
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
@@ -149,7 +150,9 @@ class PartitionHost:
         core_sink: CoreSink,
         is_paused: Callable[[ChainPlan], bool],
         watchdog: Watchdog,
+        known_blobs: Mapping[str, bytes] | None = None,
     ) -> None:
+        """`known_blobs`: of the saved state, what was read in advance."""
         self.unit = unit
         self.owner = owner
         self.progress = Progress()
@@ -161,6 +164,7 @@ class PartitionHost:
         self._core_sink = core_sink
         self._is_paused = is_paused
         self._watchdog = watchdog
+        self._known_blobs = known_blobs or {}
         self._chain = self._new_chain(plan)
         self._said: dict[str, Said] = {}
         self._meta: dict[str, Any] | None = None
@@ -188,8 +192,21 @@ class PartitionHost:
         return Chain(plan, self._subjects, self.unit[1], self._limits.tries_max)
 
     def drain(self) -> None:
-        """Ask for a hand-over: finish the frame, save, stop."""
+        """Ask for a hand-over: finish the frame and a save that is on its way, save the rest, stop."""
         self._stopping.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether a hand-over was asked for."""
+        return self._stopping.is_set()
+
+    def is_known_to(self, epoch: int | None) -> bool:
+        """Whether little is left to read for who has the snapshot that the owner of `epoch` saved last."""
+        if epoch is None or not self._is_loaded:
+            return False
+        saved = self._meta["epoch"] if self._meta is not None else 0
+        is_new = self.progress.position > self.progress.saved_position
+        return bool(epoch == saved and (saved == self.owner.epoch or not is_new))
 
     def fence(self) -> None:
         """A newer owner is known: stop without saving."""
@@ -271,6 +288,8 @@ class PartitionHost:
                 return True
         except Damaged as error:
             log.error("saved state is lost", unit=unit_key(self.unit), reason=str(error))
+        finally:
+            self._known_blobs = {}
         self._revision = await self._kv.revision(unit_key(self.unit))
         return False
 
@@ -319,7 +338,7 @@ class PartitionHost:
             meta = msgpack.unpackb(entry.value)
             if meta.get("epoch", 0) > self.owner.epoch:
                 raise Fenced(key)
-            blobs = await self._read_blobs(meta)
+            blobs = await read_blobs(self._kv, self.unit, meta, self._known_blobs)
             if blobs is not None:
                 return meta, blobs, entry.revision
             newer = await self._kv.get(key)
@@ -327,18 +346,6 @@ class PartitionHost:
                 raise Damaged(f"{key}: a blob of the saved state is not whole")
             entry = newer
         return None
-
-    async def _read_blobs(self, meta: Mapping[str, Any]) -> dict[str, bytes] | None:
-        blobs = {}
-        for blob_id, size in blobs_of(meta).items():
-            parts: list[bytes] = []
-            while sum(map(len, parts)) < size:
-                entry = await self._kv.get(f"{unit_key(self.unit)}.{blob_id}.{len(parts)}")
-                if entry is None:
-                    return None
-                parts.append(entry.value)
-            blobs[blob_id] = b"".join(parts)
-        return blobs
 
     async def _open(self) -> Pull:
         wanted = self.plan.wire_inputs(self._subjects, self.unit[1])
@@ -356,7 +363,7 @@ class PartitionHost:
 
     async def _follow(self, pull: Pull) -> None:
         heard_at = time.monotonic()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() or self._is_saving:
             if self._is_fenced:
                 raise Fenced(unit_key(self.unit))
             if self._next_plan is not None:
@@ -577,6 +584,10 @@ class PartitionHost:
 
     # -- saving
 
+    @property
+    def _is_saving(self) -> bool:
+        return self._saving is not None and not self._saving.done()
+
     async def _save_if_due(self) -> None:
         """Take the state as it is between two frames; it is written while further frames run."""
         if self._saving is not None and self._saving.done():
@@ -585,6 +596,8 @@ class PartitionHost:
         due = time.monotonic() - self.progress.saved_at >= self._limits.snapshot_interval_s
         is_new = self.progress.position > self.progress.saved_position
         if not due or not is_new or self._saving is not None or self._limits.saving.locked():
+            return
+        if self._stopping.is_set():  # what is left is saved when nothing runs any more
             return
         if self._suspect.is_careful:
             await self.save()
