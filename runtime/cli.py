@@ -24,7 +24,7 @@ from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
 from runtime.store import Outage, Store, StoreError
-from runtime.subjects import Subjects, SubjectsError, load_subjects
+from runtime.subjects import PARTITIONS_MAX, Subjects, SubjectsError, load_subjects
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
@@ -301,6 +301,35 @@ def provision(dry_run: bool, allow_shrink: bool, as_json: bool) -> None:
             f"{budget.consumers} consumers of chains"
         )
     sys.exit(EXIT_FAILED if report.refused else 0)
+
+
+@main.command("partitions")
+@click.argument("number", type=click.IntRange(1, PARTITIONS_MAX))
+@json_option
+def partitions_command(number: int, as_json: bool) -> None:
+    """Change the number of partitions: saved state is shared out anew, subjects.yaml is changed.
+
+    Everything has to stand still: feeds, gateways, workers, and no input may be unanswered.
+    """
+    from runtime.partitions import PartitionsError, change
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if plan.faults:
+        fail("\n".join(map(str, plan.faults)))
+
+    async def work() -> list[str]:
+        async with connected(found) as bus:
+            return await change(bus, subjects, number, plan, Path(found.subjects_file))
+
+    try:
+        units = run(work())
+    except PartitionsError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({"partitions": number, "units": units}))
+    else:
+        click.echo(f"{number} partitions; state shared out to {len(units)} units")
 
 
 @main.command("migrate")

@@ -62,6 +62,10 @@ class Contested(RuntimeError):
     """Somebody else said a part of what we were about to say as one: own again, load again."""
 
 
+class PartitionsChanged(RuntimeError):
+    """The state was saved for another number of partitions: other symbols are here now."""
+
+
 class StreamRegressed(RuntimeError):
     """The stream ends before the saved cursor: it lost messages and will reuse their numbers."""
 
@@ -281,6 +285,7 @@ class PartitionHost:
             saved = await self._read_saved()
             if saved is not None:
                 meta, blobs, self._revision = saved
+                self._check_partitions(meta)
                 self._chain.restore(meta, blobs)
                 self._meta = meta
                 self.progress.position = self.progress.saved_position = meta["cursor"]
@@ -292,6 +297,15 @@ class PartitionHost:
             self._known_blobs = {}
         self._revision = await self._kv.revision(unit_key(self.unit))
         return False
+
+    def _check_partitions(self, meta: Mapping[str, Any]) -> None:
+        present = self._subjects.partitions
+        saved = meta.get("partitions", present)  # earlier versions did not say
+        if saved != present and self.unit[1] is not None:
+            raise PartitionsChanged(
+                f"{unit_key(self.unit)}: saved for {saved} partitions, subjects.yaml says {present}; "
+                f"set it back, then `jetscan partitions {present}` shares the state out anew"
+            )
 
     async def _rebuild(self) -> bool:
         """State of functions that have none, from what was said; False if told to stop meanwhile."""
@@ -621,6 +635,7 @@ class PartitionHost:
         blob_id = f"{self.owner.epoch}-{self._blobs_made}"
         snapshot = self._chain.snapshot(blob_id, self._own_meta())
         meta = {**snapshot.meta, "cursor": self.progress.position, "epoch": self.owner.epoch}
+        meta["partitions"] = self._subjects.partitions
         return Taken(snapshot, meta, self._last_message, self._blobs_made == 1)
 
     async def _commit(self, taken: Taken) -> None:
