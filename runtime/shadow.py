@@ -20,7 +20,7 @@ from typing import Any
 
 import msgpack
 
-from runtime.bus import Bus, Message
+from runtime.bus import ApiError, Bus, Message
 from runtime.chain import Chain, Output
 from runtime.frames import BadFrame, decode
 from runtime.handover import read_blobs
@@ -90,6 +90,10 @@ class Shadow:
 
     async def begin(self) -> None:
         """Fork the state of every partition; raises ShadowError."""
+        try:
+            await self._bus.stream_state("SHADOW")
+        except ApiError as error:
+            raise ShadowError(f"stream SHADOW: {error}; run jetscan provision") from error
         for base in self._plan.writes:
             stream = self._subjects.subjects[base].stream
             if stream is not None:

@@ -107,3 +107,6 @@ async def test_a_version_whose_state_does_not_fit_or_that_fails_is_told(
         with pytest.raises(ShadowError, match="set 3 frames aside"):
             await check_promotion(nats.bus, broken, True)
         assert (await nats.bus.stream_state("DEAD")).messages == 0
+        await nats.bus.api("STREAM.DELETE.SHADOW")
+        with pytest.raises(ShadowError, match="run jetscan provision"):
+            await Shadow(nats.bus, subjects, broken).begin()
