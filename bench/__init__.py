@@ -17,6 +17,7 @@ _MEANINGS = {
     "latency": "trade published -> alert at a WebSocket client, under load",
     "fanout": "one gateway process: updates to 1,000 and 5,000 clients, some of them stalled; reads over REST",
     "takeover": "kill -9 and freeze of a worker: time to the first output of the next owner",
+    "scaling": "1 -> 4 -> 1 workers under load by the scaling figures: pauses, losses, time to drain",
     "backtest": "one trading day of 10,000 symbols' minute bars: from the file to alerts, outcomes and the report",
     "store": "bars into a PostgreSQL of its own: bars a second, time of a commit; the bars of one symbol's day",
     "charts": "bars of a symbol over REST while three days of 10,000 symbols are stored",

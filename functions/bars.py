@@ -22,6 +22,7 @@ bars = function(
         **repairs.STATE,
         "priced_ns": "i8",  # newest time of an eligible last: 0 = none yet
     },
+    merges=repairs.MERGES,
     carry="keep",
     # Wait this long after a minute before its bars close. 0: the clock is a watermark, ingest sends
     # it only when event time got there, and what is later still revises its bar. Larger values give

@@ -22,6 +22,7 @@ from functions.market import (
     missing,
     partials,
     reference,
+    repairs,
     sessions,
     tape,
 )
@@ -99,6 +100,12 @@ scanner = function(
     },
     version=3,
     carry="clean",
+    merges={
+        **withdrawals.MERGES,
+        **partials.MERGES,
+        "arriving": repairs.none_waiting,
+        "ranked": lambda _: "no",
+    },
     accepts={
         "control": check_control,
         "ask.rules": answer_rules,

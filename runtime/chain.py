@@ -132,7 +132,7 @@ class Chain:
                 self._readers.setdefault(binding.subject, []).append(reader)
 
     @property
-    def symbols(self) -> int:
+    def symbol_count(self) -> int:
         """Symbols that there is a row of."""
         return len(self._rows)
 
@@ -562,6 +562,21 @@ class Chain:
         self._rows, self._tables, self._saved_blocks = rows, tables, None
         self.clock_ns = meta["clock_ns"]
         self.begun = frozenset(begun)
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbol of each row."""
+        return self._rows.symbols
+
+    def adopt(
+        self, symbols: list[str], columns: Mapping[str, Mapping[str, Any]], clock_ns: int
+    ) -> None:
+        """Begin with these symbols and, by function, these columns, as if it had always had them."""
+        self._rows = Rows(symbols)
+        self._tables = self._fresh_tables()
+        for name, table in self._tables.items():
+            table.load(columns[name])
+        self.clock_ns, self._saved_blocks, self.begun = clock_ns, None, frozenset()
 
     # -- state from what was said
 

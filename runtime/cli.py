@@ -26,7 +26,7 @@ from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
 from runtime.store import Outage, Store, StoreError
-from runtime.subjects import Subjects, SubjectsError, load_subjects
+from runtime.subjects import PARTITIONS_MAX, Subjects, SubjectsError, load_subjects
 
 SERVICES = {"run": "worker"}  # other commands are called like what they run
 TRACED = {"run", "ingest", "gateway", "probe"}
@@ -339,6 +339,35 @@ def provision(dry_run: bool, allow_shrink: bool, replicas: int, as_json: bool) -
             f"{budget.consumers} consumers of chains"
         )
     sys.exit(EXIT_FAILED if report.refused else 0)
+
+
+@main.command("partitions")
+@click.argument("number", type=click.IntRange(1, PARTITIONS_MAX))
+@json_option
+def partitions_command(number: int, as_json: bool) -> None:
+    """Change the number of partitions: saved state is shared out anew, subjects.yaml is changed.
+
+    Everything has to stand still: feeds, gateways, workers, and no input may be unanswered.
+    """
+    from runtime.partitions import PartitionsError, change
+
+    found, subjects = settings_and_subjects()
+    plan = plan_of(found, subjects)
+    if plan.faults:
+        fail("\n".join(map(str, plan.faults)))
+
+    async def work() -> list[str]:
+        async with connected(found) as bus:
+            return await change(bus, subjects, number, plan, Path(found.subjects_file))
+
+    try:
+        units = run(work())
+    except PartitionsError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps({"partitions": number, "units": units}))
+    else:
+        click.echo(f"{number} partitions; state shared out to {len(units)} units")
 
 
 @main.command("migrate")
@@ -705,6 +734,88 @@ def _set_paused(name: str, is_paused: bool) -> None:
     others = [one.name for one in chain.functions if one.name != name] if chain else []
     beside = f" (with {', '.join(others)}, hosted in one chain)" if others else ""
     click.echo(f"{name} {'paused' if is_paused else 'resumed'}{beside}")
+
+
+@main.command("shadow")
+@click.argument("name")
+@click.option(
+    "--functions",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder with the new version; JETSCAN_FUNCTIONS_DIR if left out.",
+)
+@click.option("--seconds", default=0.0, type=click.FloatRange(0), help="0: until Ctrl-C.")
+@click.option("--promote", is_flag=True, help="Have the version that was compared take over.")
+@click.option("--accept-differences", is_flag=True, help="Promote although events differed.")
+@json_option
+def shadow_command(
+    name: str,
+    folder: Path | None,
+    seconds: float,
+    promote: bool,
+    accept_differences: bool,
+    as_json: bool,
+) -> None:
+    """Run a new version of NAME beside the live one, on a fork of its state, and compare what they say.
+
+    NAME is a function or a chain. Nobody else sees what it says. Exit 1 if anything differs.
+    """
+    from runtime import shadow
+
+    found, subjects = settings_and_subjects()
+    new = found.model_copy(update={"functions_dir": str(folder or found.functions_dir)})
+    chain = plan_of(new, subjects).chain(name)
+    if chain is None:
+        fail(f"no function or chain {name} in {new.functions_dir}; see jetscan check", EXIT_USAGE)
+
+    async def compare() -> dict[str, Any]:
+        async with connected(found) as bus:
+            stopping = asyncio.Event()
+            on_signals(stopping.set)
+            if seconds:
+                asyncio.get_running_loop().call_later(seconds, stopping.set)
+            beside = shadow.Shadow(bus, subjects, chain)
+            await beside.begin()
+            click.echo(f"version {chain.version} of {chain.name} runs as a shadow", err=True)
+            await beside.run(stopping)
+            report = await beside.compared()
+            await shadow.note_report(bus, report)
+            return report
+
+    async def take_over() -> dict[str, Any]:
+        async with connected(found) as bus:
+            await shadow.check_promotion(bus, chain, accept_differences)
+            copied = shadow.copy_functions(chain.functions, Path(found.functions_dir))
+            live = plan_of(found, subjects).chain(chain.name)
+            late = await shadow.promoted(bus, chain.name, live.version if live else "")
+            return {"chain": chain.name, "copied": copied, "not_yet": late}
+
+    try:
+        told = run(take_over() if promote else compare())
+    except shadow.ShadowError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(json.dumps(told, default=str))
+    elif promote:
+        click.echo(f"{told['chain']}: {', '.join(told['copied']) or 'no file'} copied")
+    else:
+        _show_shadow(told)
+    if told.get("not_yet"):
+        late = ", ".join(told["not_yet"])
+        fail(f"{late}: still another version; restart workers without --reload, one by one")
+    sys.exit(EXIT_FAILED if told.get("differ") or told.get("dead") else 0)
+
+
+def _show_shadow(told: dict[str, Any]) -> None:
+    rows = [{"subject": base, **counts} for base, counts in told["subjects"].items()]
+    show(rows, ["subject", "live", "shadow", "differ"], False)
+    for column, count in told["columns"].items():
+        click.echo(f"{column}: {count}")
+    for one in told["shown"]:
+        click.echo(json.dumps(one, default=str))
+    click.echo(f"{told['inputs']} inputs, {told['differ']} events differ, {told['dead']} set aside")
+    for note in told["notes"]:
+        click.echo(note, err=True)
 
 
 @main.group()

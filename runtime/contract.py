@@ -97,6 +97,7 @@ class Declaration:
     by_minute: Callable[[Mapping[str, Any]], bool] | None = None
     batch: int = 1
     reports: Mapping[str, Report] = field(default_factory=dict)
+    merges: Mapping[str, Callable[[list[str]], str]] = field(default_factory=dict)
     reads_declared: tuple[str, ...] = ()
     bindings: list[Binding] = field(default_factory=list)
     recollections: list[Binding] = field(default_factory=list)
@@ -164,6 +165,7 @@ def function(
     by_minute: Callable[[Mapping[str, Any]], bool] | None = None,
     batch: int = 1,
     reports: Mapping[str, Report] | None = None,
+    merges: Mapping[str, Callable[[list[str]], str]] | None = None,
 ) -> Declaration:
     """Declare a function.
 
@@ -185,6 +187,8 @@ def function(
               function says so `jetscan metrics` feeds one clock event a minute
     batch     of a sink: at most so many messages at once, their events as one frame
     reports   name -> what a backtest writes beside its bars and alerts, made from both when it ends
+    merges    text of the state -> the text of a partition that has symbols of several, from theirs, when
+              the number of partitions changes; without one the texts have to be the same
     """
     if isinstance(carry, str) and carry not in CARRY_WORDS:
         raise ContractError(f"function {name}: carry={carry!r}; expected one of {CARRY_WORDS}")
@@ -201,6 +205,7 @@ def function(
         by_minute=by_minute,
         batch=batch,
         reports=dict(reports or {}),
+        merges=dict(merges or {}),
         reads_declared=_names(reads),
     )
 

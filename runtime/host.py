@@ -29,9 +29,10 @@ from typing import Any
 import msgpack
 
 from runtime import telemetry, tracing
-from runtime.bus import Bus, Kv, LostPlace, Message, Pull, Refused
+from runtime.bus import Bus, LostPlace, Message, Pull, Refused
 from runtime.chain import Chain, Output
 from runtime.frames import FRAME_BYTES_TARGET
+from runtime.handover import read_blobs
 from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, consumer_of, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
@@ -60,6 +61,10 @@ class Fenced(Exception):
 
 class Contested(RuntimeError):
     """Somebody else said a part of what we were about to say as one: own again, load again."""
+
+
+class PartitionsChanged(RuntimeError):
+    """The state was saved for another number of partitions: other symbols are here now."""
 
 
 class StreamRegressed(RuntimeError):
@@ -152,7 +157,9 @@ class PartitionHost:
         core_sink: CoreSink,
         is_paused: Callable[[ChainPlan], bool],
         watchdog: Watchdog,
+        known_blobs: Mapping[str, bytes] | None = None,
     ) -> None:
+        """`known_blobs`: of the saved state, what was read in advance."""
         self.unit = unit
         self.owner = owner
         self.progress = Progress()
@@ -164,6 +171,7 @@ class PartitionHost:
         self._core_sink = core_sink
         self._is_paused = is_paused
         self._watchdog = watchdog
+        self._known_blobs = known_blobs or {}
         self._chain = self._new_chain(plan)
         self._said: dict[str, Said] = {}
         self._meta: dict[str, Any] | None = None
@@ -196,8 +204,21 @@ class PartitionHost:
         return chain
 
     def drain(self) -> None:
-        """Ask for a hand-over: finish the frame, save, stop."""
+        """Ask for a hand-over: finish the frame and a save that is on its way, save the rest, stop."""
         self._stopping.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether a hand-over was asked for."""
+        return self._stopping.is_set()
+
+    def is_known_to(self, epoch: int | None) -> bool:
+        """Whether little is left to read for who has the snapshot that the owner of `epoch` saved last."""
+        if epoch is None or not self._is_loaded:
+            return False
+        saved = self._meta["epoch"] if self._meta is not None else 0
+        is_new = self.progress.position > self.progress.saved_position
+        return bool(epoch == saved and (saved == self.owner.epoch or not is_new))
 
     def fence(self) -> None:
         """A newer owner is known: stop without saving."""
@@ -274,6 +295,7 @@ class PartitionHost:
             saved = await self._read_saved()
             if saved is not None:
                 meta, blobs, self._revision = saved
+                self._check_partitions(meta)
                 self._chain.restore(meta, blobs)
                 self._meta = meta
                 self.progress.position = self.progress.saved_position = meta["cursor"]
@@ -281,8 +303,19 @@ class PartitionHost:
                 return True
         except Damaged as error:
             log.error("saved state is lost", unit=unit_key(self.unit), reason=str(error))
+        finally:
+            self._known_blobs = {}
         self._revision = await self._kv.revision(unit_key(self.unit))
         return False
+
+    def _check_partitions(self, meta: Mapping[str, Any]) -> None:
+        present = self._subjects.partitions
+        saved = meta.get("partitions", present)  # earlier versions did not say
+        if saved != present and self.unit[1] is not None:
+            raise PartitionsChanged(
+                f"{unit_key(self.unit)}: saved for {saved} partitions, subjects.yaml says {present}; "
+                f"set it back, then `jetscan partitions {present}` shares the state out anew"
+            )
 
     async def _rebuild(self) -> bool:
         """State of functions that have none, from what was said; False if told to stop meanwhile."""
@@ -329,7 +362,7 @@ class PartitionHost:
             meta = msgpack.unpackb(entry.value)
             if meta.get("epoch", 0) > self.owner.epoch:
                 raise Fenced(key)
-            blobs = await read_blobs(self._kv, key, meta)
+            blobs = await read_blobs(self._kv, key, meta, self._known_blobs)
             if blobs is not None:
                 return meta, blobs, entry.revision
             newer = await self._kv.get(key)
@@ -354,7 +387,7 @@ class PartitionHost:
 
     async def _follow(self, pull: Pull) -> None:
         heard_at = time.monotonic()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() or self._is_saving:
             if self._is_fenced:
                 raise Fenced(unit_key(self.unit))
             if self._next_plan is not None:
@@ -420,7 +453,7 @@ class PartitionHost:
                 queued=progress.queued,
                 snapshot_age_s=time.monotonic() - progress.saved_at,
                 state_bytes=progress.state_bytes,
-                symbols=self._chain.symbols,
+                symbols=self._chain.symbol_count,
                 clock_ns=self._chain.clock_ns,
             )
         )
@@ -620,6 +653,10 @@ class PartitionHost:
 
     # -- saving
 
+    @property
+    def _is_saving(self) -> bool:
+        return self._saving is not None and not self._saving.done()
+
     async def _save_if_due(self) -> None:
         """Take the state as it is between two frames; it is written while further frames run."""
         if self._saving is not None and self._saving.done():
@@ -628,6 +665,8 @@ class PartitionHost:
         due = time.monotonic() - self.progress.saved_at >= self._limits.snapshot_interval_s
         is_new = self.progress.position > self.progress.saved_position
         if not due or not is_new or self._saving is not None or self._limits.saving.locked():
+            return
+        if self._stopping.is_set():  # what is left is saved when nothing runs any more
             return
         if self._suspect.is_careful:
             await self.save()
@@ -651,6 +690,7 @@ class PartitionHost:
         blob_id = f"{self.owner.epoch}-{self._blobs_made}"
         snapshot = self._chain.snapshot(blob_id, self._own_meta())
         meta = {**snapshot.meta, "cursor": self.progress.position, "epoch": self.owner.epoch}
+        meta["partitions"] = self._subjects.partitions
         return Taken(snapshot, meta, self._last_message, self._blobs_made == 1)
 
     async def _commit(self, taken: Taken) -> None:
@@ -767,17 +807,3 @@ async def saved_cursor(bus: Bus, unit: Unit) -> int:
     """The cursor of a unit's snapshot; 0 without one."""
     entry = await bus.kv("snapshots").get(unit_key(unit))
     return int(msgpack.unpackb(entry.value)["cursor"]) if entry else 0
-
-
-async def read_blobs(kv: Kv, key: str, meta: Mapping[str, Any]) -> dict[str, bytes] | None:
-    """The blobs of a unit's snapshot; None where one is not whole, as while a newer one replaces it."""
-    blobs = {}
-    for blob_id, size in blobs_of(meta).items():
-        parts: list[bytes] = []
-        while sum(map(len, parts)) < size:
-            entry = await kv.get(f"{key}.{blob_id}.{len(parts)}")
-            if entry is None:
-                return None
-            parts.append(entry.value)
-        blobs[blob_id] = b"".join(parts)
-    return blobs

@@ -84,6 +84,7 @@ class Member:
     answered_at: float
     announced_at: float
     dead: bool = False
+    warm: dict[str, int] = field(default_factory=dict)  # unit -> epoch of the state it has read
 
 
 def shares(units: Iterable[Unit], members: list[str]) -> dict[Unit, str]:
@@ -114,6 +115,7 @@ class Roll:
     name: str
     chains: tuple[str, ...] = ()
     draining: bool = False
+    warm: dict[str, int] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     _listeners: list[Listener] = field(default_factory=list)
     _quiet_until: float = 0.0
@@ -137,6 +139,7 @@ class Roll:
     async def announce(self) -> None:
         """Tell the others that we are there and what we host."""
         told = {"name": self.name, "chains": self.chains, "draining": self.draining}
+        told["warm"] = self.warm
         await self.bus.publish("runtime.members", json.dumps(told).encode())
 
     async def _asked(self, _: Message) -> None:
@@ -224,6 +227,7 @@ class Roll:
             log.info("worker seen", worker=name)
         member.chains = tuple(told["chains"])
         member.draining = bool(told["draining"])
+        member.warm = told.get("warm", {})  # a worker of another version may not tell
         member.announced_at = member.answered_at = now
 
     def hosts_of(self, chain: str) -> list[str]:
@@ -235,6 +239,11 @@ class Roll:
         ]
         mine = [self.name] if chain in self.chains and not self.draining else []
         return sorted(there + mine)
+
+    def warm_epoch(self, name: str, unit: Unit) -> int | None:
+        """Whose snapshot of a unit a member has read in advance."""
+        member = self.members.get(name)
+        return member.warm.get(unit_key(unit)) if member else None
 
     async def is_dead(self, name: str) -> bool:
         """Whether an owner is gone; one never heard of is asked."""

@@ -22,7 +22,7 @@ log = telemetry.get_logger(__name__)
 
 RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 HEALTHY_S = 30.0  # a process that ran this long starts again without waiting
-STOP_S = 9.0
+STOP_S = 28.0  # a worker takes up to 26 s where successors are slow to read its state
 LOOK_S = 1.0
 
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from runtime.bus import Bus, BusError, Closed, Listener, Message, NobodyThere, S
 from runtime.chain import Output
 from runtime.config import Settings
 from runtime.couriers import CourierHost
+from runtime.handover import Warmth
 from runtime.host import Contested, Fenced, Limits, PartitionHost, saved_cursor
 from runtime.latest import Latest
 from runtime.loader import ChainPlan, Fault, Hosted, Plan, load_plan
@@ -38,6 +39,13 @@ REFRESH_S = 2.0  # ownerships are read again this often even without a hint
 RETRY_HOST_S = 1.0
 PAUSE_PREFIX = "pause"
 SETTLED_S = 0.3  # a hint may be here before the bucket has what it is about: read once more
+HINT_AGAIN_S = (0.02, SETTLED_S)
+PATIENCE_S = (
+    10.0  # a unit goes to a successor that has not read its state after so long without any
+)
+# SIGTERM: what Kubernetes gives is 30 s. Then everything left is given up at once, and saved.
+HAND_OVER_S = 18.0
+SAVE_S = 8.0
 
 
 @dataclass
@@ -45,6 +53,14 @@ class _Running:
     """A hosted unit and its task."""
 
     host: PartitionHost
+    task: asyncio.Task[None]
+
+
+@dataclass
+class _Warming:
+    """A unit that is awaited, and the task that reads its state."""
+
+    warmth: Warmth
     task: asyncio.Task[None]
 
 
@@ -89,6 +105,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._failed_at: dict[Unit, float] = {}
+        self._warming: _Warming | None = None
+        self._gave_up_at = 0.0
         self._listeners: list[Listener] = []
         self._latest = Latest(bus, subjects)
         self._mirror = RankMirror(settings.redis_url)
@@ -150,7 +168,7 @@ class Worker:
         await self._roll.open()
         self._is_open = True
         self._listeners = [
-            await self._owners.hints(lambda _: self._changed.set()),
+            await self._owners.hints(self._owners_changed),
             await self._control.respond("runtime.status", self._status),
             await self._control.kv("functions").hints(self._reread_paused),
         ]
@@ -196,18 +214,48 @@ class Worker:
         )
 
     async def _hand_over(self) -> None:
+        """Give every unit to a successor that has its state; after HAND_OVER_S, or without one, at once."""
         self._roll.draining = True
+        self._stop_warming()
         with contextlib.suppress(BusError):
             await self._roll.announce()
-        for running in self._running.values():
-            running.host.drain()
         for sink in self._sinks.values():
             sink.host.drain()
+        until = time.monotonic() + HAND_OVER_S
+        self._gave_up_at = time.monotonic()
+        while self._running and time.monotonic() < until:
+            for unit in list(self._running):
+                self._give_up(unit, self._successor(unit))
+            await asyncio.sleep(LOOK_S / 2)
+        for running in self._running.values():
+            running.host.drain()
         tasks = [running.task for running in self._running.values()]
         tasks += [sink.task for sink in self._sinks.values()]
         if tasks:
-            await asyncio.wait(tasks, timeout=8)
+            await asyncio.wait(tasks, timeout=SAVE_S)
         log.info("worker handed over", worker=self.name)
+
+    def _successor(self, unit: Unit) -> str | None:
+        chain = self._chain(unit[0])
+        if chain is None:
+            return None
+        units = [(chain.name, partition) for partition in chain.partitions]
+        return shares(units, self._roll.hosts_of(chain.name)).get(unit)
+
+    def _give_up(self, unit: Unit, successor: str | None) -> None:
+        """Hand a unit over, one at a time, as soon as its successor has read its state."""
+        host = self._running[unit].host
+        now = time.monotonic()
+        if successor is None:
+            host.drain()
+        elif any(running.host.is_draining for running in self._running.values()):
+            self._gave_up_at = now
+        else:
+            is_warm = host.is_known_to(self._roll.warm_epoch(successor, unit))
+            if is_warm or now - self._gave_up_at > PATIENCE_S:
+                log.info("unit given up", unit=unit_key(unit), to=successor, is_warm=is_warm)
+                host.drain()
+                self._gave_up_at = now
 
     # -- ownership
 
@@ -227,19 +275,34 @@ class Worker:
                         self._changed.set()
                 await self._look(group)
                 self._look_at_sinks(group)
-            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._changed.wait()
+
+    def _owners_changed(self, _: str) -> None:
+        self._changed.set()
+        for later_s in HINT_AGAIN_S:
+            asyncio.get_running_loop().call_later(later_s, self._changed.set)
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
+        awaited: list[Unit] = []
+        is_all_mine = True
         for chain in self.plan.chains:
             if not self._is_chosen(chain):
                 continue
-            units = [(chain.name, partition) for partition in chain.partitions]
-            mine = shares(units, self._roll.hosts_of(chain.name))
+            units: list[Unit] = [(chain.name, partition) for partition in chain.partitions]
+            share = shares(units, self._roll.hosts_of(chain.name))
             for unit in units:
                 if unit in self._running:
-                    self._check_running(unit, mine.get(unit) == self.name)
-                elif mine.get(unit) == self.name and self._may_retry(unit):
+                    self._check_running(unit, share.get(unit))
+                    is_all_mine = is_all_mine and share.get(unit) == self.name
+                elif share.get(unit) == self.name and await self._is_run(unit):
+                    awaited.append(unit)
+                elif share.get(unit) == self.name and self._may_retry(unit):
                     await self._try_to_own(unit, chain, group)
+        if is_all_mine:
+            self._gave_up_at = time.monotonic()
+        self._warm_one(awaited)
         for unit, running in self._running.items():
             if self._chain(unit[0]) is None:
                 running.host.drain()
@@ -247,14 +310,46 @@ class Worker:
     def _may_retry(self, unit: Unit) -> bool:
         return time.monotonic() - self._failed_at.get(unit, 0.0) > RETRY_HOST_S
 
-    def _check_running(self, unit: Unit, is_mine: bool) -> None:
+    async def _is_run(self, unit: Unit) -> bool:
+        """Whether another worker that is not dead owns a unit."""
+        owner = self._owned.get(unit_key(unit))
+        if owner is None or owner.worker in ("", self.name):
+            return False
+        return not await self._roll.is_dead(owner.worker)
+
+    def _warm_one(self, awaited: list[Unit]) -> None:
+        """Read the state of one of the units we wait for; which, and how far, is announced."""
+        if self._warming is not None and self._warming.warmth.unit not in awaited:
+            self._stop_warming()
+        if self._warming is None and awaited:
+            warmth = Warmth(self._control, awaited[0])
+            self._warming = _Warming(warmth, asyncio.create_task(warmth.keep()))
+        self._roll.warm = {}
+        if self._warming is not None and self._warming.warmth.epoch is not None:
+            self._roll.warm[unit_key(self._warming.warmth.unit)] = self._warming.warmth.epoch
+
+    def _stop_warming(self) -> None:
+        if self._warming is not None:
+            self._warming.task.cancel()
+        self._warming = None
+        self._roll.warm = {}
+
+    def _taken_warmth(self, unit: Unit) -> Mapping[str, bytes]:
+        """What was read in advance of a unit that is ours now."""
+        if self._warming is None or self._warming.warmth.unit != unit:
+            return {}
+        blobs = self._warming.warmth.blobs
+        self._stop_warming()
+        return blobs
+
+    def _check_running(self, unit: Unit, successor: str | None) -> None:
         running = self._running[unit]
         owner = self._owned.get(unit_key(unit))
         if owner is not None and owner.epoch > running.host.owner.epoch:
             log.info("unit has a newer owner", unit=unit_key(unit), owner=owner.worker)
             running.host.fence()
-        elif not is_mine:
-            running.host.drain()
+        elif successor != self.name:
+            self._give_up(unit, successor)
 
     async def _try_to_own(self, unit: Unit, chain: ChainPlan, group: asyncio.TaskGroup) -> None:
         judged = self._owned.get(unit_key(unit))
@@ -295,6 +390,7 @@ class Worker:
             self._send_core,
             self._is_paused,
             self._watchdog,
+            self._taken_warmth(unit),
         )
 
     async def _hosted(self, unit: Unit, host: PartitionHost) -> None:

@@ -29,6 +29,7 @@ STATE = {
     "sorted": "text",  # of how many symbols that is
     "sent_lists": "text",  # ids of the lists in the order of their bits, separated by blanks
 }
+MERGES = {"sorted": lambda _: ""}  # other symbols: their places are found anew
 EXTRA = tuple(f"c{k}" for k in range(COLUMNS_MAX))  # columns of the wire for a list's own columns
 ALWAYS = frozenset({"volume_daily"})  # every rank carries it
 GONE = 0

@@ -42,6 +42,16 @@ STATE = {
 }
 
 
+def none_waiting(texts: list[str]) -> str:
+    """Of partitions that become one: what waits names rows, which are others then; raises ValueError."""
+    if any(texts):
+        raise ValueError("corrections wait for their trades; let the feed run on for ten seconds")
+    return ""
+
+
+MERGES = {"held": none_waiting}
+
+
 class Print(NamedTuple):
     """One print, with what it may update and how many trades it stands for."""
 

@@ -79,6 +79,14 @@ def keep(state: Any, caused: list[Caused]) -> None:
     state["caused"] = text
 
 
+def _merged(texts: list[str]) -> str:
+    lines = [line for text in dict.fromkeys(texts) for line in text.split("\n") if line]
+    return "\n".join(sorted(lines, key=lambda line: Caused(*json.loads(line)).ts_ns))
+
+
+MERGES = {"caused": _merged}  # when partitions become one
+
+
 def _since(text: str, from_ns: int) -> str:
     """The lines from the first on whose print is not older."""
     start = 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.bus import Bus
 from runtime.chain import SYMBOLS
-from runtime.host import read_blobs
+from runtime.handover import read_blobs
 from runtime.loader import ChainPlan, Plan
 from runtime.ownership import unit_key
 from runtime.snapshots import unpack, unpack_symbols
@@ -92,7 +92,7 @@ async def _read(bus: Bus, unit: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if entry is None:
             raise StateError(f"{unit}: nothing was saved yet; see jetscan lag")
         meta = msgpack.unpackb(entry.value)
-        blobs = await read_blobs(kv, unit, meta)
+        blobs = await read_blobs(kv, unit, meta, {})
         if blobs is not None:
             return meta, unpack(meta, blobs)
     raise StateError(

@@ -304,6 +304,7 @@ class PullDouble:
             return True
         assert self.bus.host is not None
         self.bus.host.drain()
+        await asyncio.sleep(0)  # a save that is on its way goes on, as while a server is waited for
         return False
 
     async def next(self) -> Message:
@@ -326,6 +327,10 @@ class KvDouble:
     async def get(self, key: str) -> Entry | None:
         message = await self.bus.last(f"KV_{self.bucket}", self._subject(key))
         return Entry(key, message.data, message.sequence) if message else None
+
+    async def written(self, key: str) -> bytes | None:
+        entry = await self.get(key)
+        return entry.value if entry else None
 
     async def revision(self, key: str) -> int:
         message = await self.bus.last(f"KV_{self.bucket}", self._subject(key))
