@@ -116,7 +116,7 @@ lock: ## Lock the dependencies again: hashes, no addresses (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o deploy/tools/requirements.txt deploy/tools/requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header -c requirements.txt -o deploy/image/requirements.txt pyproject.toml deploy/image/requirements.in
+		--no-annotate --no-header --extra traces -c requirements.txt -o deploy/image/requirements.txt pyproject.toml deploy/image/requirements.in
 
 clean: ## Remove .venv, caches and state
 	rm -rf $(VENV) $(TOOLS) .jetscan .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

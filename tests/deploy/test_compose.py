@@ -210,8 +210,6 @@ def test_no_secret_can_be_committed() -> None:
 def test_mounted_files_are_there() -> None:
     for name in SERVICES:
         for source, _ in mounts(name):
-            if source.startswith(("./deploy/grafana/", "./deploy/prometheus/")):
-                continue  # tests/monitoring
             assert not source.startswith(".") or (ROOT / source).exists(), source
 
 
