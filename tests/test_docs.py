@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -391,12 +392,16 @@ def tree_of(text: str) -> set[str]:
 
 
 def on_disk(folder: Path) -> set[str]:
+    """What a folder has of the project; what somebody is writing there is theirs."""
+    listed = ["git", "-C", str(folder), "ls-files"]
+    found = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split("\n")
+    names = {Path(one).parts[0] for one in found if one} or {one.name for one in folder.iterdir()}
     return {
-        entry.name
-        for entry in folder.iterdir()
-        if not entry.name.startswith((".", "_"))
-        and not entry.name.endswith(".egg-info")
-        and entry.name not in NOT_IN_THE_TREE
+        name
+        for name in names
+        if not name.startswith((".", "_"))
+        and not name.endswith(".egg-info")
+        and name not in NOT_IN_THE_TREE
     }
 
 
