@@ -14,9 +14,10 @@ quiet = function(
 
 @quiet.on("ticks.trades")
 def heard(trades: Frame, state: State) -> None:
+    is_new = trades["ts_ns"] > state["newest_ns"][trades["row"]]
+    state["said"][trades["row"][is_new]] = 0  # a late print breaks no silence
     np.maximum.at(state["newest_ns"], trades["row"], trades["ts_ns"])
     state["price"][trades["row"]] = trades["price"]  # of several prints the last one stays
-    state["said"][trades["row"]] = 0
 
 
 @quiet.on("ticks.clock")

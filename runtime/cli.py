@@ -304,21 +304,19 @@ main.add_command(run_command, "run")
 @click.option("--allow-shrink", is_flag=True, help="Also apply what may drop stored messages.")
 @click.option(
     "--replicas",
-    default=1,
     type=click.IntRange(1, 5),
-    help="At least so many of every stream and bucket; 3 in production.",
+    help="At least so many of every stream and bucket; 3 in production. Else 1, or as many as there are.",
 )
 @json_option
-def provision(dry_run: bool, allow_shrink: bool, replicas: int, as_json: bool) -> None:
+def provision(dry_run: bool, allow_shrink: bool, replicas: int | None, as_json: bool) -> None:
     """Create and update streams and buckets from subjects.yaml; shows the differences first."""
     from runtime.provision import provision as apply
 
     found, subjects = settings_and_subjects()
-    subjects = subjects.replicated(replicas)
 
     async def work() -> Any:
         async with connected(found) as bus:
-            return await apply(bus, subjects, dry_run, allow_shrink)
+            return await apply(bus, subjects, dry_run, allow_shrink, replicas)
 
     report = run(work())
     budget = report.budget
@@ -787,7 +785,9 @@ def shadow_command(
             await shadow.check_promotion(bus, chain, accept_differences)
             copied = shadow.copy_functions(chain.functions, Path(found.functions_dir))
             live = plan_of(found, subjects).chain(chain.name)
-            late = await shadow.promoted(bus, chain.name, live.version if live else "")
+            late = await shadow.promoted(
+                bus, chain.name, live.version if live else "", len(chain.partitions)
+            )
             return {"chain": chain.name, "copied": copied, "not_yet": late}
 
     try:

@@ -29,7 +29,7 @@ from runtime.frames import Array
 from runtime.providers import SECOND_NS, Batch, Provider, ProviderError
 from runtime.providers.history import KINDS as BESIDE
 from runtime.providers.losses import QUOTES, TRADES, gap_batch
-from runtime.providers.seen import Overlap
+from runtime.providers.seen import Gap, Overlap
 from runtime.providers.trouble import (
     BACK_OFF,
     GIVE_UP,
@@ -203,6 +203,7 @@ class Connection:
                 now_ns = time.time_ns()
                 if self.could_speak(now_ns, now_ns):
                     raise Dropped(self._provider.name, MUTE) from error
+                self.health = self.health.becomes(OK)  # it is there and has nothing to say now
 
     def could_speak(self, from_ns: int, to_ns: int) -> bool:
         """Whether the provider could have said anything between two times of the wall's clock."""
@@ -229,18 +230,20 @@ class Connection:
         )
         yield self._gap(lost, max(to_ns, self._newest_ns), from_ns, max(to_ns, from_ns), is_whole)
         again = None if is_whole else getattr(self._provider, "again", None)
-        asked = from_ns, to_ns
+        gap = None
         if again is not None and self._overlap is not None:
-            asked = self._overlap.begin(from_ns, to_ns)
+            gap = self._overlap.begin(from_ns, to_ns)
+        asked = gap.asked if gap else (from_ns, to_ns)
         yield from self._came(batch)
         if again is not None and getattr(self._provider, "mute_s", None):
-            filling = asyncio.create_task(self._fill(again(*asked), lost, from_ns, to_ns))
+            filling = asyncio.create_task(self._fill(again(*asked), lost, from_ns, to_ns, gap))
             self._filling.add(filling)
             filling.add_done_callback(self._filling.discard)
         elif again is not None:
             for missing in again(*asked):
                 yield from self._sent_again(missing)
-            self._all_sent_again()
+            if gap:
+                gap.is_filled = True
             yield self._gap(lost, self._newest_ns, from_ns, max(to_ns, from_ns), is_repaired=True)
 
     def _came(self, batch: Batch) -> Iterator[Batch]:
@@ -255,11 +258,9 @@ class Connection:
         if new is not None:
             yield new
 
-    def _all_sent_again(self) -> None:
-        if self._overlap is not None:
-            self._overlap.end()
-
-    async def _fill(self, missing: Iterator[Batch], lost: Array, from_ns: int, to_ns: int) -> None:
+    async def _fill(
+        self, missing: Iterator[Batch], lost: Array, from_ns: int, to_ns: int, gap: Gap | None
+    ) -> None:
         """Have sent again what was missing, beside what goes on; where that fails the gap stays one."""
         reader = Reader(missing)
         try:
@@ -268,12 +269,19 @@ class Connection:
                     self._hand_on(new)
             until_ns = max(to_ns, from_ns)
             self._hand_on(self._gap(lost, self._newest_ns, from_ns, until_ns, is_repaired=True))
-        except (ProviderError, OSError, TimeoutError) as error:
+        except Exception as error:
+            is_known = isinstance(error, ProviderError | OSError | TimeoutError)
             telemetry.UNFILLED.labels(self._provider.name).inc()
-            log.error("gap not filled", source=self._provider.name, reason=str(error) or "too slow")
+            log.error(
+                "gap not filled",
+                source=self._provider.name,
+                reason=str(error) or "too slow",
+                exc_info=None if is_known else error,
+            )
         finally:
             reader.leave()
-            self._all_sent_again()
+            if gap:
+                gap.is_filled = True
 
     def _hand_on(self, batch: Batch) -> None:
         self._filled.append(batch)

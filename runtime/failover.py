@@ -146,7 +146,7 @@ class Failover:
                 async for batch in batches:
                     await queue.put((place, batch))
             await queue.put((place, None))
-        except ProviderError as error:
+        except Exception as error:  # noqa: BLE001 - told and, of the last source, raised by `_end`
             await queue.put((place, error))
 
     async def _followed(self, queue: Waiting) -> AsyncGenerator[Batch]:

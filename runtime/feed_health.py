@@ -62,7 +62,7 @@ async def keep_told(bus: Bus, healths: Callable[[], list[Health]]) -> None:
     while True:
         if bus.connected:
             feeds = healths()
-            telemetry.note_feeds({one.source: one.state == OK for one in feeds})
+            telemetry.note_feeds({one.source: one.state in (OK, STARTING) for one in feeds})
             told = {"ingest": name, "feeds": [one.told() for one in feeds]}
             try:
                 await bus.publish(SUBJECT, json.dumps(told).encode())

@@ -302,6 +302,10 @@ class FolderSink:
         finally:
             self._parts.remove()
 
+    def drop(self) -> None:
+        """Leave nothing of what came."""
+        self._parts.remove()
+
     def _flush(self) -> None:
         if self._waiting:
             self._parts.add(columns_of(self._waiting))
@@ -344,6 +348,9 @@ def _fetch(vendor: Vendor, table: str, wish: Wish, progress: Progress, sink: Fol
         problem = str(error)
     except ProviderError as error:
         problem, is_passing = str(error), True
+    except BaseException:
+        sink.drop()
+        raise
     sink.end(is_whole=not problem)
     return Fetched(table, rows, left_out, tuple(refused), problem, is_passing, wish)
 

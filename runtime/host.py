@@ -37,6 +37,7 @@ from runtime.loader import ChainPlan
 from runtime.ownership import Owner, Owners, Unit, consumer_of, unit_key
 from runtime.rebuild import POSITION, Position, position_of, rebuild
 from runtime.snapshots import Damaged, Snapshot, blobs_of, chunks_of
+from runtime.state import StateChanged
 from runtime.subjects import Subjects
 from runtime.watchdog import Watchdog
 
@@ -180,6 +181,7 @@ class PartitionHost:
         self._last_message: Message | None = None
         self._saving: asyncio.Task[None] | None = None  # a save that is on its way
         self._next_plan: ChainPlan | None = None
+        self.refused = ""  # why a new version is not run
         self._stopping = asyncio.Event()
         self._is_fenced = False
         self._is_loaded = False
@@ -206,6 +208,11 @@ class PartitionHost:
     def drain(self) -> None:
         """Ask for a hand-over: finish the frame and a save that is on its way, save the rest, stop."""
         self._stopping.set()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has its state, and answers."""
+        return self._is_loaded
 
     @property
     def is_draining(self) -> bool:
@@ -758,13 +765,19 @@ class PartitionHost:
         await self.save()
         chain = self._new_chain(plan)
         snapshot = self._chain.snapshot("reload")
-        chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
+        self._meta = None  # what that snapshot has is saved nowhere: the next save writes all of it
+        try:
+            chain.restore(snapshot.meta, {snapshot.blob_id: snapshot.blob})
+        except (StateChanged, ValueError) as error:
+            self.refused = f"{type(error).__name__}: {error}"
+            log.error("new version refused", unit=unit_key(self.unit), reason=str(error))
+            return
+        self.refused = ""
         chain.counts = self._chain.counts  # metrics go on
         self._chain, self.plan = chain, plan
         if not await self._rebuild():
             self._is_loaded = False
             return
-        self._meta = None  # other columns: write all of them at the next save
         for stream, subject in self._outputs():
             if subject not in self._said:
                 self._said[subject] = await self._end_of(stream, subject)
@@ -773,11 +786,11 @@ class PartitionHost:
     # -- frames that kill
 
     async def _load_suspect(self) -> None:
-        """After owners died at one cursor, go frame by frame; one that ended two of them is set aside.
+        """After owners died at one cursor, go frame by frame; one that ended DEATHS_MAX of them is set aside.
 
         A frame is marked in `functions` before it runs and unmarked as soon as it ran, before anything
-        is published: a mark that is left is the frame that ran when the process died, once by chance,
-        twice hardly.
+        is published: a mark that is left is the frame that ran when the process died, or when the server
+        was cut off before; once or twice by chance, more often hardly.
         """
         self._suspect = Suspect()
         if not self.owner.strikes:

@@ -275,8 +275,12 @@ class Knowledge:
         """When each file was written."""
         paths = [*self._daily]
         for one in self._sources:
-            paths += sorted(one.path.glob("*.parquet")) if one.path.is_dir() else [one.path]
-        return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+            paths += sorted(one.path.glob("[!.]*.parquet")) if one.path.is_dir() else [one.path]
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.stat().st_mtime_ns
+        return found
 
 
 def _tell_failure(what: str, path: Path, error: Exception) -> None:

@@ -34,7 +34,11 @@ class Lag:
         """
         found = {}
         for chain in dict.fromkeys(unit["chain"] for unit in self.units):
-            units = {unit["unit"]: unit for unit in self.units if unit["chain"] == chain}
+            units = {
+                unit["unit"]: unit
+                for unit in self.units
+                if unit["chain"] == chain and unit.get("loaded", True)
+            }
             is_whole = any(unit["partition"] is None for unit in units.values())
             wanted = 1 if is_whole else partitions
             lag_s = max((u["behind_s"] for u in units.values() if not u["paused"]), default=0.0)
@@ -78,7 +82,9 @@ async def _newest_clocks(bus: Bus, subjects: Subjects) -> dict[int, int]:
     stream, record = subjects.subjects[CLOCK].stream or "", subjects.record_of(CLOCK)
     found = {}
     for wire, message in (await bus.newest(stream, [f"{CLOCK}.*"])).items():
-        with contextlib.suppress(BadFrame):  # published by hand; a worker sets it aside
+        with contextlib.suppress(
+            BadFrame, ValueError, IndexError
+        ):  # published by hand; a worker sets it aside
             found[int(wire.rpartition(".")[2])] = int(decode(message.data, record)["ts_ns"][-1])
     return found
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from runtime.subjects import Subjects, partition_of
 from runtime.universe import feeds_of
 
 STAGE = "partitions"  # of the bucket `snapshots`: what is about to take the place of what is there
-BLOB = "0-1"  # epoch 0: whoever owns the unit first writes its own and removes it
 
 
 class PartitionsError(RuntimeError):
@@ -103,6 +104,7 @@ async def change(
         raise PartitionsError(
             "workers or feeds are running; stop them all, gateways too, then again"
         )
+    _numbered(subjects_file, partitions)  # before anything is written
     new = subjects.model_copy(update={"partitions": partitions})
     kv = bus.kv("snapshots")
     staged = await kv.get(STAGE)
@@ -128,7 +130,10 @@ async def change(
 
 async def _staged(bus: Bus, subjects: Subjects, new: Subjects, plan: Plan) -> dict[str, Any]:
     """Write the state of every new unit under names nobody reads yet."""
+    # Epoch 0: whoever owns the unit first writes its own and removes it. Of another run it has another name.
+    blob = f"0-{secrets.token_hex(4)}"
     units, chains = [], {}
+    shares: list[tuple[ChainPlan, int, list[Chain]]] = []
     for chain in plan.chains:
         last = (await bus.stream_state(chain.stream)).last
         olds = [await _answered(bus, subjects, chain, partition) for partition in chain.partitions]
@@ -138,12 +143,18 @@ async def _staged(bus: Bus, subjects: Subjects, new: Subjects, plan: Plan) -> di
         chains[chain.name] = chain.stream
         if not present:
             continue
-        for partition, one in enumerate(shared_out(chain, new, present)):
+        shares.append((chain, last, shared_out(chain, new, present)))
+    for (
+        chain,
+        last,
+        ones,
+    ) in shares:  # all of them could be shared out: only now is anything written
+        for partition, one in enumerate(ones):
             unit: Unit = (chain.name, partition)
-            snapshot = one.snapshot(BLOB)
+            snapshot = one.snapshot(blob)
             meta = {**snapshot.meta, "cursor": last, "epoch": 0, "partitions": new.partitions}
             for number, chunk in enumerate(chunks_of(snapshot.blob)):
-                await bus.kv("snapshots").put(f"{unit_key(unit)}.{BLOB}.{number}", chunk)
+                await bus.kv("snapshots").put(f"{unit_key(unit)}.{blob}.{number}", chunk)
             await bus.kv("snapshots").put(f"{STAGE}.{unit_key(unit)}", msgpack.packb(meta))
             units.append(unit_key(unit))
     return {"from": subjects.partitions, "to": new.partitions, "units": units, "chains": chains}
@@ -194,13 +205,21 @@ async def _applied(bus: Bus, told: dict[str, Any]) -> None:
                 await bus.api(f"CONSUMER.DELETE.{stream}.{key.replace('.', '-')}")
 
 
-def _write_number(file: Path, partitions: int) -> None:
+def _numbered(file: Path, partitions: int) -> str:
+    """The text of subjects.yaml with another number; raises PartitionsError where it could not be written."""
     text = file.read_text(encoding="utf-8")
     changed, count = re.subn(
         r"^partitions: \d+", f"partitions: {partitions}", text, flags=re.MULTILINE
     )
     if count != 1:
         raise PartitionsError(f"{file}: expected one line `partitions: N`, found {count}")
+    if not os.access(file.parent, os.W_OK):
+        raise PartitionsError(f"{file}: {file.parent} cannot be written to; run this where it can")
+    return changed
+
+
+def _write_number(file: Path, partitions: int) -> None:
+    changed = _numbered(file, partitions)
     fresh = file.with_suffix(".new")
     fresh.write_text(changed, encoding="utf-8")
     fresh.rename(file)

@@ -57,9 +57,17 @@ class Report:
 
 
 async def provision(
-    bus: Bus, subjects: Subjects, dry_run: bool = False, allow_shrink: bool = False
+    bus: Bus,
+    subjects: Subjects,
+    dry_run: bool = False,
+    allow_shrink: bool = False,
+    replicas: int | None = None,
 ) -> Report:
-    """Create and update streams and buckets; never shrinks or deletes unless `allow_shrink`."""
+    """Create and update streams and buckets; never shrinks or deletes unless `allow_shrink`.
+
+    `replicas`: at least so many of each; None: what there are more of than subjects.yaml asks for stays.
+    """
+    subjects = subjects.replicated(replicas or 1)
     changes: list[Change] = []
     for name, wanted in wanted_streams(subjects).items():
         found = await _found(bus, name)
@@ -68,7 +76,7 @@ async def provision(
             if not dry_run:
                 await bus.api(f"STREAM.CREATE.{name}", wanted)
             continue
-        differences = list(_differences(name, found, wanted, allow_shrink))
+        differences = list(_differences(name, found, wanted, allow_shrink, replicas))
         changes += differences
         safe = {change.key: change.wanted for change in differences if not change.refused}
         if safe and not dry_run:
@@ -142,13 +150,19 @@ async def _found(bus: Bus, name: str) -> dict[str, Any] | None:
 
 
 def _differences(
-    name: str, found: Mapping[str, Any], wanted: Mapping[str, Any], allow_shrink: bool
+    name: str,
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    allow_shrink: bool,
+    replicas: int | None,
 ) -> list[Change]:
     changes = []
     for key, value in wanted.items():
         present = found.get(key)
         if present == value or (not present and not value):
             continue
+        if key == "num_replicas" and replicas is None and (present or 1) > value:
+            continue  # of a cluster; who wants fewer says how many
         changes.append(
             Change(name, key, present, value, _refusal(key, present, value, allow_shrink))
         )

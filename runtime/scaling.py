@@ -55,7 +55,8 @@ def wanted(lag_s: float, bounds: Bounds, partitions: int) -> int:
 def decide(before: Figure, seen: ChainLag, now_s: float, bounds: Bounds) -> Figure:
     """The figure after one look at a chain."""
     if seen.lag_s is None:
-        return Figure(before.desired, None, before.changed_s, before.wants)
+        # What is seen after it begins anew: the first look after a hold decides nothing.
+        return Figure(before.desired, None, now_s)
     kept = [one for one in before.wants if one[0] > now_s - bounds.cooldown_s]
     wants = (*kept, (now_s, wanted(seen.lag_s, bounds, seen.partitions)))
     desired = before.desired

@@ -112,6 +112,9 @@ class Shadow:
                 meta = msgpack.unpackb(entry.value)
                 blobs = await read_blobs(kv, unit_key(unit), meta, {})
                 if blobs is None:  # replaced while it was read
+                    newer = await kv.get(unit_key(unit))
+                    if newer is None or newer.revision == entry.revision:
+                        raise ShadowError(f"{unit_key(unit)}: its saved state is not whole")
                     return await self._forked(partition)
                 chain.restore(meta, blobs)
                 cursor = meta["cursor"]
@@ -165,7 +168,9 @@ class Shadow:
         for output in stored:
             if output.base == "dead":
                 self._dead += message.sequence > self._begun_at
-            else:
+            elif (
+                message.sequence > self._begun_at
+            ):  # as of the live ones: both are numbered from there
                 self._events.add(self._subjects, output.subject, output.data, message.sequence)
 
     async def _keep(self, position: int, output: Output) -> None:
@@ -189,7 +194,7 @@ class Shadow:
             async with aclosing(reading):  # type: ignore[type-var]
                 async for message in reading:
                     position = position_of(message)
-                    if position is not None:
+                    if position is not None and position[0] > self._begun_at:
                         try:
                             live.add(self._subjects, message.subject, message.data, position[0])
                         except BadFrame as error:
@@ -302,12 +307,14 @@ def copy_functions(functions: tuple[Hosted, ...], folder: Path) -> list[str]:
     return copied
 
 
-async def promoted(bus: Bus, chain: str, version: str) -> list[str]:
+async def promoted(bus: Bus, chain: str, version: str, partitions: int) -> list[str]:
     """Wait until every partition runs a version; those that do not."""
     until = time.monotonic() + PROMOTED_S
     while True:
         units = [unit for unit in (await ask_lag(bus)).units if unit["chain"] == chain]
         late = sorted(unit["unit"] for unit in units if unit["version"] != version)
-        if (units and not late) or time.monotonic() > until:
-            return late or ([] if units else [f"{chain} (no worker hosts it)"])
+        is_whole = len({unit["unit"] for unit in units}) >= partitions
+        if (is_whole and not late) or time.monotonic() > until:
+            missing = [] if is_whole else [f"{chain} ({len(units)} of {partitions} are hosted)"]
+            return late + missing
         await asyncio.sleep(LOOK_S)

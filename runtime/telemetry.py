@@ -308,6 +308,10 @@ def _function(name: str) -> Histogram:
 
 
 _service = ["jetscan"]
+# Without local variables: they may be passwords.
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure(level: str, style: str, service: str = "jetscan") -> None:
@@ -317,7 +321,9 @@ def configure(level: str, style: str, service: str = "jetscan") -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -326,7 +332,7 @@ def configure(level: str, style: str, service: str = "jetscan") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             _counted,
             _with_trace,
-            structlog.processors.dict_tracebacks if style == "json" else _as_is,
+            TRACEBACKS if style == "json" else _as_is,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -232,7 +232,9 @@ class Worker:
         tasks = [running.task for running in self._running.values()]
         tasks += [sink.task for sink in self._sinks.values()]
         if tasks:
-            await asyncio.wait(tasks, timeout=SAVE_S)
+            _, late = await asyncio.wait(tasks, timeout=SAVE_S)
+            for task in late:
+                task.cancel()
         log.info("worker handed over", worker=self.name)
 
     def _successor(self, unit: Unit) -> str | None:
@@ -269,6 +271,7 @@ class Worker:
                     self._changed.clear()
                     try:
                         self._owned = await self._owners.all()
+                        await self._read_paused()  # a hint may have been lost with a connection
                         refreshed_at = now
                     except (Silence, BusError) as error:
                         log.warning("owners cannot be read", reason=str(error))
@@ -322,7 +325,7 @@ class Worker:
         if self._warming is not None and self._warming.warmth.unit not in awaited:
             self._stop_warming()
         if self._warming is None and awaited:
-            warmth = Warmth(self._control, awaited[0])
+            warmth = Warmth(self._bus, awaited[0])
             self._warming = _Warming(warmth, asyncio.create_task(warmth.keep()))
         self._roll.warm = {}
         if self._warming is not None and self._warming.warmth.epoch is not None:
@@ -502,6 +505,7 @@ class Worker:
                     "published": progress.published,
                     "suppressed": progress.suppressed,
                     "paused": progress.paused,
+                    "loaded": running.host.is_loaded,
                     "version": running.host.plan.version,
                     "functions": {one.name: one.version for one in running.host.plan.functions},
                     "used": running.host.chain.used(),
@@ -514,9 +518,23 @@ class Worker:
             "sinks": sorted(self._sinks),
             "sink_versions": {name: one.host.hosted.version for name, one in self._sinks.items()},
             "faults": [str(fault) for fault in self.faults.found],
-            "refused": self.faults.refused,
+            "refused": self._refused(),
         }
         return json.dumps(told).encode()
+
+    def _refused(self) -> dict[str, str]:
+        """Why units do not run, or run an old version; what another worker runs is not ours to tell."""
+        told = {}
+        for key, why in self.faults.refused.items():
+            owner = self._owned.get(key)
+            if owner is None or owner.worker in ("", self.name):
+                told[key] = why
+        for unit, running in self._running.items():
+            if running.host.is_loaded:
+                told.pop(unit_key(unit), None)
+            if running.host.refused:
+                told[unit_key(unit)] = running.host.refused
+        return told
 
 
 @dataclass

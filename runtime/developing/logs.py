@@ -74,7 +74,8 @@ def entries(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(BYTES_MAX)
-    data = data[: data.rfind(b"\n") + 1]
+    is_one_line = len(data) == BYTES_MAX and b"\n" not in data  # longer than any that is ours
+    data = data if is_one_line else data[: data.rfind(b"\n") + 1]
     found = [_entry(path.stem, one) for one in data.decode("utf-8", "replace").splitlines()]
     return found, start + len(data)
 

@@ -91,6 +91,9 @@ def begin(wanted: Wanted, subjects: Subjects, folder: Path, load: Callable[[], P
     """
     before = load()
     check(wanted, subjects, before)
+    if (folder / wanted.name).is_dir() or wanted.name in subjects.chains:
+        # A package hides a module of its name; commands that take either would not know which.
+        raise ScaffoldError(f"{wanted.name}: a folder or a chain is called so; choose another name")
     texts = files(wanted, subjects, before, folder)
     there = [str(path) for path in texts if path.exists()]
     if there:

@@ -48,6 +48,8 @@ class Wanted:
 def wanted(subjects: Subjects, subject: str, symbols: tuple[str, ...], last: int) -> Wanted:
     """What a name means: a base subject, one partition of it, or dead letters. Raises TailError."""
     if subject == DEAD or subject.startswith(f"{DEAD}."):
+        if symbols:
+            raise TailError("dead letters are frames of many symbols; leave --symbol out")
         name = subject.removeprefix(DEAD).removeprefix(".")
         return Wanted("DEAD", (f"dead.{name}.*" if name else "dead.>",), frozenset(symbols), last)
     base, partitions = subject, tuple(range(subjects.partitions))

@@ -18,6 +18,7 @@ from runtime.gateway.gateway import Gateway
 from runtime.gateway.limits import Limit, Verdict
 from runtime.store import Outage
 
+METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"))
 log = telemetry.get_logger(__name__)
 
 API = "/api/"
@@ -150,7 +151,8 @@ def _tell_limit(response: Response, verdict: Verdict) -> None:
 def _count(response: Response) -> None:
     endpoint = request.endpoint or "unknown"
     took_s = time.monotonic() - g.get("started_at", time.monotonic())
-    telemetry.REQUESTS.labels(request.method, endpoint, str(response.status_code)).inc()
+    method = request.method if request.method in METHODS else "other"
+    telemetry.REQUESTS.labels(method, endpoint, str(response.status_code)).inc()
     telemetry.REQUEST_S.labels(endpoint).observe(took_s)
     log.debug(
         "request",

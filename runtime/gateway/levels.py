@@ -69,7 +69,11 @@ class Levels:
     async def _look_at_workers(self) -> None:
         view = await self._engine.ask()
         hosted = {unit["unit"] for unit in view.units}
-        known = declared_units(self._subjects) | set(await self._owners.all())
+        owners = await self._owners.all()
+        owned = {
+            unit for unit, one in owners.items() if one.worker
+        }  # what was given up names nobody
+        known = declared_units(self._subjects) | owned
         telemetry.WORKERS.set(view.workers)
         telemetry.PAUSED.set(len(view.paused))
         telemetry.UNITS.labels("hosted").set(len(hosted))

@@ -40,42 +40,24 @@ class Seen:
         return {key for batch in self.batches for key in keys_of(batch)}
 
 
-class Overlap:
-    """The ends of a gap, where trades that are sent again overlap with those that came, before it and after it.
+class Gap:
+    """A gap that is being filled: what was told at its ends, however it came."""
 
-    What is sent again is asked for from REACH_NS before the gap until REACH_NS after it: of one time some
-    came and others did not.
-    """
+    def __init__(self, from_ns: int, to_ns: int, told: set[Key]) -> None:
+        self._ends_ns, self._told = (from_ns, to_ns), told
+        self.is_filled = False
 
-    def __init__(self) -> None:
-        self._seen = Seen()
-        self._told: set[Key] = set()  # at the ends, however they came
-        self._ends_ns = (0, 0)
-        self._is_open = self._is_filled = False
+    @property
+    def asked(self) -> tuple[int, int]:
+        """The times between which is asked for."""
+        return self._ends_ns[0] - REACH_NS, self._ends_ns[1] + REACH_NS
 
-    def begin(self, from_ns: int, to_ns: int) -> tuple[int, int]:
-        """A gap between two times; those between which is asked for."""
-        self._told, self._ends_ns = self._seen.keys(), (from_ns, to_ns)
-        self._is_open, self._is_filled = True, False
-        return from_ns - REACH_NS, to_ns + REACH_NS
-
-    def end(self) -> None:
-        """Nothing more is sent again."""
-        self._is_filled = True
-
-    def came(self, batch: Batch) -> Batch | None:
-        """Of a batch as it comes what was not sent again already."""
-        if not is_numbered(batch):
-            return batch
-        self._seen.note(batch)
-        if self._is_filled and int(batch.times.min()) > self._ends_ns[1] + REACH_NS:
-            self._told, self._is_open = set(), False
-        return self.new(batch) if self._is_open else batch
+    def is_behind(self, ts_ns: int) -> bool:
+        """Whether what comes at a time is past it."""
+        return self.is_filled and ts_ns > self._ends_ns[1] + REACH_NS
 
     def new(self, batch: Batch) -> Batch | None:
         """Of a batch what nobody told; between the ends nobody could."""
-        if not is_numbered(batch):
-            return batch
         begin_ns, end_ns = self._ends_ns
         is_near = (batch.times <= begin_ns) | (batch.times >= end_ns - REACH_NS)
         part = of_rows(batch, is_near)
@@ -85,6 +67,43 @@ class Overlap:
         keep[is_near] = is_unseen(part, self._told)
         self._told.update(keys_of(part))
         return of_rows(batch, keep)
+
+
+class Overlap:
+    """The ends of gaps, where trades that are sent again overlap with those that came, before and after.
+
+    What is sent again is asked for from REACH_NS before a gap until REACH_NS after it: of one time some
+    came and others did not. A gap may begin while another one is being filled: all of them are looked at.
+    """
+
+    def __init__(self) -> None:
+        self._seen = Seen()
+        self._gaps: list[Gap] = []
+
+    def begin(self, from_ns: int, to_ns: int) -> Gap:
+        """A gap between two times, which is about to be filled."""
+        gap = Gap(from_ns, to_ns, self._seen.keys())
+        self._gaps.append(gap)
+        return gap
+
+    def came(self, batch: Batch) -> Batch | None:
+        """Of a batch as it comes what was not sent again already."""
+        if not is_numbered(batch):
+            return batch
+        self._seen.note(batch)
+        oldest_ns = int(batch.times.min())
+        self._gaps = [one for one in self._gaps if not one.is_behind(oldest_ns)]
+        return self.new(batch)
+
+    def new(self, batch: Batch) -> Batch | None:
+        """Of a batch what nobody told at the ends of any gap."""
+        if not is_numbered(batch):
+            return batch
+        left: Batch | None = batch
+        for gap in self._gaps:
+            if left is not None:
+                left = gap.new(left)
+        return left
 
 
 def unseen(batch: Batch, keys: set[Key]) -> Batch | None:

@@ -79,7 +79,7 @@ async def test_a_version_is_run_beside_the_live_one_compared_and_promoted(
         await check_promotion(nats.bus, louder, True)
         assert copy_functions(louder.functions, live) == ["echo.py"]
         assert copy_functions(louder.functions, live) == []
-        assert await promoted(nats.bus, "echo", louder.version) == []
+        assert await promoted(nats.bus, "echo", louder.version, len(louder.partitions)) == []
         await trade(nats, 10.0)
         await until(lambda: more(nats, subjects, 7))
         assert (await prices(nats, subjects))[-1] == 108.0  # its state went on
