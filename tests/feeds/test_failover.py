@@ -18,6 +18,7 @@ from runtime.connections import Connection
 from runtime.disagreement import Disagreement
 from runtime.failover import RETURN_S, TAKEOVER_S, Failover
 from runtime.providers import SECOND_NS, Batch, ProviderError
+from runtime.providers.seen import Overlap
 from runtime.providers.trouble import Dropped
 from runtime.seams import HELD_NS
 from runtime.silences import Places
@@ -482,6 +483,43 @@ def test_prints_of_the_times_at_which_a_gap_begins_and_ends_come_once_each() -> 
         return found
 
     assert sorted(asyncio.run(read())) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_gaps_that_are_filled_at_once_are_filled_once_each() -> None:
+    overlap = Overlap()
+    assert overlap.came(prints("A", (1, 10))) is not None
+    first = overlap.begin(T0 + 10 * SECOND_NS, T0 + 12 * SECOND_NS)
+    assert ids(overlap.came(prints("A", (2, 12), (3, 13)))) == [2, 3]
+    second = overlap.begin(T0 + 13 * SECOND_NS, T0 + 15 * SECOND_NS)
+    assert ids(overlap.new(prints("A", (1, 10), (10, 11), (2, 12), (3, 13), (4, 13.5)))) == [10, 4]
+    first.is_filled = True
+    assert ids(overlap.new(prints("A", (2, 12), (3, 13), (4, 13.5), (5, 14)))) == [5]
+    assert ids(overlap.came(prints("A", (6, 15), (7, 16)))) == [6, 7]
+    assert ids(overlap.new(prints("A", (6, 15), (7, 16)))) == []
+    second.is_filled = True
+    assert ids(overlap.came(prints("A", (8, 30)))) == [8]
+    assert overlap._gaps == []
+
+
+def ids(batch: Batch | None) -> list[int]:
+    return [] if batch is None else batch.columns["id"].tolist()
+
+
+async def test_a_source_that_fails_as_nobody_foresaw_is_given_up_and_the_last_one_says_so() -> None:
+    def failing(name: str) -> Told:
+        def broken() -> Iterator[Batch]:
+            yield prints("A", (1, 1))
+            raise KeyError("what nobody foresaw")
+
+        provider = Told(name)
+        provider.batches = lambda _: broken()  # type: ignore[method-assign]
+        return provider
+
+    both = Failover([failing("first"), failing("second")])
+    with pytest.raises(KeyError, match="nobody foresaw"):
+        async with asyncio.timeout(20):
+            async for _ in both.batches(asyncio.Event()):
+                pass
 
 
 # -- how far they disagree

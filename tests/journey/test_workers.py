@@ -113,12 +113,39 @@ async def test_a_dropped_function_runs_is_changed_and_keeps_its_state(
         await until(lambda: more(nats, subjects, before))
 
 
-async def faults(nats: Nats) -> list[str]:
-    return [fault for fault in (await ask_lag(nats.bus)).faults if "not Python" in fault]
+async def faults(nats: Nats, word: str = "not Python") -> list[str]:
+    return [fault for fault in (await ask_lag(nats.bus)).faults if word in fault]
 
 
 async def more(nats: Nats, subjects: Subjects, before: int) -> bool:
     return len(await prices(nats, subjects)) > before
+
+
+async def test_a_version_that_does_not_say_what_becomes_of_the_state_is_refused_and_the_old_one_runs_on(
+    nats: Nats, subjects: Subjects, functions: Path
+) -> None:
+    (functions / "echo.py").write_text(ECHO, encoding="utf-8")
+    async with workers(nats, functions):
+        await until(lambda: hosted(nats, "echo"))
+        await trade(nats, 10.0)
+        await until(lambda: prices(nats, subjects))
+        other = ECHO.replace('state={"count": "f8"}', 'state={"count": "f8", "other": "f8"}')
+        (functions / "echo.py").write_text(other, encoding="utf-8")
+        await until(lambda: faults(nats, "StateChanged"))
+        await trade(nats, 10.0)
+        await until(lambda: more(nats, subjects, 1))
+        assert await prices(nats, subjects) == [1.0, 2.0]
+        assert len(await hosted(nats, "echo")) == 8
+        mended = other.replace('"other": "f8"}', '"other": "f8"}, carry="keep"')
+        (functions / "echo.py").write_text(mended, encoding="utf-8")
+
+        async def is_mended() -> bool:
+            return not await faults(nats, "StateChanged")
+
+        await until(is_mended)
+        await trade(nats, 10.0)
+        await until(lambda: more(nats, subjects, 2))
+        assert await prices(nats, subjects) == [1.0, 2.0, 3.0]
 
 
 async def test_a_failed_frame_is_put_back_in_order_or_dropped(

@@ -96,6 +96,9 @@ async def test_lag_is_event_time_to_the_newest_clock_or_the_age_of_the_input(
     for partition, seconds in ((0, 100), (1, 130)):
         frame = Frame({"ts_ns": np.array([seconds * second_ns])}, source="test")
         await nats.bus.put(f"ticks.clock.{partition}", encode(frame, record))
+    await nats.bus.put(
+        "ticks.clock.AAPL", b'{"ts_ns": 1}'
+    )  # by hand: it says nothing of a partition
     hosted = [
         {"partition": 0, "clock_ns": 93 * second_ns, "answered_ns": 1, "pending": 4},
         {"partition": None, "clock_ns": 90 * second_ns, "answered_ns": 1, "pending": 4},

@@ -51,6 +51,27 @@ def test_counters_of_a_unit_go_on_where_another_worker_s_ended_and_its_gauges_go
     assert value("ticks_processed_total", partition="77") == before + 13
 
 
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_stack_in_the_log_has_no_values_of_variables(
+    style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sign_in(password: str) -> None:
+        del password
+        token = "tok-" + "secret"
+        raise RuntimeError(f"refused after {len(token)} letters")
+
+    telemetry.configure("info", style)
+    try:
+        sign_in("hunter2-" + "secret")
+    except RuntimeError:
+        telemetry.get_logger("test").exception("sign-in failed")
+    said = capsys.readouterr().err
+    assert "refused after 10 letters" in said
+    assert "sign_in" in said
+    assert "hunter2-secret" not in said
+    assert "tok-secret" not in said
+
+
 def test_alerts_are_counted_by_rule_and_those_of_too_many_rules_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
