@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
@@ -81,7 +81,7 @@ async def test_units_and_lag_are_told_while_a_worker_runs_and_when_none_does(
     assert (level("jetscan_workers"), level("jetscan_units", state="unhosted")) == (1, 0)
     worker.stop()
     await running
-    given_up = msgpack.packb({"worker": "", "strikes": 0, "cursor": 0})
+    given_up = json.dumps({"worker": "", "strikes": 0, "cursor": 0}).encode()
     await bus.kv("owners").put("deleted.0", given_up)  # of a function that is no more
     await levels.look()
     assert level("jetscan_units", state="unhosted") == all_units

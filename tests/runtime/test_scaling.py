@@ -128,6 +128,7 @@ async def test_figures_hold_while_nobody_answers_and_are_exported(
     assert lag.workers == 0
     assert scaling.figures["market"].desired == 2
     os.kill(nats.server.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.3)  # its threads stop one after the other
     try:
         assert await look(nats.bus, subjects, scaling) is None
     finally:
