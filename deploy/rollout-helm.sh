@@ -2,7 +2,7 @@
 # Another version in Kubernetes: deploy/rollout-helm.sh CHART VERSION VALUES
 # A pod of the new version takes its share of the units beside the old ones of the deployment CANARY_OF. If it is ready and was not
 # started again for CANARY_S seconds, the release is upgraded; if that does not become ready in TIMEOUT, or `helm test` fails, Helm puts
-# the one before back. RELEASE and NAMESPACE say which.
+# the one before back. RELEASE and NAMESPACE say which. DIGEST pins the image (sha256:...); what VALUES say of tag and digest does not count.
 set -euo pipefail
 
 fail() {
@@ -12,6 +12,8 @@ fail() {
 
 [[ $# == 3 ]] || fail "expected CHART VERSION VALUES"
 chart=$1 version=$2 values=$3
+reference=:$version
+[[ -z ${DIGEST:-} ]] || reference=@$DIGEST
 release=${RELEASE:-jetscan} namespace=${NAMESPACE:-jetscan}
 canary_of=${CANARY_OF:-$release-market} canary=${canary_of}-canary
 
@@ -21,12 +23,12 @@ remove_canary() { kube delete deployment "$canary" --ignore-not-found; }
 
 # The deployment with another image, name and label, and one replica: nothing that scales or serves the other knows it.
 canary_from() { # DEPLOYMENT AS JSON
-	jq --arg name "$canary" --arg version "$version" '
+	jq --arg name "$canary" --arg reference "$reference" '
 		{apiVersion, kind, metadata: {name: $name, labels: .metadata.labels}, spec}
 		| .spec.replicas = 1
 		| .spec.selector.matchLabels.canary = "true"
 		| .spec.template.metadata.labels.canary = "true"
-		| .spec.template.spec.containers[0].image |= sub("(@sha256:[0-9a-f]+|:[^:/]+)$"; "") + ":" + $version' <<<"$1"
+		| .spec.template.spec.containers[0].image |= sub("(@sha256:[0-9a-f]+|:[^:/]+)$"; "") + $reference' <<<"$1"
 }
 
 try_canary() {
@@ -49,7 +51,7 @@ else
 	printf '%s: no deployment %s, so there is nothing to stand a canary beside\n' "$0" "$canary_of"
 fi
 helm upgrade "$release" "$chart" --install --namespace "$namespace" --version "$version" --values "$values" \
-	--atomic --wait --timeout "${TIMEOUT:-10m}"
+	--set "image.tag=$version" --set "image.digest=${DIGEST:-}" --atomic --wait --wait-for-jobs --timeout "${TIMEOUT:-10m}"
 if ! helm test "$release" --namespace "$namespace" --timeout "${TIMEOUT:-10m}"; then
 	helm rollback "$release" --namespace "$namespace" --wait --timeout "${TIMEOUT:-10m}"
 	fail "$version: helm test failed; the release before is back"

@@ -15,10 +15,7 @@ ask() {
 
 gateway_is_ready() { curl --fail --silent --max-time 3 "$gateway/ready"; }
 
-streams_are_as_written() {
-	local differences
-	differences=$(ask provision --dry-run) && say "$differences" && [[ $differences == "0 differences"* ]]
-}
+streams_are_as_written() { ask provision --check; }
 
 tables_are_newest() {
 	local pending

@@ -301,6 +301,7 @@ main.add_command(run_command, "run")
 
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Show the differences and change nothing.")
+@click.option("--check", is_flag=True, help="As --dry-run, and fail if there is a difference.")
 @click.option("--allow-shrink", is_flag=True, help="Also apply what may drop stored messages.")
 @click.option(
     "--replicas",
@@ -308,7 +309,9 @@ main.add_command(run_command, "run")
     help="At least so many of every stream and bucket; 3 in production. Else 1, or as many as there are.",
 )
 @json_option
-def provision(dry_run: bool, allow_shrink: bool, replicas: int | None, as_json: bool) -> None:
+def provision(
+    dry_run: bool, check: bool, allow_shrink: bool, replicas: int | None, as_json: bool
+) -> None:
     """Create and update streams and buckets from subjects.yaml; shows the differences first."""
     from runtime.provision import provision as apply
 
@@ -316,7 +319,7 @@ def provision(dry_run: bool, allow_shrink: bool, replicas: int | None, as_json: 
 
     async def work() -> Any:
         async with connected(found) as bus:
-            return await apply(bus, subjects, dry_run, allow_shrink, replicas)
+            return await apply(bus, subjects, dry_run or check, allow_shrink, replicas)
 
     report = run(work())
     budget = report.budget
@@ -330,13 +333,13 @@ def provision(dry_run: bool, allow_shrink: bool, replicas: int | None, as_json: 
             click.echo(str(change))
         click.echo(
             f"{len(report.changes)} differences, {len(report.refused)} refused; "
-            f"{'shown only' if dry_run else 'applied'}"
+            f"{'applied' if report.applied else 'shown only'}"
         )
         click.echo(
             f"budget: {budget.file_bytes / (1 << 30):.1f} GiB on disk, {budget.streams} streams, "
             f"{budget.consumers} consumers of chains"
         )
-    sys.exit(EXIT_FAILED if report.refused else 0)
+    sys.exit(EXIT_FAILED if report.refused or (check and report.changes) else 0)
 
 
 @main.command("partitions")

@@ -39,7 +39,7 @@ esac
 """
 HELM = """\
 #!/usr/bin/env bash
-echo "helm $1" >>"$PLACE/calls"
+echo "helm $*" >>"$PLACE/calls"
 [[ $1 != "${FAILING:-}" ]]
 """
 
@@ -61,7 +61,16 @@ def rolled_out(
             **environment,
         },
     )
-    return done, [" ".join(one.split()[:3]) for one in (place / "calls").read_text().splitlines()]
+    told = [one.split() for one in (place / "calls").read_text().splitlines()]
+    return done, [" ".join(one[: 2 if one[0] == "helm" else 3]) for one in told]
+
+
+def upgrade(place: Path) -> list[str]:
+    """The words with which Helm was told to upgrade."""
+    (line,) = [
+        one for one in (place / "calls").read_text().splitlines() if one.startswith("helm upgrade ")
+    ]
+    return line.split()
 
 
 def test_a_canary_is_one_pod_of_the_new_version_that_is_removed_before_the_upgrade(
@@ -78,6 +87,30 @@ def test_a_canary_is_one_pod_of_the_new_version_that_is_removed_before_the_upgra
     labels = {"app": "market", "canary": "true"}
     assert canary["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"] == labels
     assert calls[-3:] == ["kubectl delete deployment", "helm upgrade", "helm test"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "image"),
+    [
+        ("", "ghcr.io:443/o/jetscan:1.1.0"),
+        ("sha256:" + "1" * 64, "ghcr.io:443/o/jetscan@sha256:" + "1" * 64),
+    ],
+)
+def test_the_canary_and_the_release_are_of_one_image_whatever_the_values_pin(
+    tmp_path: Path, digest: str, image: str
+) -> None:
+    (tmp_path / "deployed.json").write_text(
+        json.dumps(DEPLOYED).replace(":1.0.0", "@sha256:" + "0" * 64)
+    )
+    done, _ = rolled_out(tmp_path, DIGEST=digest)
+    assert done.returncode == 0, done.stderr
+    canary = json.loads((tmp_path / "canary.json").read_text())
+    assert canary["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    words = upgrade(tmp_path)
+    assert words[2:4] == ["jetscan", "oci://registry.example/jetscan"]
+    told = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    assert told == ["image.tag=1.1.0", f"image.digest={digest}"]
+    assert {"--atomic", "--wait", "--wait-for-jobs"} <= set(words)
 
 
 def test_a_canary_that_was_started_again_ends_the_rollout(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from runtime.embedded import binary
 from runtime.exports.helm_values import helm_values
 from runtime.exports.nats_permissions import permissions_of
 from runtime.loader import Plan, load_plan
+from runtime.provision import budget_of
 from runtime.subjects import Subjects, load_subjects
 from tests.conftest import ROOT
 from tests.helm.readme import readme
@@ -208,6 +210,23 @@ def test_nats_is_told_who_may_what_and_takes_it(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, env=short).returncode != 0
 
 
+WITH_NATS = [one for one in SETS if not one.startswith("external")]
+
+
+@pytest.mark.parametrize("values", WITH_NATS)
+def test_nats_has_room_for_every_stream_and_a_disk_larger_than_that(
+    values: str, subjects: Subjects
+) -> None:
+    config = named(rendered(values), "ConfigMap", "nats")["data"]["nats.conf"]
+    found = re.search(r"jetstream \{ store_dir: /data, max_file_store: (\d+)GB \}", config)
+    assert found is not None
+    room = int(found[1]) << 30  # GB are 2^30 to nats-server
+    (claim,) = named(rendered(values), "StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
+    disk = re.fullmatch(r"(\d+)Gi", claim["spec"]["resources"]["requests"]["storage"])
+    assert disk is not None
+    assert budget_of(subjects).file_bytes <= room < int(disk[1]) << 30
+
+
 # -- scaling
 
 
@@ -298,6 +317,8 @@ def test_the_test_of_a_release_reaches_what_it_asks() -> None:
         spec = named(things, "Pod", "test")
         policy = named(things, "NetworkPolicy", "provision")["spec"]
         assert matches(policy["podSelector"]["matchLabels"], spec["metadata"]["labels"])
+        (checking,) = spec["spec"]["containers"]
+        assert checking["args"][:2] == ["provision", "--check"]  # --dry-run fails for nothing new
         (asking,) = spec["spec"]["initContainers"]
         service = named(things, "Service", "gateway")
         assert f"http://{service['metadata']['name']}:8090/ready" in asking["command"][-1]
