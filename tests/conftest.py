@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from runtime.bus import Bus
 from runtime.embedded import EmbeddedNats
@@ -71,6 +72,13 @@ async def nats(tmp_path: Path, subjects: Subjects) -> AsyncIterator[Nats]:
     finally:
         await bus.close()
         await server.stop()
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """A command run in the process of the tests has set the log up for its own streams."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -254,7 +254,7 @@ async def test_provision_shows_first_applies_what_is_safe_and_never_shrinks(
     nats: Nats, subjects: Subjects
 ) -> None:
     assert (await provision(nats.bus, subjects)).changes == ()
-    larger = parse_subjects(TEXT.replace("max_age: 24h", "max_age: 48h"))
+    larger = parse_subjects(TEXT.replace("max_age: 24h", "max_age: 48h", 1))
     shown = await provision(nats.bus, larger, dry_run=True)
     assert [str(change) for change in shown.changes] == [
         "~ MARKET.max_age: 86400000000000 -> 172800000000000"
