@@ -138,7 +138,11 @@ def test_the_readme_of_the_chart_is_generated_from_its_values() -> None:
 
 @pytest.mark.parametrize(
     ("original", "copies"),
-    [("deploy/prometheus/rules.yml", ""), ("deploy/grafana/dashboards", "dashboards")],
+    [
+        ("deploy/prometheus/rules.yml", ""),
+        ("deploy/prometheus/probe.yml", ""),
+        ("deploy/grafana/dashboards", "dashboards"),
+    ],
 )
 def test_rules_and_dashboards_are_those_of_deploy(original: str, copies: str) -> None:
     place = ROOT / original
@@ -147,6 +151,29 @@ def test_rules_and_dashboards_are_those_of_deploy(original: str, copies: str) ->
     files = [place] if place.is_file() else sorted(place.glob("*.json"))
     folder = CHART / "files" / copies
     assert [(folder / one.name).read_text() for one in files] == [one.read_text() for one in files]
+
+
+def rules_of(*words: str) -> dict[str, list[Thing]]:
+    """Rules by group."""
+    things = rendered("", "--set", "monitoring.prometheusRule=true", *words)
+    return {one["name"]: one["rules"] for one in named(things, "PrometheusRule")["spec"]["groups"]}
+
+
+def test_alarms_of_the_probe_are_for_who_has_one() -> None:
+    with_probe = rules_of("--set", "monitoring.probe=true")
+    assert set(with_probe) - set(rules_of()) == {"jetscan.probe"}
+    assert not any("probe" in one["expr"] for rules in rules_of().values() for one in rules)
+
+
+def test_rules_leave_out_what_others_in_the_cluster_call_the_same() -> None:
+    monitor = named(rendered("", "--set", "monitoring.podMonitor=true"), "PodMonitor")["metadata"]
+    job = f'job="{monitor["namespace"]}/{monitor["name"]}"'
+    told = [one["expr"] for rules in rules_of().values() for one in rules]
+    shared = [expr for expr in told if re.search(r"\bup\b|http_requests_total", expr)]
+    assert sorted(shared) == [
+        f'sum(rate(http_requests_total{{{job},status=~"5.."}}[5m])) / sum(rate(http_requests_total{{{job}}}[5m]))',
+        f"up{{{job}}} == 0",
+    ]
 
 
 # -- each part
