@@ -36,7 +36,7 @@ Without a database there are none of those that need it. `guests`: code that oth
 {{- $guests := dict -}}
 {{- range $name, $own := omit .Values.functions "defaults" -}}
 {{- $one := mustMergeOverwrite (deepCopy $.Values.functions.defaults) $own -}}
-{{- if has $name (list "gateway" "ingest" "migrate" "nats" "operator" "provision" "setup" "sources" "test" "worker") -}}
+{{- if has $name (list "gateway" "ingest" "migrate" "nats" "operator" "probe" "provision" "setup" "sources" "test" "worker") -}}
 {{- fail (printf "functions.%s: expected another name; it is that of another part" $name) -}}
 {{- end -}}
 {{- if and $one.enabled $one.joins -}}{{- $_ := set $guests $name $one -}}{{- end -}}
