@@ -80,7 +80,7 @@ lint-chart: install tools
 
 chart: install ## What the chart has from the code and from deploy/: permissions, rules, dashboards, README
 	$(BIN)/jetscan export nats-permissions --json > helm/files/nats-permissions.json
-	@test ! -f deploy/prometheus/rules.yml || cp deploy/prometheus/rules.yml helm/files/
+	cp deploy/prometheus/rules.yml deploy/prometheus/probe.yml helm/files/
 	@test ! -d deploy/grafana/dashboards || cp deploy/grafana/dashboards/*.json helm/files/dashboards/
 	$(BIN)/python -m tests.helm.readme > helm/README.md
 

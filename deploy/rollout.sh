@@ -56,7 +56,6 @@ if ! try_canary "$new"; then
 	remove_canary
 	fail "$new: the canary did not do; $now runs as before"
 fi
-into_env TAG_BEFORE "$now"
 put "$new"
 if ! deploy/verify.sh; then
 	put "$now"
@@ -64,5 +63,6 @@ if ! deploy/verify.sh; then
 	deploy/verify.sh
 	fail "$new: did not work as a whole; $now is back"
 fi
+into_env TAG_BEFORE "$now"
 remove_canary
 say "$new runs, was $now"

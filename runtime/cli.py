@@ -21,7 +21,7 @@ import click
 from runtime import telemetry, tracing
 from runtime.bus import Bus, BusError, Closed
 from runtime.config import SECRETS, ConfigError, Settings, load_settings, sample_env
-from runtime.credentials import shown, signed
+from runtime.credentials import AddressError, shown, signed
 from runtime.embedded import EmbeddedError
 from runtime.loader import Plan, load_plan
 from runtime.migrate import MigrateError
@@ -74,7 +74,10 @@ def plan_of(
 def nats_url(settings: Settings) -> str:
     """Where NATS is: the setting, or the embedded server of a `jetscan dev` on this data directory."""
     if settings.nats_url:
-        return signed(settings.nats_url, settings.nats_user, settings.nats_password)
+        try:
+            return signed(settings.nats_url, settings.nats_user, settings.nats_password)
+        except AddressError as error:
+            fail(f"{error}; set JETSCAN_NATS_URL", EXIT_USAGE)
     file = Path(settings.data_dir) / "nats.url"
     try:
         return file.read_text(encoding="utf-8").strip()
@@ -104,13 +107,15 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     try:
         return asyncio.run(main)
     except BaseExceptionGroup as group:
-        known, unknown = group.split((BusError, EmbeddedError, OSError, *STORE_ERRORS))
+        known, unknown = group.split(
+            (BusError, AddressError, EmbeddedError, OSError, *STORE_ERRORS)
+        )
         if unknown is not None or known is None:
             raise
         fail("; ".join(dict.fromkeys(str(error) for error in _leaves(known))))
     except BrokenPipeError:
         raise  # whoever read what is printed has seen enough, as `head` has: click ends without a word
-    except (BusError, EmbeddedError, OSError, *STORE_ERRORS) as error:
+    except (BusError, AddressError, EmbeddedError, OSError, *STORE_ERRORS) as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -209,10 +214,8 @@ def settings(is_env: bool, as_json: bool) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name == "nats_url":
+    if name in ("nats_url", "database_url"):
         return shown(value)
-    if name == "database_url":
-        return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", value)
     return "(set)" if name in SECRETS and value else value
 
 

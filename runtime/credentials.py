@@ -12,8 +12,12 @@ from urllib.parse import quote, unquote
 
 INBOX = "_INBOX"
 CREDENTIALS = re.compile(r"(?<=://)([^@/,:]+):([^@/,]*)@")
-TOKEN = re.compile(r"(?<=://)[^@/,]+(?=@)")
+HIDDEN = re.compile(r"(?<=://)(?:(?!,\w+://).)*(?=@)")  # to the last @ before the next address
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class AddressError(ValueError):
+    """An address that nobody can sign in at; the text says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,18 @@ def address_of(url: str) -> Address:
 
 
 def signed(url: str, user: str, password: str) -> str:
-    """The address with credentials, unless it has some."""
-    if not user or "@" in url:
+    """The address with credentials, unless it has some or there is none; raises AddressError."""
+    if not user or not url or "@" in url:
         return url
+    if "://" not in url:
+        raise AddressError(
+            f"nats_url: expected nats://HOST:PORT for {user} to sign in, found {url}"
+        )
     return url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
 
 
 def shown(url: str) -> str:
-    """The address as it may be read by anybody."""
-    return TOKEN.sub(
+    """The address as it may be read by anybody, also where a password should have been quoted."""
+    return HIDDEN.sub(
         lambda found: found[0].partition(":")[0] + ":***" if ":" in found[0] else "***", url
     )

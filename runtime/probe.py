@@ -24,6 +24,7 @@ from runtime.tracing import Sampling
 log = telemetry.get_logger(__name__)
 
 SYMBOL = "ZZPROBE"  # longer than a symbol of an exchange
+SUBJECT = f"ticks.raw.{SYMBOL}"
 RULE = "jetscan-probe"
 BELOW, ABOVE, THRESHOLD = 100.0, 100.01, 100.005  # near, so that no toplist shows the symbol
 ANSWER_S = 5.0  # a probe that takes longer is lost
@@ -116,9 +117,7 @@ class Probe:
     async def _trade(self, trade_id: int, price: float, headers: dict[str, str]) -> None:
         trade = {"price": price, "size": 1, "id": trade_id}
         async with asyncio.timeout(self._answer_s):
-            await self._bus.put(
-                f"ticks.raw.{SYMBOL}", json.dumps(trade).encode(), headers, f"probe-{trade_id}"
-            )
+            await self._bus.put(SUBJECT, json.dumps(trade).encode(), headers, f"probe-{trade_id}")
 
     async def _hear(self) -> None:
         async for message in self._feed:

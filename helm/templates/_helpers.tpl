@@ -27,15 +27,20 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{- /* The functions that have a Deployment, with the defaults under what they say: {"all": {name: values}} */ -}}
+{{- /*
+The functions that have a Deployment, with the defaults under what they say: {"all": {name: values}}
+Without a database there are none of those that need it. `guests`: code that others bring is hosted there.
+*/ -}}
 {{- define "jetscan.functions" -}}
 {{- $all := dict -}}
+{{- $guests := dict -}}
 {{- range $name, $own := omit .Values.functions "defaults" -}}
 {{- $one := mustMergeOverwrite (deepCopy $.Values.functions.defaults) $own -}}
-{{- if has $name (list "gateway" "ingest" "migrate" "nats" "provision" "setup" "sources" "test" "worker") -}}
+{{- if has $name (list "gateway" "ingest" "migrate" "nats" "operator" "probe" "provision" "setup" "sources" "test" "worker") -}}
 {{- fail (printf "functions.%s: expected another name; it is that of another part" $name) -}}
 {{- end -}}
-{{- if and $one.enabled (not $one.joins) -}}
+{{- if and $one.enabled $one.joins -}}{{- $_ := set $guests $name $one -}}{{- end -}}
+{{- if and $one.enabled (not $one.joins) (or $.Values.database.enabled (not $one.database)) -}}
 {{- if not $one.hosts -}}{{- $_ := set $one "hosts" (list $name) -}}{{- end -}}
 {{- if and (gt (int $one.partitions) 0) $one.scaling.enabled -}}
 {{- if lt (int $one.scaling.min) 1 -}}
@@ -48,11 +53,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- if lt (int $one.scaling.max) (int $one.scaling.min) -}}
 {{- fail (printf "functions.%s.scaling.max: expected at least min (%v), found %v" $name $one.scaling.min $one.scaling.max) -}}
 {{- end -}}
-{{- if and $one.database (not $.Values.database.enabled) -}}
-{{- $_ := set $one "database" false -}}
-{{- end -}}
 {{- $_ := set $all $name $one -}}
 {{- end -}}
+{{- end -}}
+{{- range $name, $one := $guests -}}
+{{- if not (hasKey $all $one.joins) -}}
+{{- fail (printf "functions.%s.joins: expected a Deployment, one of %s, found %s" $name (keys $all | sortAlpha | join ", ") $one.joins) -}}
+{{- end -}}
+{{- if $one.source -}}{{- $_ := set (get $all $one.joins) "guests" true -}}{{- end -}}
 {{- end -}}
 {{- dict "all" $all | toJson -}}
 {{- end }}
@@ -200,8 +208,8 @@ spec:
         {{- with $root.Values.functionSettings }}
         - {name: JETSCAN_FUNCTIONS, value: {{ toJson . | quote }}}
         {{- end }}
-        {{- range $name, $value := $root.Values.settings }}
-        - {name: JETSCAN_{{ upper $name }}, value: {{ $value | toString | quote }}}
+        {{- range $name, $value := $root.Values.settings }}{{- /* toString makes 1e+06 of a million */}}
+        - {name: JETSCAN_{{ upper $name }}, value: {{ ternary (toJson $value) (toString $value) (kindIs "float64" $value) | quote }}}
         {{- end }}
         {{- with .env }}
         {{- toYaml . | nindent 8 }}

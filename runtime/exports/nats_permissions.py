@@ -7,6 +7,7 @@
     ingest      feeds
     gateway     REST, the WebSocket, the page
     provision   streams and buckets, without their content
+    probe       trades of the probe's own symbol, nothing else
     operator    people with the command line: everything
 
 What NATS cannot tell apart is allowed as a whole: a stream is read whole or not at all, and who may
@@ -24,6 +25,7 @@ from runtime.exports.parts import Part, consumers_of, parts_of
 from runtime.feed_health import SUBJECT as FEEDS
 from runtime.loader import Plan
 from runtime.ownership import unit_key
+from runtime.probe import SUBJECT as PROBED
 from runtime.provision import wanted_streams
 from runtime.subjects import Subjects
 from runtime.universe import SUBJECT as UNIVERSE
@@ -69,7 +71,7 @@ def users_of(plan: Plan, subjects: Subjects) -> dict[str, User]:
     }
     users = [_hosting(part, subjects, durables) for part in parts]
     users += [_hosting_anything(users, subjects), _ingest(subjects)]
-    users += [_gateway(subjects, durables), _provision(subjects)]
+    users += [_gateway(subjects, durables), _provision(subjects), _probe()]
     users.append(User("operator", {">"}, set(), {">"}))
     return {user.name: user for user in users}
 
@@ -222,6 +224,12 @@ def _provision(subjects: Subjects) -> User:
     user = _new("provision")
     for name in wanted_streams(subjects):
         user.publish |= {f"{API}.STREAM.{verb}.{name}" for verb in ("INFO", "CREATE", "UPDATE")}
+    return user
+
+
+def _probe() -> User:
+    user = _new("probe")
+    user.publish.add(PROBED)
     return user
 
 

@@ -10,8 +10,8 @@ from runtime.ownership import consumer_of
 from runtime.sinks import consumer_of as sink_consumer_of
 
 # Other parts of a deployment: names of Deployments and of users, which functions must not take.
-RESERVED = frozenset({"defaults", "gateway", "ingest", "migrate", "nats", "operator", "provision"})
-RESERVED |= {"setup", "sources", "test", "worker"}
+RESERVED = frozenset({"defaults", "gateway", "ingest", "migrate", "nats", "operator"})
+RESERVED |= {"probe", "provision", "setup", "sources", "test", "worker"}
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,25 @@ def test_settings_that_are_set_exist(name: str) -> None:
     assert settings_of(name) <= KNOWN
 
 
-def test_who_needs_the_database_has_it() -> None:
-    url = "JETSCAN_DATABASE_URL_FILE"
-    assert {name for name in OURS if url in settings_of(name)} == {"gateway", "history", "migrate"}
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("JETSCAN_DATABASE_URL_FILE", {"gateway", "history", "migrate"}),
+        ("JETSCAN_REDIS_URL_FILE", {"canary", "gateway", "worker"}),
+        ("JETSCAN_JWT_SECRET_FILE", {"gateway"}),  # whoever has it can sign in as anybody
+        ("JETSCAN_MODE", {"gateway"}),
+    ],
+)
+def test_a_part_is_told_what_it_needs_and_no_more(setting: str, parts: set[str]) -> None:
+    assert {name for name in OURS if setting in settings_of(name)} == parts
+    secret = SERVICES["gateway"]["environment"][setting].removeprefix("/run/secrets/")
+    if setting.endswith("_FILE"):
+        assert {name for name in OURS if secret in SERVICES[name].get("secrets", [])} == parts
+
+
+def test_the_database_is_there_once_it_answers_over_the_network() -> None:
+    words = SERVICES["timescaledb"]["healthcheck"]["test"]
+    assert words[words.index("-h") + 1] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -187,12 +203,16 @@ def test_every_secret_is_made_once_and_for_nobody_else(secrets: Path) -> None:
     assert len(random) == 4  # two more stand in the addresses
 
 
+@pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_every_part_are_taken_with_the_secrets_that_were_made(
-    monkeypatch: pytest.MonkeyPatch, secrets: Path
+    monkeypatch: pytest.MonkeyPatch, secrets: Path, name: str
 ) -> None:
-    for variable, value in SERVICES["gateway"]["environment"].items():
+    for variable, value in SERVICES[name]["environment"].items():
         monkeypatch.setenv(variable, value.replace("/run/secrets", str(secrets)))
     settings = load_settings()
+    assert settings.nats_url == "nats://nats:4222"
+    if name != "gateway":
+        return
     password = (secrets / "postgres_password").read_text().strip()
     assert settings.database_url == f"postgresql://jetscan:{password}@timescaledb:5432/jetscan"
     assert settings.redis_url.endswith("@redis:6379")
@@ -219,6 +239,14 @@ def test_nats_takes_its_configuration_and_has_room_for_every_stream(subjects: Su
     room = re.search(r"max_file_store: (\d+)GB", file.read_text(encoding="utf-8"))
     assert room is not None
     assert int(room[1]) * 10**9 >= budget_of(subjects).file_bytes
+
+
+def test_nats_is_told_what_the_embedded_server_is() -> None:
+    told = (ROOT / "deploy" / "nats" / "nats.conf").read_text(encoding="utf-8").splitlines()
+    embedded_lines = embedded.CONFIG.replace("{{", "{").replace("}}", "}").splitlines()
+    shared = [one for one in embedded_lines if one.startswith(("max_payload", "feature_flags"))]
+    assert len(shared) == 2
+    assert set(shared) <= set(told)
 
 
 async def test_valkey_takes_its_configuration_and_wants_the_password(

@@ -251,6 +251,7 @@ def test_a_version_that_does_not_work_as_a_whole_is_taken_back(place: Place) -> 
     assert place.settings["TAG"] == "1"
     put = [call for call in place.calls if call.endswith("worker history ingest gateway")]
     assert len(put) == 2
+    assert "TAG_BEFORE" not in place.settings  # back is to what worked, not to what is there
 
 
 def test_without_a_registry_the_version_is_what_is_checked_out(place: Place) -> None:

@@ -21,6 +21,7 @@ from runtime.gateway.gateway import Gateway
 from runtime.ingest import run_ingest
 from runtime.loader import Plan, load_plan
 from runtime.ownership import unit_key
+from runtime.probe import SUBJECT as PROBED
 from runtime.provision import provision
 from runtime.store import Store
 from runtime.subjects import Subjects, load_subjects, matches
@@ -52,6 +53,13 @@ async def closed(tmp_path: Path, subjects: Subjects, plan: Plan) -> AsyncIterato
 
 
 # -- it is enough
+
+
+async def test_a_probe_trades_its_own_symbol(closed: Closed) -> None:
+    bus = await closed.connect("probe")
+    assert await bus.put(PROBED, b'{"price": 1, "size": 1, "id": 7}', {}, "probe-7") == 1
+    await bus.close()
+    assert closed.violations() == []
 
 
 async def test_a_whole_deployment_runs_and_nothing_it_does_is_refused(
@@ -228,6 +236,8 @@ async def is_through(http: httpx.AsyncClient, store: Store) -> bool:
     ("subject", "users"),
     [
         ("ticks.trades.3", {"ingest"}),
+        ("ticks.raw.ZZPROBE", {"probe"}),
+        ("ticks.raw.AAPL", set()),
         ("alerts.3", {"market", "worker"}),
         ("alerts.filtered", {"alerts", "worker"}),
         ("alerts.receipts", {"notify", "worker"}),

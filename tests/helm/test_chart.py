@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
@@ -17,6 +18,8 @@ from runtime.config import FILES, PREFIX, Settings
 from runtime.embedded import binary
 from runtime.exports.helm_values import helm_values
 from runtime.exports.nats_permissions import permissions_of
+from runtime.exports.parts import RESERVED
+from runtime.gateway.auth import host_allowed
 from runtime.loader import Plan, load_plan
 from runtime.provision import budget_of
 from runtime.subjects import Subjects, load_subjects
@@ -135,7 +138,11 @@ def test_the_readme_of_the_chart_is_generated_from_its_values() -> None:
 
 @pytest.mark.parametrize(
     ("original", "copies"),
-    [("deploy/prometheus/rules.yml", ""), ("deploy/grafana/dashboards", "dashboards")],
+    [
+        ("deploy/prometheus/rules.yml", ""),
+        ("deploy/prometheus/probe.yml", ""),
+        ("deploy/grafana/dashboards", "dashboards"),
+    ],
 )
 def test_rules_and_dashboards_are_those_of_deploy(original: str, copies: str) -> None:
     place = ROOT / original
@@ -144,6 +151,29 @@ def test_rules_and_dashboards_are_those_of_deploy(original: str, copies: str) ->
     files = [place] if place.is_file() else sorted(place.glob("*.json"))
     folder = CHART / "files" / copies
     assert [(folder / one.name).read_text() for one in files] == [one.read_text() for one in files]
+
+
+def rules_of(*words: str) -> dict[str, list[Thing]]:
+    """Rules by group."""
+    things = rendered("", "--set", "monitoring.prometheusRule=true", *words)
+    return {one["name"]: one["rules"] for one in named(things, "PrometheusRule")["spec"]["groups"]}
+
+
+def test_alarms_of_the_probe_are_for_who_has_one() -> None:
+    with_probe = rules_of("--set", "monitoring.probe=true")
+    assert set(with_probe) - set(rules_of()) == {"jetscan.probe"}
+    assert not any("probe" in one["expr"] for rules in rules_of().values() for one in rules)
+
+
+def test_rules_leave_out_what_others_in_the_cluster_call_the_same() -> None:
+    monitor = named(rendered("", "--set", "monitoring.podMonitor=true"), "PodMonitor")["metadata"]
+    job = f'job="{monitor["namespace"]}/{monitor["name"]}"'
+    told = [one["expr"] for rules in rules_of().values() for one in rules]
+    shared = [expr for expr in told if re.search(r"\bup\b|http_requests_total", expr)]
+    assert sorted(shared) == [
+        f'sum(rate(http_requests_total{{{job},status=~"5.."}}[5m])) / sum(rate(http_requests_total{{{job}}}[5m]))',
+        f"up{{{job}}} == 0",
+    ]
 
 
 # -- each part
@@ -191,6 +221,59 @@ def test_a_function_that_joins_a_chain_has_no_deployment_of_its_own() -> None:
     assert "helper.py" in named(rendered(SOURCE), "ConfigMap", "sources")["data"]
 
 
+def users(things: list[Thing], part: str) -> list[str]:
+    """Who a part is to NATS."""
+    spec = named(things, "Deployment", part)["spec"]["template"]["spec"]
+    (secret,) = [one["secret"] for one in spec["volumes"] if one["name"] == "nats"]
+    return [one["key"] for one in secret["items"]]
+
+
+def test_who_hosts_code_that_the_permissions_do_not_know_is_worker() -> None:
+    joined = ("--set", "functions.mine.source=x", "--set", "functions.mine.joins=market")
+    assert users(rendered("", *joined), "market") == ["worker"]
+    assert users(rendered("", *joined), "alerts") == ["alerts"]
+    told = CHART / "files/nats-permissions.json"
+    anew = rendered("", *joined, "--set-file", f"nats.permissions={told}")
+    assert users(anew, "market") == ["market"]
+    said = rendered("", *joined, "--set", "functions.market.natsUser=alerts")
+    assert users(said, "market") == ["alerts"]
+
+
+def test_without_a_database_there_is_no_part_that_needs_it() -> None:
+    told = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["functions"]
+    need = {name for name, values in told.items() if values.get("database")}
+    assert need == {"history", "outcomes"}
+    things = rendered("", "--set", "database.enabled=false")
+    names = {one["metadata"]["name"].removeprefix("jetscan-") for one in things}
+    assert not need & names
+    assert {"market", "alerts", "notify", "gateway"} <= names
+    assert not [v for _, spec in pods(things) for v in spec["volumes"] if v["name"] == "database"]
+
+
+def test_names_of_other_parts_are_refused_as_the_code_does() -> None:
+    text = (CHART / "templates/_helpers.tpl").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"if has \$name \(list ([^)]*)\)", text)
+    told = re.findall(r'"(\w+)"', listed)
+    assert {*told, "defaults"} == RESERVED
+
+
+def test_a_setting_of_a_million_and_more_is_written_in_full(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "settings: {refresh_s: 1209600, linger_ms: 2.5, log_level: debug, token_in_url: true}\n"
+        "functions: {history: {scaling: {lagMessages: 2500000}}}\n"
+    )
+    things = rendered("", "-f", str(values), "--set", "scaling.engine=keda")
+    (one,) = named(things, "Deployment", "market")["spec"]["template"]["spec"]["containers"]
+    environment = {row["name"].removeprefix(PREFIX): row.get("value") for row in one["env"]}
+    assert environment["REFRESH_S"] == "1209600"
+    assert environment["LINGER_MS"] == "2.5"
+    assert environment["LOG_LEVEL"] == "debug"
+    assert environment["TOKEN_IN_URL"] == "true"
+    triggers = scaled(things, "ScaledObject")["jetscan-history"]["triggers"]
+    assert {trigger["metadata"]["lagThreshold"] for trigger in triggers} == {"2500000"}
+
+
 def test_nats_is_told_who_may_what_and_takes_it(tmp_path: Path) -> None:
     config = named(rendered(), "ConfigMap", "nats")["data"]["nats.conf"]
     spec = named(rendered(), "StatefulSet", "nats")["spec"]["template"]["spec"]
@@ -227,6 +310,15 @@ def test_nats_has_room_for_every_stream_and_a_disk_larger_than_that(
     assert budget_of(subjects).file_bytes <= room < int(disk[1]) << 30
 
 
+def test_nats_is_started_again_when_anything_in_its_configuration_changes() -> None:
+    def told(*words: str) -> str:
+        template = named(rendered("", *words), "StatefulSet", "nats")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert told() == told("--set", "gateway.replicas=3")
+    assert told() != told("--set", "nats.storage.jetstream=17GB")
+
+
 # -- scaling
 
 
@@ -260,9 +352,7 @@ def test_the_market_scales_by_the_gateways_figure_and_is_warm_before_the_open() 
     spec = scaled(rendered(FULL), "ScaledObject")["jetscan-market"]
     figure, cron = spec["triggers"]
     service = named(rendered(FULL), "Service", "gateway")
-    address = (
-        f"http://{service['metadata']['name']}.market.svc:{service['spec']['ports'][0]['port']}"
-    )
+    address = f"http://{service['metadata']['name']}.market.svc.cluster.local:{service['spec']['ports'][0]['port']}"
     assert figure["metadata"]["url"] == f"{address}/scaling"
     assert figure["metadata"]["valueLocation"] == "chains.market.desired"
     (gateway,) = named(rendered(FULL), "Deployment", "gateway")["spec"]["template"]["spec"][
@@ -273,6 +363,19 @@ def test_the_market_scales_by_the_gateways_figure_and_is_warm_before_the_open() 
     assert limits == (str(spec["minReplicaCount"]), str(spec["maxReplicaCount"]))
     assert cron["metadata"]["timezone"] == "America/New_York"
     assert int(cron["metadata"]["desiredReplicas"]) == 4
+
+
+def test_a_gateway_of_local_mode_answers_the_address_that_keda_asks() -> None:
+    spec = scaled(rendered(FULL), "ScaledObject")["jetscan-market"]
+    host = urlsplit(spec["triggers"][0]["metadata"]["url"]).netloc
+    assert host_allowed(Settings(mode="local"), host)
+
+
+def test_the_figure_is_that_of_the_chain_hosted_whatever_its_deployment_is_called() -> None:
+    words = "functions.second.hosts={market},functions.second.scaling.enabled=true,functions.second.scaling.trigger=desired"
+    things = rendered("", "--set", words, "--set", "scaling.engine=keda")
+    (figure,) = scaled(things, "ScaledObject")["jetscan-second"]["triggers"]
+    assert figure["metadata"]["valueLocation"] == "chains.market.desired"
 
 
 def test_lag_of_a_chain_is_that_of_all_its_partitions() -> None:
@@ -309,6 +412,36 @@ def test_every_pod_has_a_policy_and_goes_where_it_must(values: str) -> None:
     assert 5432 not in market
     assert 443 not in market
     assert 443 in ports_out(named(things, "NetworkPolicy", "notify"))
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://collector.observe:4319", 4319),
+        ("http://10.0.0.1:4318/otlp", 4318),
+        ("http://10.0.0.1", 80),
+        ("https://collector.example/otlp", 443),
+    ],
+)
+def test_traces_reach_their_collector(url: str, port: int) -> None:
+    things = rendered(
+        "", "--set", f"settings.otlp_url={url},ingest.enabled=true,ingest.feeds={{x}}"
+    )
+    told = {name: named(things, "NetworkPolicy", name) for name in TRACED_PARTS}
+    assert {name for name, policy in told.items() if port in ports_out(policy)} == TRACED_PARTS
+    assert port not in ports_out(named(things, "NetworkPolicy", "migrate"))
+
+
+TRACED_PARTS = {
+    "market",
+    "alerts",
+    "toplists",
+    "history",
+    "notify",
+    "outcomes",
+    "ingest",
+    "gateway",
+}
 
 
 def test_the_test_of_a_release_reaches_what_it_asks() -> None:
@@ -407,6 +540,12 @@ def test_a_worker_has_longer_to_hand_over_than_it_takes() -> None:
             "functions.history.scaling.max: expected at least",
         ),
         ("--set functions.gateway.replicas=1", "functions.gateway: expected another name"),
+        ("--set functions.operator.replicas=1", "functions.operator: expected another name"),
+        (
+            "--set functions.mine.joins=nowhere",
+            "functions.mine.joins: expected a Deployment, one of alerts, history, market, notify, outcomes, toplists, found nowhere",
+        ),
+        ("--set nats.storage.jetstream=12Gi", "nats.storage.jetstream"),
         ("--set functions.market.natsUser=x", "functions.market.natsUser: expected one of alerts"),
         ("--set nats.enabled=false", "nats.url: expected the address"),
         (

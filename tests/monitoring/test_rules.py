@@ -15,8 +15,13 @@ from tests.monitoring.promql import faults
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
-GROUPS = yaml.safe_load((FOLDER / "rules.yml").read_text(encoding="utf-8"))["groups"]
-RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
+FILES = ("rules.yml", "probe.yml")
+GROUPS = {
+    name: yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))["groups"] for name in FILES
+}
+RULES: list[dict[str, Any]] = [
+    rule for groups in GROUPS.values() for group in groups for rule in group["rules"]
+]
 ALARMS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 
@@ -28,6 +33,14 @@ def named(rule: dict[str, Any]) -> str:
 @pytest.mark.parametrize("rule", RULES, ids=named)
 def test_a_rule_speaks_of_what_is_exported(rule: dict[str, Any]) -> None:
     assert faults(rule["expr"], RECORDED) == []
+
+
+def test_only_who_has_a_probe_is_told_that_none_was_answered() -> None:
+    told = {name: str(groups) for name, groups in GROUPS.items()}
+    assert "probe" not in told["rules.yml"]
+    assert "ProbeAbsent" in told["probe.yml"]
+    for file in ("rules_test.yml", "prometheus.yml"):
+        assert yaml.safe_load((FOLDER / file).read_text())["rule_files"] == [*FILES]
 
 
 def test_a_query_of_what_nobody_exports_is_found() -> None:

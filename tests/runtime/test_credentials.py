@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from runtime.credentials import Address, address_of, shown, signed
+import pytest
+from click.testing import CliRunner
+
+from runtime.cli import main
+from runtime.credentials import Address, AddressError, address_of, shown, signed
 
 ODD = "p@ss:w/rd,%"
 
@@ -30,10 +34,33 @@ def test_an_address_is_taken_apart(url: str, address: Address) -> None:
         ("nats://a:4222", "nats://a:4222"),
         ("nats://u:secret@a:1,nats://u:secret@b:2", "nats://u:***@a:1,nats://u:***@b:2"),
         ("nats://secret@a:1", "nats://***@a:1"),
+        ("nats://u:se/cr/et@a:1", "nats://u:***@a:1"),
+        ("nats://u:s@cr@t@a:1,nats://u:se/cret@b:2", "nats://u:***@a:1,nats://u:***@b:2"),
+        ("nats://u:se,cret@a:1", "nats://u:***@a:1"),
+        ("nats://u:secret@a:1,b:2,tls://c:3", "nats://u:***@a:1,b:2,tls://c:3"),
+        ("postgresql://u:se/cr:et@a:1/name", "postgresql://u:***@a:1/name"),
+        ("", ""),
     ],
 )
 def test_what_is_shown_has_no_secret(url: str, seen: str) -> None:
     assert shown(url) == seen
+
+
+def test_credentials_are_put_to_an_address_or_refused_never_dropped() -> None:
+    with pytest.raises(AddressError, match=r"expected nats://HOST:PORT for u to .*, found a:4222"):
+        signed("a:4222", "u", "p")
+    assert signed("a:4222", "", "") == "a:4222"
+    assert signed("", "u", "p") == ""  # the server of `jetscan dev` asks nobody
+
+
+@pytest.mark.parametrize("command", ["lag", "dev --feed sim://?symbols=1"])
+def test_a_command_ends_where_it_could_only_sign_in_as_nobody(command: str, tmp_path: Path) -> None:
+    settings = {"NATS_URL": "a:4222", "NATS_USER": "u", "NATS_PASSWORD": "p", "DATA_DIR": tmp_path}
+    told = {f"JETSCAN_{name}": str(value) for name, value in settings.items()}
+    done = CliRunner().invoke(main, command.split(), env=told)
+    assert done.exit_code in (1, 2)
+    assert "nats_url: expected nats://HOST:PORT" in done.output
+    assert isinstance(done.exception, SystemExit)
 
 
 def test_answers_go_where_no_other_user_hears_them() -> None:
