@@ -23,6 +23,7 @@ from runtime.providers.asked_reference import (
     day_of,
     decoded_answer,
     factor_of,
+    once_for_each,
     page_of,
     paged,
     time_of,
@@ -155,7 +156,9 @@ class AlpacaReference:
                 }
                 asked |= {"symbols": ",".join(part)} if part else {}
                 for told in paged(client, "alpaca", "/v1beta1/news", asked, _page_token):
-                    yield page_of(_by_symbol(_mapping(told).get("news")), _News, _news_row, wish)
+                    yield page_of(
+                        once_for_each(_mapping(told).get("news"), "symbols"), _News, _news_row, wish
+                    )
 
     def sessions(self, since: date, until: date) -> dict[date, str]:
         """The days of trading, each with its close. Raises ProviderError."""
@@ -223,17 +226,6 @@ def _of_symbols(bars: object) -> list[object]:
         {**one, "S": symbol} if isinstance(one, dict) else one
         for symbol, several in _mapping(bars).items()
         for one in (several if isinstance(several, list) else [several])
-    ]
-
-
-def _by_symbol(news: object) -> object:
-    """News once for each of its symbols."""
-    if not isinstance(news, list):
-        return news
-    return [
-        {**one, "symbol": symbol}
-        for one in news
-        for symbol in (one.get("symbols") or () if isinstance(one, dict) else ())
     ]
 
 

@@ -168,6 +168,17 @@ def page_of(
     return page
 
 
+def once_for_each(records: object, name: str) -> object:
+    """Records once for each symbol that a column of theirs lists, as `symbol`; what are none stay as they are."""
+    if not isinstance(records, list):
+        return records
+    return [
+        {**one, "symbol": symbol}
+        for one in records
+        for symbol in (one.get(name) or () if isinstance(one, dict) else ())
+    ]
+
+
 # -- values
 
 

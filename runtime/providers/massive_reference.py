@@ -31,6 +31,7 @@ from runtime.providers.asked_reference import (
     factor_of,
     midnight,
     of_each,
+    once_for_each,
     page_of,
     paged,
     time_of,
@@ -231,7 +232,7 @@ class MassiveReference:
             "sort": "published_utc",
         }
         for records in self._records("/v2/reference/news", asked):
-            yield page_of(_by_symbol(records), _News, _news_row, wish)
+            yield page_of(once_for_each(records, "tickers"), _News, _news_row, wish)
 
     def sessions(self, since: date, until: date) -> dict[date, str]:
         """The days of trading, each with its close; Massive tells the ones to come that are unusual. Raises ProviderError."""
@@ -304,17 +305,6 @@ def _changes(told: object) -> list[object]:
         raise ProviderError(f"massive: ticker events: {error}") from error
     return [
         {"symbol": old, "day": day, "new_symbol": new} for (_, old), (day, new) in pairwise(named)
-    ]
-
-
-def _by_symbol(news: object) -> object:
-    """News once for each of its symbols."""
-    if not isinstance(news, list):
-        return news
-    return [
-        {**one, "symbol": symbol}
-        for one in news
-        for symbol in (one.get("tickers") or () if isinstance(one, dict) else ())
     ]
 
 
