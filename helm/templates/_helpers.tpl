@@ -248,7 +248,7 @@ spec:
         {{- if .user }}
         - {name: nats, mountPath: /run/secrets/nats, readOnly: true}
         {{- end }}
-        {{- range $name := list "database" "redis" "smtp" "auth" }}
+        {{- range $name := list "database" "redis" "smtp" "auth" "token" }}
         {{- if get $ $name }}
         - {name: {{ $name }}, mountPath: /run/secrets/{{ $name }}, readOnly: true}
         {{- end }}
@@ -282,6 +282,12 @@ spec:
       secret:
         secretName: {{ $root.Values.gateway.existingSecret }}
         items: [{key: {{ $root.Values.gateway.key }}, path: key}]
+    {{- end }}
+    {{- if .token }}
+    - name: token
+      secret:
+        secretName: {{ $root.Values.probe.existingSecret }}
+        items: [{key: {{ $root.Values.probe.key }}, path: token}]
     {{- end }}
     {{- if and .sources $files }}
     - name: sources

@@ -160,7 +160,7 @@ def rules_of(*words: str) -> dict[str, list[Thing]]:
 
 
 def test_alarms_of_the_probe_are_for_who_has_one() -> None:
-    with_probe = rules_of("--set", "monitoring.probe=true")
+    with_probe = rules_of("--set", "probe.enabled=true")
     assert set(with_probe) - set(rules_of()) == {"jetscan.probe"}
     assert not any("probe" in one["expr"] for rules in rules_of().values() for one in rules)
 
