@@ -44,7 +44,6 @@ MARKETS = {
     "NYSEARCA": "ARCX",
     "OTC": "OTCM",
 }
-NEWS_DAYS = 3  # older news is no news; the feed tells what comes
 
 
 class _Asset(msgspec.Struct):
@@ -144,12 +143,11 @@ class AlpacaReference:
                     yield _mapping(_mapping(told).get("corporate_actions"))
 
     def news_times(self, wish: Wish) -> Iterator[Page]:
-        """When news came, of the newest days of the wish."""
-        since = max(wish.since, wish.until - timedelta(NEWS_DAYS))
+        """When news came."""
         with self._client(self._rest) as client:
             for part in wish.parts(SYMBOLS_A_REQUEST):
                 asked = {
-                    "start": str(since),
+                    "start": str(wish.since),
                     "end": str(wish.until + timedelta(1)),
                     "limit": str(NEWS_ROWS),
                     "sort": "asc",

@@ -7,7 +7,6 @@ ratios, news; partners: Benzinga earnings. What a plan does not have is told and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -42,8 +41,6 @@ from runtime.providers.rest import TIMEOUT_S, rest_of
 
 PAGE_ROWS = 1_000
 RENAMES_MAX = 1_000  # each symbol is a request of its own
-NEWS_DAYS = 3
-FUNDAMENTALS_DAYS = 45  # the newest short interest is up to a month old
 SATURDAY = 5
 NEW_YORK = ZoneInfo("America/New_York")
 # FINRA publishes short interest on the seventh business day after settlement. Source: FINRA, Rule 4560, schedule.
@@ -178,8 +175,7 @@ class MassiveReference:
                     yield page_of(_results(told), _Bar, partial(_bar_row, day), wish)
 
     def fundamentals(self, wish: Wish) -> Iterator[Page]:
-        """Float, market capitalisation and short interest, each dated when it was known; the newest of each."""
-        wish = replace(wish, since=max(wish.since, wish.until - timedelta(FUNDAMENTALS_DAYS)))
+        """Float, market capitalisation and short interest, each dated when it was known."""
         floats: dict[str, float] = {}
         missing: list[str] = []
         for pages in (self._floats(wish, floats), self._ratios(wish), self._shorts(wish, floats)):
@@ -223,10 +219,9 @@ class MassiveReference:
             yield page_of(records, _Earnings, _earnings_row, wish)
 
     def news_times(self, wish: Wish) -> Iterator[Page]:
-        """When news came, of the newest days of the wish."""
-        since = max(wish.since, wish.until - timedelta(NEWS_DAYS))
+        """When news came."""
         asked = {
-            "published_utc.gte": str(since),
+            "published_utc.gte": str(wish.since),
             "published_utc.lt": str(wish.until + timedelta(1)),
             "order": "asc",
             "sort": "published_utc",

@@ -133,7 +133,7 @@ async def test_alpaca_daily_bars_of_nobody_in_particular_are_those_of_all_assets
     assert rest.asked[-1][1]["symbols"] == "A,B"
 
 
-async def test_alpaca_news_are_told_once_for_each_of_their_symbols_and_only_new_ones() -> None:
+async def test_alpaca_news_are_told_once_for_each_of_their_symbols() -> None:
     news = [
         {"id": 24, "created_at": "2026-01-08T13:00:05.5Z", "symbols": ["A", "B"], "headline": "x"}
     ]
@@ -144,7 +144,8 @@ async def test_alpaca_news_are_told_once_for_each_of_their_symbols_and_only_new_
     )
     at = datetime(2026, 1, 8, 13, 0, 5, 500_000, UTC)
     assert rows == [{"symbol": name, "timestamp": at, "id": "24"} for name in "AB"]
-    assert rest.asked[0][1]["start"] == "2026-01-06"
+    assert rest.asked[0][1]["start"] == "2026-01-05"
+    assert rest.asked[0][1]["end"] == "2026-01-10"
 
 
 # -- Massive

@@ -28,7 +28,7 @@ from runtime.bus import (
     Start,
 )
 from runtime.embedded import EmbeddedError, EmbeddedNats
-from runtime.provision import provision
+from runtime.provision import _differences, provision
 from runtime.subjects import Subjects, parse_subjects
 from tests.conftest import ROOT, Nats
 
@@ -266,6 +266,16 @@ async def test_provision_shows_first_applies_what_is_safe_and_never_shrinks(
     assert (await provision(nats.bus, larger)).changes == ()
     assert (await provision(nats.bus, subjects, allow_shrink=True)).refused == []
     assert (await provision(nats.bus, subjects)).changes == ()
+
+
+@pytest.mark.parametrize(("replicas", "told"), [(None, []), (1, ["num_replicas"]), (3, [])])
+def test_replicas_of_a_cluster_stay_unless_fewer_are_asked_for(
+    replicas: int | None, told: list[str]
+) -> None:
+    wanted = {"num_replicas": replicas or 1}
+    found = _differences("MARKET", {"num_replicas": 3}, wanted, False, replicas)
+    assert [change.key for change in found] == told
+    assert all(change.refused for change in found)
 
 
 async def test_one_data_directory_has_one_server_and_other_directories_have_theirs(

@@ -219,3 +219,11 @@ def test_what_cannot_be_tried_is_said_in_a_line(folder: Path, name: str, says: s
     told = jetscan("test", name, "--trades", trades(folder, [10.0, 11.0]))
     assert told.exit_code == 1
     assert says in told.stderr
+
+
+@pytest.mark.parametrize("name", ["market", "users", "toplists"])
+def test_a_function_is_not_called_like_a_folder_or_a_chain(folder: Path, name: str) -> None:
+    found = jetscan("new", name, "--reads", "ticks.trades", "--writes", "alerts")
+    assert found.exit_code != 0
+    assert name in found.output
+    assert not (folder / "tests").exists()

@@ -163,6 +163,8 @@ async def test_only_the_symbols_asked_for_are_told_and_core_subjects_from_now_on
 def test_a_subject_that_is_not_there_is_answered_with_those_that_are(subjects: Subjects) -> None:
     with pytest.raises(TailError, match=r"no subject ticks\.trade; did you mean ticks\.trades\?"):
         wanted(subjects, "ticks.trade", (), 0)
+    with pytest.raises(TailError, match="leave --symbol out"):
+        wanted(subjects, "dead", ["A"], 0)
     with pytest.raises(TailError, match=r"bars\.live: no stream keeps it"):
         wanted(subjects, "bars.live", (), 5)
 

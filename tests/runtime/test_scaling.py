@@ -55,6 +55,13 @@ def test_after_a_cool_down_without_lag_one_worker_is_given_back_and_then_the_nex
     assert [figures.index(number) + 1 for number in (3, 2, 1)] == [20, 40, 60]
 
 
+def test_the_first_look_after_a_hold_decides_nothing() -> None:
+    hold: list[float | None] = [None] * 40
+    assert after([*hold, 0.0], desired=4)[-1] == 4
+    assert after([*hold, 9.0], desired=1)[-1] == 1
+    assert after([*hold, 9.0, 9.0, 9.0, 9.0], desired=1)[-1] == 4
+
+
 def test_lag_within_the_cool_down_keeps_the_workers() -> None:
     assert set(after(([0.0] * 18 + [7.0]) * 4, desired=4)) == {4}
 
